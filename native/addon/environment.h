@@ -1,0 +1,22 @@
+// The only header that includes Node-API, and what one Node environment (the main thread or a worker)
+// holds of the addon.
+#pragma once
+#define NAPI_VERSION 8
+#define NODE_ADDON_API_DISABLE_DEPRECATED
+#include <napi.h>
+
+#include "runtime/status.h"
+
+namespace firesteel {
+
+// Set as instance data; one per environment.
+struct Environment {
+  Napi::FunctionReference error_class;  // FiresteelError(code, message), handed over by initialize()
+};
+
+// A FiresteelError made of a status.
+napi_value make_error(napi_env env, const Status& status);
+// Throws it; returns null for `return throw_error(...)`.
+napi_value throw_error(napi_env env, const Status& status);
+
+}  // namespace firesteel

@@ -1,0 +1,61 @@
+#include "addon/handles.h"
+
+namespace firesteel {
+namespace {
+
+template <class Handle>
+Handle* unwrap(napi_env env, napi_value value) {
+  napi_valuetype type;
+  if (napi_typeof(env, value, &type) != napi_ok || type != napi_external) return nullptr;
+  void* data = nullptr;
+  if (napi_get_value_external(env, value, &data) != napi_ok || data == nullptr) return nullptr;
+  Handle* handle = static_cast<Handle*>(data);
+  return handle->magic == Handle::kMagic ? handle : nullptr;
+}
+
+void account(napi_env env, int64_t bytes) {
+  int64_t total;
+  napi_adjust_external_memory(env, bytes, &total);
+}
+
+}  // namespace
+
+EngineHandle* engine_handle(napi_env env, napi_value value) {
+  return unwrap<EngineHandle>(env, value);
+}
+
+TensorHandle* tensor_handle(napi_env env, napi_value value) {
+  return unwrap<TensorHandle>(env, value);
+}
+
+napi_value wrap_engine(napi_env env, std::shared_ptr<EngineState> state) {
+  EngineHandle* handle = new EngineHandle{EngineHandle::kMagic, std::move(state)};
+  napi_value value;
+  napi_create_external(
+      env, handle, [](napi_env, void* data, void*) { delete static_cast<EngineHandle*>(data); },
+      nullptr, &value);
+  return value;
+}
+
+napi_value wrap_tensor(napi_env env, TensorHandle tensor) {
+  TensorHandle* handle = new TensorHandle(std::move(tensor));
+  if (handle->owner) account(env, handle->bytes());
+  napi_value value;
+  napi_create_external(
+      env, handle,
+      [](napi_env finalizer_env, void* data, void*) {
+        TensorHandle* dropped = static_cast<TensorHandle*>(data);
+        dispose_tensor(finalizer_env, dropped);
+        delete dropped;
+      },
+      nullptr, &value);
+  return value;
+}
+
+void dispose_tensor(napi_env env, TensorHandle* handle) {
+  if (!handle->storage) return;
+  handle->storage.reset();
+  if (handle->owner) account(env, -handle->bytes());
+}
+
+}  // namespace firesteel

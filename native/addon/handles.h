@@ -1,0 +1,57 @@
+// What JavaScript holds: opaque externals for an engine and for a tensor. Shapes live in TypeScript;
+// a handle knows its bytes and its dtype, so that no call can reach outside of them.
+#pragma once
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "addon/environment.h"
+#include "runtime/dtype.h"
+#include "runtime/memory.h"
+#include "runtime/stream.h"
+
+namespace firesteel {
+
+class Completions;
+
+struct EngineState {
+  std::atomic<bool> cancelled{false};
+  DeviceInfo info;
+  int threads = 0;
+  std::shared_ptr<Context> context;
+  std::shared_ptr<MemoryPool> pool;
+  std::unique_ptr<Stream> stream;            // null once disposed
+  std::shared_ptr<Completions> completions;  // promises to settle on the JS thread
+  void* cleanup_hook = nullptr;              // argument of the environment's hook that closes this
+};
+
+struct EngineHandle {
+  static constexpr uint32_t kMagic = 0xf15e57ee;
+  uint32_t magic = kMagic;
+  std::shared_ptr<EngineState> state;
+};
+
+struct TensorHandle {
+  static constexpr uint32_t kMagic = 0x7e4502f1;
+  uint32_t magic = kMagic;
+  DType dtype;
+  int64_t count = 0;   // elements
+  int64_t offset = 0;  // bytes into the storage
+  bool owner = false;  // accounts for the storage in V8's external memory
+  std::shared_ptr<EngineState> engine;
+  std::shared_ptr<Storage> storage;  // null once disposed
+
+  int64_t bytes() const { return count * size_of(dtype); }
+  void* data() const { return static_cast<char*>(storage->data()) + offset; }
+};
+
+// Null, with nothing thrown, when the value is not such a handle.
+EngineHandle* engine_handle(napi_env env, napi_value value);
+TensorHandle* tensor_handle(napi_env env, napi_value value);
+
+napi_value wrap_engine(napi_env env, std::shared_ptr<EngineState> state);
+napi_value wrap_tensor(napi_env env, TensorHandle handle);
+// Gives the storage back now. Disposing twice is harmless.
+void dispose_tensor(napi_env env, TensorHandle* handle);
+
+}  // namespace firesteel

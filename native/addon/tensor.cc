@@ -1,0 +1,269 @@
+// Tensors from JavaScript: allocate, view, write, read.
+#include <stdlib.h>
+#include <string.h>
+
+#include <memory>
+#include <vector>
+
+#include "addon/completions.h"
+#include "addon/engine.h"
+#include "addon/handles.h"
+
+namespace firesteel {
+namespace {
+
+struct Fetched {  // what a read brings to the JS thread
+  std::unique_ptr<char, void (*)(void*)> staging{nullptr, free};
+  std::vector<std::pair<std::string, FaultWord>> faults;
+};
+
+template <size_t N>
+bool arguments(napi_env env, napi_callback_info info, napi_value (&values)[N]) {
+  size_t count = N;
+  return napi_get_cb_info(env, info, &count, values, nullptr, nullptr) == napi_ok && count >= N;
+}
+
+TensorHandle* live_tensor(napi_env env, napi_value value) {
+  TensorHandle* tensor = tensor_handle(env, value);
+  const char* problem = nullptr;
+  if (tensor == nullptr || !tensor->storage) {
+    problem = "expected a tensor but it was disposed";
+  } else if (!tensor->engine->stream) {
+    problem = "expected a tensor of an open engine but the engine was disposed";
+  }
+  if (problem == nullptr) return tensor;
+  throw_error(env, Status::error(Code::disposed, problem));
+  return nullptr;
+}
+
+// The bytes of a typed array, which must be exactly as many as the tensor's.
+bool exact_bytes(napi_env env, napi_value array, const TensorHandle& tensor, void** data) {
+  napi_typedarray_type type;
+  size_t length = 0;
+  if (napi_get_typedarray_info(env, array, &type, &length, data, nullptr, nullptr) != napi_ok) {
+    throw_error(env, Status::error(Code::dtype, "expected a typed array"));
+    return false;
+  }
+  static constexpr int kBytes[] = {1, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8};
+  const int64_t bytes = static_cast<int64_t>(length) * kBytes[type];
+  if (bytes != tensor.bytes()) {
+    throw_error(env, Status::error(Code::shape, "expected an array of " +
+                                                    std::to_string(tensor.bytes()) +
+                                                    " bytes but received " + std::to_string(bytes) +
+                                                    " (a detached array has 0)"));
+    return false;
+  }
+  return true;
+}
+
+// allocate(engine, dtype, count) -> tensor
+napi_value allocate(napi_env env, napi_callback_info info) {
+  napi_value args[3];
+  if (!arguments(env, info, args)) return nullptr;
+  EngineHandle* engine = engine_handle(env, args[0]);
+  if (engine == nullptr || !engine->state->stream) {
+    return throw_error(env, Status::error(Code::disposed, "expected an open engine"));
+  }
+  int32_t dtype = 0;
+  TensorHandle tensor;
+  napi_get_value_int32(env, args[1], &dtype);
+  napi_get_value_int64(env, args[2], &tensor.count);
+  if (dtype < 0 || dtype > static_cast<int32_t>(DType::u8) || tensor.count < 0 ||
+      tensor.count > (int64_t{1} << 48)) {
+    return throw_error(env, Status::error(Code::shape, "dtype or element count out of range"));
+  }
+  tensor.dtype = static_cast<DType>(dtype);
+  tensor.owner = true;
+  tensor.engine = engine->state;
+  const Status status = engine->state->pool->allocate(tensor.bytes(), &tensor.storage);
+  if (!status.ok()) return throw_error(env, status);
+  return wrap_tensor(env, std::move(tensor));
+}
+
+// view(tensor, firstElement, count) -> tensor on the same storage
+napi_value view(napi_env env, napi_callback_info info) {
+  napi_value args[3];
+  if (!arguments(env, info, args)) return nullptr;
+  TensorHandle* tensor = live_tensor(env, args[0]);
+  if (tensor == nullptr) return nullptr;
+  int64_t first = 0, count = 0;
+  napi_get_value_int64(env, args[1], &first);
+  napi_get_value_int64(env, args[2], &count);
+  if (first < 0 || count < 0 || first > tensor->count - count) {
+    return throw_error(env, Status::error(Code::shape, "the view reaches outside of the tensor"));
+  }
+  TensorHandle part = *tensor;
+  part.owner = false;
+  part.offset += first * size_of(part.dtype);
+  part.count = count;
+  return wrap_tensor(env, std::move(part));
+}
+
+napi_value dispose(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  if (!arguments(env, info, args)) return nullptr;
+  TensorHandle* tensor = tensor_handle(env, args[0]);
+  if (tensor != nullptr) dispose_tensor(env, tensor);
+  return nullptr;
+}
+
+// write(tensor, typedArray): in stream order; the array may be reused at once.
+napi_value write(napi_env env, napi_callback_info info) {
+  napi_value args[2];
+  if (!arguments(env, info, args)) return nullptr;
+  TensorHandle* tensor = live_tensor(env, args[0]);
+  void* source = nullptr;
+  if (tensor == nullptr || !exact_bytes(env, args[1], *tensor, &source)) return nullptr;
+  const int64_t bytes = tensor->bytes();
+  Stream& stream = *tensor->engine->stream;
+  // While the stream is idle the task runs before this function returns: no copy of the source.
+  const bool now = stream.idle();
+  std::shared_ptr<void> staged;
+  if (!now && bytes > 0) {
+    staged = std::shared_ptr<void>(malloc(static_cast<size_t>(bytes)), free);
+    if (!staged) {
+      return throw_error(env, Status::error(Code::out_of_memory, "write: no memory for a copy"));
+    }
+    memcpy(staged.get(), source, static_cast<size_t>(bytes));
+    source = staged.get();
+  }
+  Task task;
+  task.name = "write";
+  task.accesses.push_back({tensor->storage, false, true, bytes == tensor->storage->bytes()});
+  task.run = [staged, source, bytes, to = tensor->data()](Context& context) {
+    return bytes == 0 ? Status{} : copy_to_device(context, to, source, bytes);
+  };
+  stream.submit(std::move(task), now);
+  return nullptr;
+}
+
+// Runs on the stream: the bytes to `to`, and the faults of the call that made them, once.
+Status fetch(Context& context, const std::shared_ptr<Storage>& storage, const void* from, void* to,
+             int64_t bytes, Fetched* fetched) {
+  if (bytes > 0) {
+    Status status = copy_to_host(context, to, from, bytes);
+    if (!status.ok()) return status;
+  }
+  FaultRecord* record = storage->faults.get();
+  if (record == nullptr || record->reported) return {};
+  FaultWord word;
+  Status status = copy_to_host(context, &word, record->word->data(), sizeof word);
+  if (!status.ok()) return status;
+  record->reported = true;
+  for (uint32_t count : word.count) {
+    if (count != 0) {
+      fetched->faults.emplace_back(record->call, word);
+      break;
+    }
+  }
+  return {};
+}
+
+// [[call, kind, count, firstRow], ...]
+napi_value fault_list(napi_env env, const Fetched& fetched) {
+  Napi::Array list = Napi::Array::New(env);
+  for (const auto& [call, word] : fetched.faults) {
+    for (int kind = 0; kind < kFaultKinds; ++kind) {
+      if (word.count[kind] == 0) continue;
+      Napi::Array entry = Napi::Array::New(env, 4);
+      entry.Set(0u, call);
+      entry.Set(1u, kind);
+      entry.Set(2u, word.count[kind]);
+      entry.Set(3u, word.first_row[kind]);
+      list.Set(list.Length(), entry);
+    }
+  }
+  return list;
+}
+
+// read(tensor, typedArray) -> Promise<faults>: the array is filled when the promise is settled.
+napi_value read(napi_env env, napi_callback_info info) {
+  napi_value args[2];
+  if (!arguments(env, info, args)) return nullptr;
+  TensorHandle* tensor = live_tensor(env, args[0]);
+  void* unused;
+  if (tensor == nullptr || !exact_bytes(env, args[1], *tensor, &unused)) return nullptr;
+  const int64_t bytes = tensor->bytes();
+  auto fetched = std::make_shared<Fetched>();
+  fetched->staging.reset(static_cast<char*>(malloc(static_cast<size_t>(bytes > 0 ? bytes : 1))));
+  if (!fetched->staging) {
+    return throw_error(env, Status::error(Code::out_of_memory, "read: no memory for a copy"));
+  }
+  napi_ref target;
+  napi_deferred deferred;
+  napi_value promise;
+  napi_create_reference(env, args[1], 1, &target);
+  napi_create_promise(env, &deferred, &promise);
+  auto completions = tensor->engine->completions;
+  Task task;
+  task.name = "read";
+  task.accesses.push_back({tensor->storage, true, false, false});
+  task.run = [fetched, bytes, from = tensor->data(), storage = tensor->storage](Context& context) {
+    return fetch(context, storage, from, fetched->staging.get(), bytes, fetched.get());
+  };
+  task.done = [=](const Status& status) {
+    completions->post([=](napi_env settle_env) {
+      napi_value array;
+      napi_get_reference_value(settle_env, target, &array);
+      napi_delete_reference(settle_env, target);
+      Status outcome = status;
+      if (outcome.ok()) {
+        napi_typedarray_type type;
+        size_t length = 0, offset = 0;
+        void* data = nullptr;
+        napi_get_typedarray_info(settle_env, array, &type, &length, &data, nullptr, &offset);
+        if (length == 0 && bytes > 0) {
+          outcome = Status::error(Code::shape, "read: the target array was detached meanwhile");
+        } else if (bytes > 0) {
+          memcpy(data, fetched->staging.get(), static_cast<size_t>(bytes));
+        }
+      }
+      if (outcome.ok()) {
+        napi_resolve_deferred(settle_env, deferred, fault_list(settle_env, *fetched));
+      } else {
+        napi_reject_deferred(settle_env, deferred, make_error(settle_env, outcome));
+      }
+    });
+  };
+  completions->expect(env);
+  // On an asynchronous device the copy waits for it, which must not happen on the JS thread.
+  const bool small = !tensor->engine->info.asynchronous && bytes < (64 << 10);
+  tensor->engine->stream->submit(std::move(task), small);
+  return promise;
+}
+
+// readSync(tensor, typedArray) -> faults
+napi_value read_sync(napi_env env, napi_callback_info info) {
+  napi_value args[2];
+  if (!arguments(env, info, args)) return nullptr;
+  TensorHandle* tensor = live_tensor(env, args[0]);
+  void* data = nullptr;
+  if (tensor == nullptr || !exact_bytes(env, args[1], *tensor, &data)) return nullptr;
+  Fetched fetched;
+  Status outcome;
+  Task task;
+  task.name = "readSync";
+  task.accesses.push_back({tensor->storage, true, false, false});
+  task.run = [&](Context& context) {
+    return fetch(context, tensor->storage, tensor->data(), data, tensor->bytes(), &fetched);
+  };
+  task.done = [&](const Status& status) { outcome = status; };
+  Stream& stream = *tensor->engine->stream;
+  stream.wait();
+  stream.submit(std::move(task), true);  // idle now: runs here
+  if (!outcome.ok()) return throw_error(env, outcome);
+  return fault_list(env, fetched);
+}
+
+}  // namespace
+
+void register_tensor(napi_env env, napi_value exports) {
+  export_function(env, exports, "allocate", allocate);
+  export_function(env, exports, "view", view);
+  export_function(env, exports, "dispose", dispose);
+  export_function(env, exports, "write", write);
+  export_function(env, exports, "read", read);
+  export_function(env, exports, "readSync", read_sync);
+}
+
+}  // namespace firesteel

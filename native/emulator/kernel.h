@@ -1,0 +1,169 @@
+// What a kernel sees of the emulator: its coordinates, rendezvous with other threads, and shared
+// memory that is checked at every access.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <type_traits>
+
+struct uint3 {
+  unsigned x, y, z;
+};
+struct dim3 {
+  unsigned x, y, z;
+  constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+
+namespace firesteel {
+namespace emulator {
+
+// Where in the source a thread meets others; threads that meet must stand at the same place.
+struct Site {
+  const char* what;
+  const char* file;
+  int line;
+};
+
+// Ends the launch with this message; the thread does not run again.
+[[noreturn]] void fail(const char* format, ...) __attribute__((format(printf, 1, 2)));
+
+enum class WarpOp : int { sync, shuffle, shuffle_up, shuffle_down, shuffle_xor, ballot };
+// All lanes of `mask` meet; the value of the source lane, or for ballot the mask of nonzero values.
+uint64_t warp_meet(WarpOp op, unsigned mask, uint64_t value, int argument, int width, Site site);
+// All threads of the block meet; the number of nonzero predicates.
+int block_barrier(bool predicate, Site site);
+
+int cluster_rank();
+int cluster_size();
+void cluster_arrive(Site site);
+void cluster_wait(Site site);
+
+// The shared memory of one block, with a mark for every byte that was written.
+struct Arena {
+  unsigned char* bytes;
+  unsigned char* written;
+  bool gone;  // the block has returned
+};
+Arena* own_arena();
+Arena* peer_arena(int rank);
+size_t shared_offset(const void* key, const char* name, size_t bytes, size_t align);
+size_t dynamic_shared_begin();
+size_t dynamic_shared_bytes();
+
+[[noreturn]] void fail_bounds(const char* name, int64_t index, int64_t count);
+[[noreturn]] void fail_unwritten(const char* name, int64_t index);
+[[noreturn]] void fail_gone(const char* name);
+[[noreturn]] void fail_misaligned(const void* p, int bytes);
+
+inline void require_aligned(const void* p, int bytes) {
+  if (reinterpret_cast<uintptr_t>(p) % static_cast<unsigned>(bytes) != 0) fail_misaligned(p, bytes);
+}
+
+template <class T>
+class SharedPtr;
+
+// One element of shared memory.
+template <class T>
+class Cell {
+ public:
+  explicit Cell(const SharedPtr<T>& at) : at_(at) {}
+  Cell(const Cell&) = default;
+  operator T() const { return at_.read(); }
+  const Cell& operator=(const T& value) const {
+    at_.write(value);
+    return *this;
+  }
+  const Cell& operator=(const Cell& other) const { return *this = static_cast<T>(other); }
+  const Cell& operator+=(const T& b) const { return *this = static_cast<T>(at_.read() + b); }
+  const Cell& operator-=(const T& b) const { return *this = static_cast<T>(at_.read() - b); }
+  const Cell& operator*=(const T& b) const { return *this = static_cast<T>(at_.read() * b); }
+  SharedPtr<T> operator&() const { return at_; }
+
+ private:
+  SharedPtr<T> at_;
+};
+
+template <class T>
+class SharedPtr {
+  static_assert(std::is_trivially_copyable<T>::value, "shared memory holds plain data");
+
+ public:
+  SharedPtr() = default;
+  SharedPtr(Arena* arena, size_t begin, int64_t count, const char* name)
+      : arena_(arena), begin_(begin), count_(count), name_(name) {}
+
+  Cell<T> operator[](int64_t i) const { return Cell<T>(*this + i); }
+  Cell<T> operator*() const { return Cell<T>(*this); }
+  SharedPtr operator+(int64_t n) const {
+    SharedPtr p = *this;
+    p.index_ += n;
+    return p;
+  }
+  SharedPtr operator-(int64_t n) const { return *this + -n; }
+  SharedPtr& operator+=(int64_t n) { return *this = *this + n; }
+  SharedPtr& operator++() { return *this += 1; }
+
+  T read() const {
+    check();
+    const unsigned char* mark = arena_->written + offset();
+    for (size_t i = 0; i < sizeof(T); ++i) {
+      if (mark[i] == 0) fail_unwritten(name_, index_);
+    }
+    T value;
+    memcpy(&value, arena_->bytes + offset(), sizeof value);
+    return value;
+  }
+  void write(const T& value) const {
+    check();
+    memcpy(arena_->bytes + offset(), &value, sizeof value);
+    memset(arena_->written + offset(), 1, sizeof value);
+  }
+  // For alignment checks only.
+  const void* address() const { return arena_->bytes + offset(); }
+  SharedPtr in_arena(Arena* arena) const {
+    SharedPtr p = *this;
+    p.arena_ = arena;
+    return p;
+  }
+
+ private:
+  void check() const {
+    if (index_ < 0 || index_ >= count_) fail_bounds(name_, index_, count_);
+    if (arena_->gone) fail_gone(name_);
+  }
+  size_t offset() const {
+    return static_cast<size_t>(static_cast<int64_t>(begin_) +
+                               index_ * static_cast<int64_t>(sizeof(T)));
+  }
+
+  Arena* arena_ = nullptr;
+  size_t begin_ = 0;
+  int64_t index_ = 0, count_ = 0;
+  const char* name_ = "";
+};
+
+template <class T>
+SharedPtr<T> shared_array(const void* key, const char* name, int64_t count) {
+  const size_t bytes = static_cast<size_t>(count) * sizeof(T);
+  return {own_arena(), shared_offset(key, name, bytes, alignof(T)), count, name};
+}
+
+template <class T>
+SharedPtr<T> dynamic_shared(size_t byte_offset) {
+  const size_t total = dynamic_shared_bytes();
+  if (byte_offset % alignof(T) != 0) {
+    fail("dynamic shared memory at byte %zu is not aligned to %zu", byte_offset, alignof(T));
+  }
+  const size_t left = byte_offset < total ? total - byte_offset : 0;
+  return {own_arena(), dynamic_shared_begin() + byte_offset,
+          static_cast<int64_t>(left / sizeof(T)), "dynamic shared memory"};
+}
+
+template <class T>
+SharedPtr<T> shared_of_peer(const SharedPtr<T>& p, int rank) {
+  return p.in_arena(peer_arena(rank));
+}
+
+}  // namespace emulator
+}  // namespace firesteel

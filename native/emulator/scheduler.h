@@ -1,0 +1,108 @@
+// The threads of the blocks that run together, and where each of them waits.
+#pragma once
+#include <cuda_runtime.h>
+
+#include <memory>
+#include <vector>
+
+#include "emulator/device.h"
+#include "emulator/fiber.h"
+
+namespace firesteel {
+namespace emulator {
+
+struct Block;
+
+struct Lane {
+  enum State : uint8_t { ready, at_warp, at_block, at_cluster, returned };
+
+  Fiber fiber;
+  uint3 thread_index, block_index;
+  Block* block;
+  int index;  // in the block
+  State state;
+  bool started;
+  bool cluster_arrived;  // and has not waited yet
+  uint64_t cluster_phase;
+  Site site;  // where it waits
+  // Of the warp meeting it waits in.
+  WarpOp op;
+  unsigned mask;
+  int argument, width;
+  uint64_t value, result;
+};
+
+struct Block {
+  Arena arena;
+  std::unique_ptr<unsigned char[]> memory;  // bytes and marks, aligned inside
+  size_t capacity = 0;                      // of the arena
+  size_t dirty = 0;                         // leading bytes that a kernel may have written
+  Lane* lanes;
+  int rank;  // in the cluster
+  int waiting, predicates, exited;
+  Site site;  // of the barrier at which `waiting` threads wait
+};
+
+// All launches of one operating-system thread, one after the other.
+class Scheduler {
+ public:
+  cudaError_t run(const cudaLaunchConfig_t& config, const void* function, Body body);
+
+  // Called by the running lane.
+  uint64_t warp_meet(WarpOp op, unsigned mask, uint64_t value, int argument, int width, Site site);
+  int block_barrier(bool predicate, Site site);
+  void cluster_arrive(Site site);
+  void cluster_wait(Site site);
+  size_t shared_offset(const void* key, const char* name, size_t bytes, size_t align);
+  Arena* peer_arena(int rank);
+  [[noreturn]] void fail(const char* message);
+
+  Lane* current = nullptr;
+  Lane* lanes() { return lanes_.data(); }
+  Block* blocks() { return blocks_.data(); }
+  int cluster = 1;
+  size_t dynamic_bytes = 0;
+  const StackPool& stacks() const { return stacks_; }
+
+ private:
+  cudaError_t prepare(const cudaLaunchConfig_t& config, const void* function);
+  void run_grid();
+  void run_cluster(uint64_t first_block);
+  void start(Lane* lane);
+  void yield();
+  static void lane_main();
+  void lane_returned();
+  void stuck();
+  void describe(const Lane& lane, char* out, size_t size) const;
+
+  struct SharedArray {
+    const void* key;
+    size_t offset, bytes;
+  };
+
+  StackPool stacks_;
+  std::vector<Lane> lanes_;
+  std::vector<Block> blocks_;
+  std::vector<SharedArray> layout_;
+  std::vector<int> order_;
+  Fiber home_;
+  Body body_{};
+  dim3 grid_, block_;
+  Order turn_{Order::forward, 0};
+  int threads_ = 0;  // per block
+  int unfinished_ = 0;
+  int cluster_waiting_ = 0;
+  uint64_t cluster_phase_ = 0;
+  size_t static_bytes_ = 0;
+  bool failed_ = false;
+  char message_[768];
+};
+
+Scheduler& scheduler();  // of this operating-system thread
+
+// Runs `work` so that a memory fault, a division by zero or a trap in it ends in `caught(message)`
+// instead of ending the process.
+void run_guarded(Scheduler& s, void (*work)(Scheduler&), void (*caught)(Scheduler&, const char*));
+
+}  // namespace emulator
+}  // namespace firesteel

@@ -1,0 +1,163 @@
+// One pass over a row in blocks that stay in the first-level cache: the maximum of a block, then its
+// exponentials relative to that maximum, then one rescaling of the running sums. Sums are float lanes
+// within a block and double across blocks.
+#include "kernels/log_prob/table.h"
+#include "runtime/simd/simd.h"
+
+namespace firesteel {
+namespace FIRESTEEL_ISA {
+namespace {
+
+// Vectors in flight: enough independent chains to hide the latency of an addition.
+constexpr int kUnroll = 4;
+// A block is this many vectors, so that a lane adds up 64 terms in float whatever its width is.
+constexpr int kBlockVectors = 64 * kUnroll;
+constexpr int kBlock = kBlockVectors * F32::lanes;
+
+constexpr float kLowest = -127.0f;  // where exp2_nonpositive is exactly 0
+constexpr float kInfinity = __builtin_inff();
+constexpr float kLargest = 0x1.fffffep127f;
+constexpr double kLn2 = 0x1.62e42fefa39efp-1;
+
+template <class T>
+FIRESTEEL_INLINE float block_max(const T* x, int n) {
+  F32 top[kUnroll];
+  for (F32& t : top) t = F32(-kInfinity);
+  int i = 0;
+  for (; i + kUnroll * F32::lanes <= n; i += kUnroll * F32::lanes) {
+    for (int u = 0; u < kUnroll; ++u) top[u] = max(top[u], load(x + i + u * F32::lanes));
+  }
+  for (; i + F32::lanes <= n; i += F32::lanes) top[0] = max(top[0], load(x + i));
+  if (i < n) top[0] = max(top[0], load_partial(x + i, n - i, -kInfinity));
+  return reduce_max(max(max(top[0], top[1]), max(top[2], top[3])));
+}
+
+// s = sum 2^t, w = sum t 2^t with t = (x - top) scale. Subtracting first, instead of folding the
+// maximum into a multiply-add, keeps the error relative to x - top however large the logits are.
+struct Sums {
+  double s, w;
+};
+struct Lanes {
+  F32 s, w;
+};
+FIRESTEEL_INLINE void accumulate(Lanes& sums, F32 x, F32 top, F32 scale) {
+  const F32 t = max(F32(kLowest), (x - top) * scale);  // NaN, being second, passes through max
+  const F32 e = exp2_nonpositive(t);
+  sums.s = sums.s + e;
+  sums.w = fma(e, t, sums.w);
+}
+template <class T>
+FIRESTEEL_INLINE Sums block_sums(const T* x, int n, float top, float scale) {
+  const F32 vector_top(top), vector_scale(scale);
+  Lanes sums[kUnroll];
+  for (Lanes& lanes : sums) lanes = {F32(0.0f), F32(0.0f)};
+  int i = 0;
+  for (; i + kUnroll * F32::lanes <= n; i += kUnroll * F32::lanes) {
+    // The next block comes from memory while this one computes; beyond the row it is the next row,
+    // and a prefetch beyond the array is harmless.
+    const char* next = reinterpret_cast<const char*>(x + i + kBlock);
+    constexpr int bytes = kUnroll * F32::lanes * static_cast<int>(sizeof(T));
+    for (int line = 0; line < bytes; line += 64) __builtin_prefetch(next + line);
+    for (int u = 0; u < kUnroll; ++u) {
+      accumulate(sums[u], load(x + i + u * F32::lanes), vector_top, vector_scale);
+    }
+  }
+  for (; i + F32::lanes <= n; i += F32::lanes) {
+    accumulate(sums[0], load(x + i), vector_top, vector_scale);
+  }
+  if (i < n) {
+    accumulate(sums[0], load_partial(x + i, n - i, -kInfinity), vector_top, vector_scale);
+  }
+  return {reduce_add_f64((sums[0].s + sums[1].s) + (sums[2].s + sums[3].s)),
+          reduce_add_f64((sums[0].w + sums[1].w) + (sums[2].w + sums[3].w))};
+}
+
+// The running sums relative to a new, higher maximum: `down` = (old - new maximum) scale < 0.
+FIRESTEEL_INLINE Sums rescale(Sums sums, double down) {
+  const double factor = __builtin_exp2(down);
+  return {sums.s * factor, (sums.w + down * sums.s) * factor};
+}
+
+FIRESTEEL_INLINE float clamp(double x) {
+  return static_cast<float>(x > kLargest ? kLargest : x < -kLargest ? -kLargest : x);
+}
+
+template <class T>
+RowState forward(const LogProbRow& row) {
+  const T* x = static_cast<const T*>(row.logits);
+  const double scale = row.scale;
+  double top = -kInfinity;
+  Sums sums{0.0, 0.0};
+  for (int64_t begin = 0; begin < row.vocab; begin += kBlock) {
+    const int64_t left = row.vocab - begin;
+    const int n = left < kBlock ? static_cast<int>(left) : kBlock;
+    const float highest = block_max(x + begin, n);
+    // max may lose a NaN, the sum never does: a block of nothing but -inf is summed too, around 0.
+    const bool empty = highest == -kInfinity;
+    Sums block = block_sums(x + begin, n, empty ? 0.0f : highest, row.scale);
+    if (block.s != block.s) return RowState::not_a_number;
+    if (empty) continue;
+    if (top == -kInfinity) {
+      top = highest;
+      sums = block;
+      continue;
+    }
+    if (highest > top) {
+      sums = rescale(sums, (top - highest) * scale);
+      top = highest;
+    } else if (highest < top) {
+      block = rescale(block, (highest - top) * scale);
+    }
+    sums = {sums.s + block.s, sums.w + block.w};
+  }
+  if (top == -kInfinity) return RowState::no_support;
+
+  const double log2_sum = __builtin_log2(sums.s);
+  const double target = static_cast<double>(to_float(x[row.target]));
+  *row.log_prob = static_cast<float>(((target - top) * scale - log2_sum) * kLn2);
+  if (row.entropy != nullptr) {
+    const double entropy = (log2_sum - sums.w / sums.s) * kLn2;
+    *row.entropy = static_cast<float>(entropy > 0.0 ? entropy : 0.0);
+  }
+  // Backward folds the maximum into a multiply-add, so the second statistic is relative to the
+  // rounded product. Products beyond float are clamped: finite logits never give inf - inf.
+  row.stats[0] = clamp(top * scale);
+  row.stats[1] = clamp(log2_sum + (top * scale - static_cast<double>(row.stats[0])));
+  return RowState::fine;
+}
+
+struct Gradient {
+  F32 scale, minus_max, log2_sum, base, slope;
+};
+FIRESTEEL_INLINE F32 gradient(const Gradient& g, F32 x, F32 add) {
+  const F32 log2_p = fma(x, g.scale, g.minus_max) - g.log2_sum;
+  const F32 t = max(F32(kLowest), min(F32(0.0f), log2_p));
+  return fma(exp2_nonpositive(t), fma(t, g.slope, g.base), add);
+}
+template <class T>
+void backward(const LogProbBackwardRow& row) {
+  const T* x = static_cast<const T*>(row.logits);
+  T* out = static_cast<T*>(row.d_logits);
+  const Gradient g{row.scale, -row.max, row.log2_sum, row.base, row.slope};
+  // Before the loop, which may overwrite the target's logit.
+  const F32 at_target = gradient(g, load_partial(x + row.target, 1, -kInfinity), row.hit);
+  const F32 zero(0.0f);  // added so that p = 0 gives +0 whatever the sign of base
+  int64_t i = 0;
+  for (; i + F32::lanes <= row.vocab; i += F32::lanes) {
+    store(out + i, gradient(g, load(x + i), zero));
+  }
+  if (i < row.vocab) {
+    const int n = static_cast<int>(row.vocab - i);
+    store_partial(out + i, gradient(g, load_partial(x + i, n, -kInfinity), zero), n);
+  }
+  store_partial(out + row.target, at_target, 1);
+}
+
+}  // namespace
+
+extern const LogProbTable log_prob_table;
+const LogProbTable log_prob_table = {{forward<float>, forward<bf16>, forward<f16>},
+                                     {backward<float>, backward<bf16>, backward<f16>}};
+
+}  // namespace FIRESTEEL_ISA
+}  // namespace firesteel

@@ -1,0 +1,35 @@
+#include "nn/adamw/table.h"
+#include "nn/vectors.h"
+
+namespace firesteel {
+namespace FIRESTEEL_ISA {
+namespace {
+
+void step(int64_t count, const AdamwFactors& factors, const float* grad, float* param, float* m,
+          float* v) {
+  const AdamwFactors f = factors;
+  each_vector(count, [=](int64_t i, int n) {
+    const AdamwState<F32> old = {load_some(param + i, n), load_some(m + i, n), load_some(v + i, n)};
+    const AdamwState<F32> next = adamw_step(f, old, load_some(grad + i, n));
+    store_some(param + i, next.param, n);
+    store_some(m + i, next.m, n);
+    store_some(v + i, next.v, n);
+  });
+}
+
+double sum_squares(int64_t count, const float* x) {
+  F64 sum = widen(F32(0.0f));
+  each_vector(count, [&](int64_t i, int n) {
+    const F64 wide = widen(load_some(x + i, n));
+    sum = sum + wide * wide;
+  });
+  return reduce_add(sum);
+}
+
+}  // namespace
+
+extern const AdamwTable adamw_table;
+const AdamwTable adamw_table = {step, sum_squares};
+
+}  // namespace FIRESTEEL_ISA
+}  // namespace firesteel

@@ -1,0 +1,404 @@
+// Tiled attention on the CUDA cores. A block owns a few consecutive queries (in dk_dv: keys) of one
+// row and one head, a warp some of them, and walks the other side 32 at a time through shared
+// memory: a lane is one key (query) while scores are taken and a few elements of the head while
+// they are spent. The chain of operations behind a number depends on its row alone, never on the
+// tile it fell in, so decoding (one query a block) and training (32) give the same bits.
+//
+// A score that the causal mask hides is skipped, not multiplied by 0: NaN or inf in a later token
+// does not reach an earlier one.
+#include "nn/attention/attention.h"
+
+#include "runtime/cuda/context.h"
+#include "runtime/cuda/launch.h"
+#include "runtime/cuda/ptx.h"
+#include "runtime/cuda/ragged.h"
+#include "runtime/cuda/reduce.h"
+
+namespace firesteel {
+namespace {
+
+// Elements from one token of a shared tile to the next: a multiple of 4, and odd in units of 16
+// bytes so that 32 lanes reading one token each do not meet in the same banks.
+__host__ __device__ constexpr int tile_stride(int head_dim) { return ((head_dim + 3) / 4 | 1) * 4; }
+
+// tile[i][d] = token_of(i)[d] for i < count, zeros beyond count (up to size) and beyond head_dim.
+template <class TokenOf>
+__device__ __forceinline__ void load_tile(SharedPtr<float> tile, int size, int count, int head_dim,
+                                          TokenOf token_of) {
+  const int lane = threadIdx.x % kWarp, stride = tile_stride(head_dim);
+  for (int i = threadIdx.x / kWarp; i < size; i += blockDim.x / kWarp) {
+    const float* token = i < count ? token_of(i) : nullptr;
+    for (int d = lane; d < stride; d += kWarp) {
+      tile[i * stride + d] = token != nullptr && d < head_dim ? token[d] : 0.0f;
+    }
+  }
+}
+
+// dot[i] = own_lane . rows[i], d ascending.
+template <int ROWS>
+__device__ __forceinline__ void dots(SharedPtr<float> lane_token, SharedPtr<float> rows, int head_dim,
+                                     float (&dot)[ROWS]) {
+  const int stride = tile_stride(head_dim);
+#pragma unroll
+  for (int i = 0; i < ROWS; ++i) dot[i] = 0.0f;
+  for (int d = 0; d < head_dim; d += 4) {
+    const Pack<float> x = load_pack(lane_token + d);
+#pragma unroll
+    for (int i = 0; i < ROWS; ++i) {
+      const Pack<float> y = load_pack(rows + i * stride + d);
+#pragma unroll
+      for (int e = 0; e < 4; ++e) dot[i] = fmaf(x.x[e], y.x[e], dot[i]);
+    }
+  }
+}
+
+// sum[i][c] += sum over lanes j that row i sees of weight[i][j] * tile[j][lane + 32 c], j ascending.
+template <int ROWS, int CHUNKS, class Sees>
+__device__ __forceinline__ void spend(SharedPtr<float> weights, SharedPtr<float> tile, int head_dim,
+                                      float (&sum)[ROWS][CHUNKS], Sees sees) {
+  const int lane = threadIdx.x % kWarp, stride = tile_stride(head_dim);
+  for (int j0 = 0; j0 < kWarp; j0 += 4) {
+    Pack<float> weight[ROWS];
+#pragma unroll
+    for (int i = 0; i < ROWS; ++i) weight[i] = load_pack(weights + i * kWarp + j0);
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      float x[CHUNKS];
+#pragma unroll
+      for (int c = 0; c < CHUNKS; ++c) {
+        const int d = lane + c * kWarp;
+        x[c] = 0.0f;
+        if (d < head_dim) x[c] = tile[(j0 + e) * stride + d];
+      }
+#pragma unroll
+      for (int i = 0; i < ROWS; ++i) {
+        if (!sees(i, j0 + e)) continue;
+#pragma unroll
+        for (int c = 0; c < CHUNKS; ++c) sum[i][c] = fmaf(weight[i].x[e], x[c], sum[i][c]);
+      }
+    }
+  }
+}
+
+// out[d] = factor * sum[d] for this lane's elements of one token.
+template <int CHUNKS>
+__device__ __forceinline__ void store_token(float* out, int head_dim, const float (&sum)[CHUNKS],
+                                            float factor) {
+#pragma unroll
+  for (int c = 0; c < CHUNKS; ++c) {
+    const int d = static_cast<int>(threadIdx.x) % kWarp + c * kWarp;
+    if (d < head_dim) out[d] = sum[c] * factor;
+  }
+}
+
+// The launch bounds ask for one block per multiprocessor: left alone, ptxas spills to fit another.
+
+// WARPS * ROWS queries of one row and head; CHUNKS * 32 >= head_dim.
+template <int CHUNKS, int WARPS, int ROWS>
+__global__ void __launch_bounds__(WARPS* kWarp, 1) attention_forward_kernel(AttentionArgs a) {
+  constexpr int kQueries = WARPS * ROWS;
+  const int dim = static_cast<int>(a.head_dim), stride = tile_stride(dim);
+  const int64_t head = blockIdx.x % a.heads, kv_head = head / (a.heads / a.kv_heads);
+  const RaggedTile at = ragged_tile(a.query_offsets, a.rows, kQueries, blockIdx.x / a.heads);
+  const int row_queries = a.query_offsets[at.row + 1] - a.query_offsets[at.row];
+  if (at.begin >= row_queries) return;
+  const int count = row_queries - at.begin < kQueries ? row_queries - at.begin : kQueries;
+  const int64_t first_query = a.query_offsets[at.row] + at.begin;
+  const int64_t first_key = a.key_offsets[at.row];
+  const int row_keys = a.key_offsets[at.row + 1] - first_key;
+  const int first_position = row_keys - row_queries + at.begin;
+  const int seen_keys = first_position + count;
+
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+  const SharedPtr<float> queries = dynamic_smem<float>();
+  const SharedPtr<float> keys = queries + kQueries * stride;
+  const SharedPtr<float> values = keys + kWarp * stride;
+  const SharedPtr<float> weights = values + kWarp * stride + warp * ROWS * kWarp;
+  const SharedPtr<float> own_queries = queries + warp * ROWS * stride;
+  const int own_position = first_position + warp * ROWS;
+
+  load_tile(queries, kQueries, count, dim, [&](int i) {
+    return a.q + (first_query + i) * a.q_stride + head * dim;
+  });
+
+  float max[ROWS], total[ROWS], sum[ROWS][CHUNKS] = {};
+#pragma unroll
+  for (int i = 0; i < ROWS; ++i) {
+    max[i] = -INFINITY;
+    total[i] = 0.0f;
+  }
+  for (int k0 = 0; k0 < seen_keys; k0 += kWarp) {
+    const auto slot = [&](int j) -> int64_t {
+      const int64_t key = first_key + k0 + j;
+      return a.key_index ? a.key_index[key] : key;
+    };
+    __syncthreads();
+    load_tile(keys, kWarp, seen_keys - k0, dim,
+              [&](int j) { return a.k + slot(j) * a.kv_stride + kv_head * dim; });
+    load_tile(values, kWarp, seen_keys - k0, dim,
+              [&](int j) { return a.v + slot(j) * a.kv_stride + kv_head * dim; });
+    __syncthreads();
+
+    float score[ROWS];
+    dots(keys + lane * stride, own_queries, dim, score);
+#pragma unroll
+    for (int i = 0; i < ROWS; ++i) {
+      const bool sees = k0 + lane <= own_position + i;
+      score[i] = sees ? score[i] * a.scale : -INFINITY;
+      const float new_max = fmaxf(max[i], warp_max(score[i]));
+      // Nothing but -inf so far: any finite reference keeps the differences from being NaN.
+      const float reference = new_max == -INFINITY ? 0.0f : new_max;
+      const float weight = sees ? expf(score[i] - reference) : 0.0f;
+      const float shrink = expf(max[i] - reference);
+      total[i] = fmaf(total[i], shrink, warp_sum(weight));
+      max[i] = new_max;
+#pragma unroll
+      for (int c = 0; c < CHUNKS; ++c) sum[i][c] *= shrink;
+      weights[i * kWarp + lane] = weight;
+    }
+    __syncwarp();
+    spend(weights, values, dim, sum, [&](int i, int j) { return k0 + j <= own_position + i; });
+  }
+
+#pragma unroll
+  for (int i = 0; i < ROWS; ++i) {
+    const int query = warp * ROWS + i;
+    if (query >= count) continue;
+    const int64_t to = (first_query + query) * a.heads + head;
+    store_token(a.out + to * dim, dim, sum[i], 1.0f / total[i]);
+    if (a.stats != nullptr && lane == 0) {
+      a.stats[2 * to] = max[i];
+      a.stats[2 * to + 1] = total[i];
+    }
+  }
+}
+
+// d_q, and delta = out . d_out of every query for dk_dv.
+template <int CHUNKS, int WARPS, int ROWS>
+__global__ void __launch_bounds__(WARPS* kWarp, 1) attention_d_q_kernel(AttentionBackwardArgs a) {
+  constexpr int kQueries = WARPS * ROWS;
+  const int dim = static_cast<int>(a.head_dim), stride = tile_stride(dim);
+  const int64_t head = blockIdx.x % a.heads, kv_head = head / (a.heads / a.kv_heads);
+  const RaggedTile at = ragged_tile(a.row_offsets, a.rows, kQueries, blockIdx.x / a.heads);
+  const int row_tokens = a.row_offsets[at.row + 1] - a.row_offsets[at.row];
+  if (at.begin >= row_tokens) return;
+  const int count = row_tokens - at.begin < kQueries ? row_tokens - at.begin : kQueries;
+  const int64_t row_first = a.row_offsets[at.row], first_query = row_first + at.begin;
+  const int seen_keys = at.begin + count;
+
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+  const SharedPtr<float> queries = dynamic_smem<float>();
+  const SharedPtr<float> d_outs = queries + kQueries * stride;
+  const SharedPtr<float> keys = d_outs + kQueries * stride;
+  const SharedPtr<float> values = keys + kWarp * stride;
+  const SharedPtr<float> d_scores = values + kWarp * stride + warp * ROWS * kWarp;
+  const SharedPtr<float> own_queries = queries + warp * ROWS * stride;
+  const SharedPtr<float> own_d_outs = d_outs + warp * ROWS * stride;
+  const int own_position = at.begin + warp * ROWS;
+
+  load_tile(queries, kQueries, count, dim, [&](int i) {
+    return a.q + (first_query + i) * a.q_stride + head * dim;
+  });
+  load_tile(d_outs, kQueries, count, dim, [&](int i) {
+    return a.d_out + ((first_query + i) * a.heads + head) * dim;
+  });
+  __syncthreads();
+
+  float* const deltas = static_cast<float*>(a.workspace);
+  float max[ROWS], inverse[ROWS], delta[ROWS], sum[ROWS][CHUNKS] = {};
+#pragma unroll
+  for (int i = 0; i < ROWS; ++i) {
+    const bool live = warp * ROWS + i < count;
+    const int64_t query = (first_query + warp * ROWS + i) * a.heads + head;
+    max[i] = live ? a.stats[2 * query] : 0.0f;
+    inverse[i] = live ? 1.0f / a.stats[2 * query + 1] : 0.0f;
+    float part = 0.0f;
+    for (int d = lane; live && d < dim; d += kWarp) {
+      part = fmaf(a.out[query * dim + d], own_d_outs[i * stride + d], part);
+    }
+    delta[i] = warp_sum(part);
+    if (live && lane == 0) deltas[query] = delta[i];
+  }
+
+  for (int k0 = 0; k0 < seen_keys; k0 += kWarp) {
+    __syncthreads();
+    load_tile(keys, kWarp, seen_keys - k0, dim, [&](int j) {
+      return a.k + (row_first + k0 + j) * a.kv_stride + kv_head * dim;
+    });
+    load_tile(values, kWarp, seen_keys - k0, dim, [&](int j) {
+      return a.v + (row_first + k0 + j) * a.kv_stride + kv_head * dim;
+    });
+    __syncthreads();
+
+    float score[ROWS], d_weight[ROWS];
+    dots(keys + lane * stride, own_queries, dim, score);
+    dots(values + lane * stride, own_d_outs, dim, d_weight);
+#pragma unroll
+    for (int i = 0; i < ROWS; ++i) {
+      const bool sees = k0 + lane <= own_position + i;
+      const float weight = expf(score[i] * a.scale - max[i]) * inverse[i];
+      d_scores[i * kWarp + lane] = sees ? weight * (d_weight[i] - delta[i]) : 0.0f;
+    }
+    __syncwarp();
+    spend(d_scores, keys, dim, sum, [&](int i, int j) { return k0 + j <= own_position + i; });
+  }
+
+#pragma unroll
+  for (int i = 0; i < ROWS; ++i) {
+    const int query = warp * ROWS + i;
+    if (query >= count) continue;
+    store_token(a.d_q + ((first_query + query) * a.heads + head) * dim, dim, sum[i], a.scale);
+  }
+}
+
+// d_k and d_v of WARPS * ROWS keys of one row and key head: the sum over the head's queries, heads
+// outermost, then queries ascending.
+template <int CHUNKS, int WARPS, int ROWS>
+__global__ void __launch_bounds__(WARPS* kWarp, 1) attention_dk_dv_kernel(AttentionBackwardArgs a) {
+  constexpr int kKeys = WARPS * ROWS;
+  static_assert(kKeys == kWarp, "the first query tile starts at the first key");
+  const int dim = static_cast<int>(a.head_dim), stride = tile_stride(dim);
+  const int64_t kv_head = blockIdx.x % a.kv_heads, heads_each = a.heads / a.kv_heads;
+  const RaggedTile at = ragged_tile(a.row_offsets, a.rows, kKeys, blockIdx.x / a.kv_heads);
+  const int row_tokens = a.row_offsets[at.row + 1] - a.row_offsets[at.row];
+  if (at.begin >= row_tokens) return;
+  const int count = row_tokens - at.begin < kKeys ? row_tokens - at.begin : kKeys;
+  const int64_t row_first = a.row_offsets[at.row];
+
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+  const SharedPtr<float> keys = dynamic_smem<float>();
+  const SharedPtr<float> values = keys + kKeys * stride;
+  const SharedPtr<float> queries = values + kKeys * stride;
+  const SharedPtr<float> d_outs = queries + kWarp * stride;
+  const SharedPtr<float> weights = d_outs + kWarp * stride + warp * 2 * ROWS * kWarp;
+  const SharedPtr<float> d_scores = weights + ROWS * kWarp;
+  const SharedPtr<float> own_keys = keys + warp * ROWS * stride;
+  const SharedPtr<float> own_values = values + warp * ROWS * stride;
+  const int own_position = at.begin + warp * ROWS;
+
+  load_tile(keys, kKeys, count, dim, [&](int j) {
+    return a.k + (row_first + at.begin + j) * a.kv_stride + kv_head * dim;
+  });
+  load_tile(values, kKeys, count, dim, [&](int j) {
+    return a.v + (row_first + at.begin + j) * a.kv_stride + kv_head * dim;
+  });
+
+  const float* const deltas = static_cast<const float*>(a.workspace);
+  float sum_k[ROWS][CHUNKS] = {}, sum_v[ROWS][CHUNKS] = {};
+  for (int64_t head = kv_head * heads_each; head < (kv_head + 1) * heads_each; ++head) {
+    for (int q0 = at.begin; q0 < row_tokens; q0 += kWarp) {
+      __syncthreads();
+      load_tile(queries, kWarp, row_tokens - q0, dim, [&](int i) {
+        return a.q + (row_first + q0 + i) * a.q_stride + head * dim;
+      });
+      load_tile(d_outs, kWarp, row_tokens - q0, dim, [&](int i) {
+        return a.d_out + ((row_first + q0 + i) * a.heads + head) * dim;
+      });
+      __syncthreads();
+
+      const bool live = q0 + lane < row_tokens;
+      const int64_t query = (row_first + q0 + lane) * a.heads + head;
+      const float max = live ? a.stats[2 * query] : 0.0f;
+      const float inverse = live ? 1.0f / a.stats[2 * query + 1] : 0.0f;
+      const float delta = live ? deltas[query] : 0.0f;
+      float score[ROWS], d_weight[ROWS];
+      dots(queries + lane * stride, own_keys, dim, score);
+      dots(d_outs + lane * stride, own_values, dim, d_weight);
+#pragma unroll
+      for (int j = 0; j < ROWS; ++j) {
+        const bool sees = live && own_position + j <= q0 + lane;
+        const float weight = expf(score[j] * a.scale - max) * inverse;
+        weights[j * kWarp + lane] = sees ? weight : 0.0f;
+        d_scores[j * kWarp + lane] = sees ? weight * (d_weight[j] - delta) : 0.0f;
+      }
+      __syncwarp();
+      const auto sees = [&](int j, int i) {
+        return q0 + i < row_tokens && own_position + j <= q0 + i;
+      };
+      spend(weights, d_outs, dim, sum_v, sees);
+      spend(d_scores, queries, dim, sum_k, sees);
+    }
+  }
+
+#pragma unroll
+  for (int j = 0; j < ROWS; ++j) {
+    const int key = warp * ROWS + j;
+    if (key >= count) continue;
+    const int64_t to = ((row_first + at.begin + key) * a.kv_heads + kv_head) * dim;
+    store_token(a.d_k + to, dim, sum_k[j], a.scale);
+    store_token(a.d_v + to, dim, sum_v[j], 1.0f);
+  }
+}
+
+// Of the training tiles. dk_dv has twice the sums to hold, hence half the keys a warp.
+constexpr int kTile = 32;
+constexpr int kWarps = 4, kRows = kTile / kWarps;
+constexpr int kKeyWarps = 8, kKeyRows = kTile / kKeyWarps;
+
+// One block for each tile of `tile` items and each head. A block holds `tokens` tokens and `weights`
+// rows of 32 weights in shared memory.
+struct Tiling {
+  int64_t items, rows, heads, head_dim;
+  int tile, warps, tokens, weights;
+};
+
+template <class Args>
+Status launch_tiles(Context& context, const char* name, const Tiling& t, void (*kernel)(Args),
+                    const Args& args) {
+  const int64_t blocks = ragged_tiles(t.items, t.rows, t.tile) * t.heads;
+  if (blocks > kMaxGridX) return Status::error(Code::range, "attention: too many tokens and heads");
+  LaunchShape shape;
+  shape.grid = dim3(static_cast<unsigned>(blocks));
+  shape.block = dim3(static_cast<unsigned>(t.warps * kWarp));
+  const int floats = t.tokens * tile_stride(static_cast<int>(t.head_dim)) + t.weights * kWarp;
+  shape.dynamic_smem = sizeof(float) * static_cast<size_t>(floats);
+  return launch(context, name, shape, kernel, args);
+}
+
+template <int CHUNKS>
+Status forward(Context& context, const AttentionArgs& a) {
+  // One new query per row, or little more: a tile of 32 would idle but for one.
+  if (a.queries <= 4 * a.rows) {
+    const Tiling one{a.queries, a.rows, a.heads, a.head_dim, 1, 1, 1 + 2 * kWarp, 1};
+    return launch_tiles(context, "attention", one, attention_forward_kernel<CHUNKS, 1, 1>, a);
+  }
+  const Tiling tiles{a.queries, a.rows, a.heads, a.head_dim, kTile, kWarps, kTile + 2 * kWarp,
+                     kTile};
+  return launch_tiles(context, "attention", tiles, attention_forward_kernel<CHUNKS, kWarps, kRows>,
+                      a);
+}
+
+template <int CHUNKS>
+Status backward(Context& context, const AttentionBackwardArgs& a) {
+  Tiling tiles{a.tokens, a.rows, a.heads, a.head_dim, kTile, kWarps, 2 * kTile + 2 * kWarp, kTile};
+  const Status status = launch_tiles(context, "attention_backward", tiles,
+                                     attention_d_q_kernel<CHUNKS, kWarps, kRows>, a);
+  if (!status.ok()) return status;
+  tiles.heads = a.kv_heads;
+  tiles.warps = kKeyWarps;
+  tiles.weights = 2 * kTile;
+  return launch_tiles(context, "attention_backward", tiles,
+                      attention_dk_dv_kernel<CHUNKS, kKeyWarps, kKeyRows>, a);
+}
+
+}  // namespace
+
+Status attention_forward(Context& context, const AttentionArgs& a) {
+  if (a.queries == 0) return {};
+  if (a.head_dim <= 64) return forward<2>(context, a);
+  if (a.head_dim <= 128) return forward<4>(context, a);
+  return forward<8>(context, a);
+}
+
+int64_t attention_backward_workspace(int64_t tokens, int64_t heads) {
+  return tokens * heads * static_cast<int64_t>(sizeof(float));
+}
+
+Status attention_backward(Context& context, const AttentionBackwardArgs& a) {
+  if (a.tokens == 0) return {};
+  if (a.head_dim <= 64) return backward<2>(context, a);
+  if (a.head_dim <= 128) return backward<4>(context, a);
+  return backward<8>(context, a);
+}
+
+}  // namespace firesteel

@@ -1,0 +1,311 @@
+#include "gemm/pack.h"
+#include "gemm/tile.h"
+#include "nn/attention/table.h"
+
+namespace firesteel {
+namespace FIRESTEEL_ISA {
+namespace {
+
+constexpr int kBlock = kAttentionBlock;
+constexpr int kMaxDim = kAttentionMaxDim;
+constexpr float kInfinity = __builtin_inff();
+
+FIRESTEEL_INLINE int whole_vectors(int n) { return (n + F32::lanes - 1) / F32::lanes * F32::lanes; }
+FIRESTEEL_INLINE int clamp_lanes(int64_t n) {
+  return n < 0 ? 0 : n < F32::lanes ? static_cast<int>(n) : F32::lanes;
+}
+
+// to[i][0 .. width) = row(i)[0 .. dim), then 0.
+template <class Row>
+FIRESTEEL_INLINE void copy_rows(float* to, int width, const Row& row, int64_t count, int dim) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float* from = row(i);
+    for (int d = 0; d < width; d += F32::lanes) {
+      const bool whole = d + F32::lanes <= dim;
+      store(to + i * width + d, whole ? load(from + d) : load_partial(from + d, dim - d, 0.0f));
+    }
+  }
+}
+
+FIRESTEEL_INLINE void copy_out(float* to, const float* row, int dim) {
+  for (int d = 0; d < dim; d += F32::lanes) store_partial(to + d, load(row + d), clamp_lanes(dim - d));
+}
+
+FIRESTEEL_INLINE void clear_rows(float* rows, int64_t count) {
+  for (int64_t i = 0; i < count; i += F32::lanes) store(rows + i, splat(0.0f));
+}
+
+// c[r] += a[r] * b over the keys that each row sees: rows are consecutive queries, the first sees `n`
+// keys of the block, each further one as many or one more. Unseen keys are not touched: 0 * NaN.
+template <int ROWS>
+FIRESTEEL_INLINE void causal_product(float* c, const float* a, const float* b, int width, int64_t n) {
+  const int64_t common = n < kBlock ? n : kBlock;
+  product<ROWS, false>(c, width, a, kBlock, 1, b, width, width, common);
+  for (int r = 1; r < ROWS && common < kBlock; ++r) {
+    const int64_t more = n + r < kBlock ? r : kBlock - n;
+    product<1, false>(c + r * width, width, a + r * kBlock + common, kBlock, 1, b + common * width,
+                      width, width, more);
+  }
+}
+
+// ---- forward ----
+
+struct Running {
+  float max, sum;
+};
+
+// Scores of one row become exp(scale * score - max), 0 where unseen; returns what the row's earlier
+// sums are to be multiplied by.
+FIRESTEEL_INLINE float soften(float* score, int64_t seen, float scale, Running& row) {
+  F32 top = -kInfinity;
+  for (int j = 0; j < kBlock; j += F32::lanes) {
+    const F32 x = select(first_lanes(clamp_lanes(seen - j)), load(score + j) * scale, -kInfinity);
+    store(score + j, x);
+    top = max(top, x);
+  }
+  const float block_max = reduce_max(top);
+  const float new_max = block_max > row.max ? block_max : row.max;
+  F32 sum = 0.0f;
+  for (int j = 0; j < kBlock; j += F32::lanes) {
+    const Mask live = first_lanes(clamp_lanes(seen - j));
+    const F32 p = select(live, exp(load(score + j) - new_max), 0.0f);
+    store(score + j, p);
+    sum = sum + p;
+  }
+  float old[F32::lanes];
+  store(old, exp(splat(row.max - new_max)));
+  row.sum = row.sum * old[0] + reduce_add(sum);
+  row.max = new_max;
+  return old[0];
+}
+
+struct ForwardBlock {
+  const AttentionQueries& a;
+  const float *keys, *values;  // [dim][kBlock], [kBlock][width]
+  int width;
+  int64_t first_key;
+  int head;
+  int64_t first_query;
+  float* out;                  // [heads * count][width]
+  Running* running;            // [heads * count]
+
+  template <int ROWS>
+  FIRESTEEL_MEMBER void run(int64_t tile_row) const {
+    const int64_t i = first_query + tile_row, row = head * a.count + i;
+    alignas(64) float score[ROWS * kBlock];
+    product<ROWS, true>(score, kBlock, a.q + i * a.q_stride + head * a.dim, a.q_stride, 1, keys,
+                        kBlock, kBlock, a.dim);
+    const int64_t seen = a.position + i - first_key + 1;
+    for (int r = 0; r < ROWS; ++r) {
+      const float rescale = soften(score + r * kBlock, seen + r, a.scale, running[row + r]);
+      if (rescale == 1.0f) continue;
+      float* sums = out + (row + r) * width;
+      for (int d = 0; d < width; d += F32::lanes) store(sums + d, load(sums + d) * rescale);
+    }
+    causal_product<ROWS>(out + row * width, score, values, width, seen);
+  }
+};
+
+void forward(const AttentionQueries& a) {
+  alignas(64) float keys[kMaxDim * kBlock], values[kBlock * kMaxDim], out[kAttentionRows * kMaxDim];
+  Running running[kAttentionRows];
+  const int width = whole_vectors(a.dim);
+  clear_rows(out, int64_t{a.count} * a.heads * width);
+  for (int r = 0; r < a.count * a.heads; ++r) running[r] = {-kInfinity, 0.0f};
+
+  const int64_t all = a.position + a.count;
+  for (int64_t key = 0; key < all; key += kBlock) {
+    const int n = all - key < kBlock ? static_cast<int>(all - key) : kBlock;
+    const auto slot = [&](int64_t j) { return (a.key_index ? a.key_index[key + j] : key + j) * a.kv_stride; };
+    pack_rows(keys, kBlock, [&](int j) { return a.k + slot(j); }, n, a.dim);
+    copy_rows(values, width, [&](int64_t j) { return a.v + slot(j); }, n, a.dim);
+    const int64_t first = key > a.position ? key - a.position : 0;
+    for (int h = 0; h < a.heads; ++h) {
+      each_tile(a.count - first, ForwardBlock{a, keys, values, width, key, h, first, out, running});
+    }
+  }
+
+  for (int64_t i = 0; i < a.count; ++i) {
+    for (int h = 0; h < a.heads; ++h) {
+      const Running& state = running[h * a.count + i];
+      float* row = out + (h * a.count + i) * width;
+      for (int d = 0; d < width; d += F32::lanes) store(row + d, load(row + d) / state.sum);
+      copy_out(a.out + (i * a.token + h) * a.dim, row, a.dim);
+      if (a.stats_out) {
+        a.stats_out[(i * a.token + h) * 2] = state.max;
+        a.stats_out[(i * a.token + h) * 2 + 1] = state.sum;
+      }
+    }
+  }
+}
+
+// ---- backward ----
+
+void delta(const float* out, const float* d_out, int64_t rows, int64_t dim, float* delta) {
+  for (int64_t i = 0; i < rows; ++i) {
+    F32 sum = 0.0f;
+    for (int64_t d = 0; d < dim; d += F32::lanes) {
+      const int n = clamp_lanes(dim - d);
+      sum = fma(load_partial(out + i * dim + d, n, 0.0f), load_partial(d_out + i * dim + d, n, 0.0f),
+                sum);
+    }
+    delta[i] = reduce_add(sum);
+  }
+}
+
+// A query's scores over `width` keys become probabilities and, of d p, d score; both 0 outside of
+// [0, seen).
+FIRESTEEL_INLINE void soften_backward(float* score, float* d_score, int width, int64_t seen,
+                                      float scale, const float* stats, float delta) {
+  const F32 top = stats[0], inverse = splat(1.0f) / stats[1];
+  for (int j = 0; j < width; j += F32::lanes) {
+    const Mask live = first_lanes(clamp_lanes(seen - j));
+    const F32 p = select(live, exp(load(score + j) * scale - top) * inverse, 0.0f);
+    const F32 d = select(live, p * (load(d_score + j) - delta) * scale, 0.0f);
+    store(score + j, p);
+    store(d_score + j, d);
+  }
+}
+
+struct BackwardQueriesBlock {
+  const AttentionQueries& a;
+  const float *keys, *values;  // [dim][kBlock]
+  const float* key_rows;       // [kBlock][width]
+  int width;
+  int64_t first_key;
+  int head;
+  int64_t first_query;
+  float* d_q;                  // [heads * count][width]
+
+  template <int ROWS>
+  FIRESTEEL_MEMBER void run(int64_t tile_row) const {
+    const int64_t i = first_query + tile_row;
+    alignas(64) float score[ROWS * kBlock], d_score[ROWS * kBlock];
+    product<ROWS, true>(score, kBlock, a.q + i * a.q_stride + head * a.dim, a.q_stride, 1, keys,
+                        kBlock, kBlock, a.dim);
+    product<ROWS, true>(d_score, kBlock, a.d_out + (i * a.token + head) * a.dim, a.token * a.dim, 1,
+                        values, kBlock, kBlock, a.dim);
+    const int64_t seen = a.position + i - first_key + 1;
+    for (int r = 0; r < ROWS; ++r) {
+      const int64_t at = (i + r) * a.token + head;
+      soften_backward(score + r * kBlock, d_score + r * kBlock, kBlock, seen + r, a.scale,
+                      a.stats + 2 * at, a.delta[at]);
+    }
+    causal_product<ROWS>(d_q + (head * a.count + i) * width, d_score, key_rows, width, seen);
+  }
+};
+
+void backward_queries(const AttentionQueries& a) {
+  alignas(64) float keys[kMaxDim * kBlock], values[kMaxDim * kBlock], key_rows[kBlock * kMaxDim],
+      d_q[kAttentionRows * kMaxDim];
+  const int width = whole_vectors(a.dim);
+  clear_rows(d_q, int64_t{a.count} * a.heads * width);
+  const int64_t all = a.position + a.count;
+  for (int64_t key = 0; key < all; key += kBlock) {
+    const int n = all - key < kBlock ? static_cast<int>(all - key) : kBlock;
+    const float *k = a.k + key * a.kv_stride, *v = a.v + key * a.kv_stride;
+    pack_rows(keys, kBlock, [&](int j) { return k + j * a.kv_stride; }, n, a.dim);
+    pack_rows(values, kBlock, [&](int j) { return v + j * a.kv_stride; }, n, a.dim);
+    copy_rows(key_rows, width, [&](int64_t j) { return k + j * a.kv_stride; }, n, a.dim);
+    const int64_t first = key > a.position ? key - a.position : 0;
+    for (int h = 0; h < a.heads; ++h) {
+      each_tile(a.count - first,
+                BackwardQueriesBlock{a, keys, values, key_rows, width, key, h, first, d_q});
+    }
+  }
+  for (int64_t i = 0; i < a.count; ++i) {
+    for (int h = 0; h < a.heads; ++h) {
+      copy_out(a.d_q + (i * a.token + h) * a.dim, d_q + (h * a.count + i) * width, a.dim);
+    }
+  }
+}
+
+// Scores of a chunk of queries against the piece's keys.
+struct BackwardScores {
+  const AttentionKeys& a;
+  const float *keys, *values;  // [dim][kAttentionKeys]
+  int head;
+  int64_t first_query;         // counted from the piece's first key
+  float *p, *d_score;          // [queries][kAttentionKeys]
+
+  template <int ROWS>
+  FIRESTEEL_MEMBER void run(int64_t row) const {
+    constexpr int kKeys = kAttentionKeys;
+    const int64_t i = first_query + row;
+    product<ROWS, true>(p + row * kKeys, kKeys, a.q + i * a.q_stride + head * a.dim, a.q_stride, 1,
+                        keys, kKeys, kKeys, a.dim);
+    product<ROWS, true>(d_score + row * kKeys, kKeys, a.d_out + (i * a.token + head) * a.dim,
+                        a.token * a.dim, 1, values, kKeys, kKeys, a.dim);
+    for (int r = 0; r < ROWS; ++r) {
+      const int64_t at = (i + r) * a.token + head, sees = i + r + 1;
+      soften_backward(p + (row + r) * kKeys, d_score + (row + r) * kKeys, kKeys,
+                      sees < a.count ? sees : a.count, a.scale, a.stats + 2 * at, a.delta[at]);
+    }
+  }
+};
+
+// Adds what a chunk of queries gives to d_k and d_v. Key j takes queries from j on, in their order.
+struct BackwardKeys {
+  const float *p, *d_score;        // [queries][kAttentionKeys]
+  const float *query_rows, *d_out; // [queries][width]
+  int width;
+  int64_t first_query, queries;
+  float *d_k, *d_v;                // [keys][width]
+
+  template <int ROWS>
+  FIRESTEEL_MEMBER void run(int64_t key) const {
+    constexpr int kKeys = kAttentionKeys;
+    int64_t common = key + ROWS - 1 - first_query;  // the first query that sees all of the tile
+    common = common < 0 ? 0 : common < queries ? common : queries;
+    for (int r = 0; r < ROWS; ++r) {
+      const int64_t own = key + r - first_query < 0 ? 0 : key + r - first_query;
+      if (own >= common) break;
+      const int64_t at = own * kKeys + key + r, to = (key + r) * width;
+      product<1, false>(d_v + to, width, p + at, 1, kKeys, d_out + own * width, width, width,
+                        common - own);
+      product<1, false>(d_k + to, width, d_score + at, 1, kKeys, query_rows + own * width, width,
+                        width, common - own);
+    }
+    const int64_t at = common * kKeys + key;
+    product<ROWS, false>(d_v + key * width, width, p + at, 1, kKeys, d_out + common * width, width,
+                         width, queries - common);
+    product<ROWS, false>(d_k + key * width, width, d_score + at, 1, kKeys,
+                         query_rows + common * width, width, width, queries - common);
+  }
+};
+
+void backward_keys(const AttentionKeys& a) {
+  constexpr int kKeys = kAttentionKeys;
+  alignas(64) float keys[kMaxDim * kKeys], values[kMaxDim * kKeys], d_k[kKeys * kMaxDim],
+      d_v[kKeys * kMaxDim], query_rows[kKeys * kMaxDim], d_out_rows[kKeys * kMaxDim],
+      p[kKeys * kKeys], d_score[kKeys * kKeys];
+  const int width = whole_vectors(a.dim);
+  clear_rows(d_k, int64_t{a.count} * width);
+  clear_rows(d_v, int64_t{a.count} * width);
+  pack_rows(keys, kKeys, [&](int j) { return a.k + j * a.kv_stride; }, a.count, a.dim);
+  pack_rows(values, kKeys, [&](int j) { return a.v + j * a.kv_stride; }, a.count, a.dim);
+  for (int h = 0; h < a.heads; ++h) {
+    for (int64_t first = 0; first < a.queries; first += kKeys) {
+      const int64_t n = a.queries - first < kKeys ? a.queries - first : kKeys;
+      const float* q = a.q + first * a.q_stride + h * a.dim;
+      const float* d_out = a.d_out + (first * a.token + h) * a.dim;
+      copy_rows(query_rows, width, [&](int64_t i) { return q + i * a.q_stride; }, n, a.dim);
+      copy_rows(d_out_rows, width, [&](int64_t i) { return d_out + i * a.token * a.dim; }, n, a.dim);
+      each_tile(n, BackwardScores{a, keys, values, h, first, p, d_score});
+      each_tile(a.count,
+                BackwardKeys{p, d_score, query_rows, d_out_rows, width, first, n, d_k, d_v});
+    }
+  }
+  for (int64_t j = 0; j < a.count; ++j) {
+    copy_out(a.d_k + j * a.kv_token * a.dim, d_k + j * width, a.dim);
+    copy_out(a.d_v + j * a.kv_token * a.dim, d_v + j * width, a.dim);
+  }
+}
+
+}  // namespace
+
+extern const AttentionTable attention_table;
+const AttentionTable attention_table = {forward, delta, backward_queries, backward_keys};
+
+}  // namespace FIRESTEEL_ISA
+}  // namespace firesteel

@@ -1,0 +1,71 @@
+#include "nn/elementwise/table.h"
+
+#include "nn/vectors.h"
+
+namespace firesteel {
+namespace FIRESTEEL_ISA {
+namespace {
+
+void add(int64_t count, const float* a, const float* b, float* y) {
+  each_vector(count, [=](int64_t i, int n) {
+    store_some(y + i, load_some(a + i, n) + load_some(b + i, n), n);
+  });
+}
+
+void add_bias(int64_t rows, int64_t width, const float* x, const float* bias, float* y) {
+  for (int64_t r = 0; r < rows; ++r) add(width, x + r * width, bias, y + r * width);
+}
+
+void sum_rows(int64_t rows, int64_t cols, int64_t stride, const float* x, float* y) {
+  each_vector(cols, [=](int64_t j, int n) {
+    F32 sum = 0.0f;
+    for (int64_t r = 0; r < rows; ++r) sum = sum + load_some(x + r * stride + j, n);
+    store_some(y + j, sum, n);
+  });
+}
+
+void scale(int64_t count, float a, const float* x, float* y, bool accumulate) {
+  if (accumulate) {
+    each_vector(count, [=](int64_t i, int n) {
+      store_some(y + i, fma(a, load_some(x + i, n), load_some(y + i, n)), n);
+    });
+  } else {
+    each_vector(count, [=](int64_t i, int n) { store_some(y + i, load_some(x + i, n) * a, n); });
+  }
+}
+
+void fill(int64_t count, float value, float* y) {
+  each_vector(count, [=](int64_t i, int n) { store_some(y + i, value, n); });
+}
+
+template <class From, class To>
+void convert(int64_t count, const void* x, void* y) {
+  const From* from = static_cast<const From*>(x);
+  To* to = static_cast<To*>(y);
+  each_vector(count, [=](int64_t i, int n) { store_some(to + i, load_some(from + i, n), n); });
+}
+
+template <class From>
+void convert_to(int64_t count, const void* x, void* y, DType to) {
+  switch (to) {
+    case DType::bf16: return convert<From, bf16>(count, x, y);
+    case DType::f16: return convert<From, f16>(count, x, y);
+    default: return convert<From, float>(count, x, y);
+  }
+}
+
+void cast(int64_t count, const void* x, DType from, void* y, DType to) {
+  switch (from) {
+    case DType::bf16: return convert_to<bf16>(count, x, y, to);
+    case DType::f16: return convert_to<f16>(count, x, y, to);
+    default: return convert_to<float>(count, x, y, to);
+  }
+}
+
+}  // namespace
+
+extern const ElementwiseTable elementwise_table;
+const ElementwiseTable elementwise_table = {add, add_bias, sum_rows, scale, fill, cast};
+
+}  // namespace FIRESTEEL_ISA
+}  // namespace firesteel

@@ -1,0 +1,23 @@
+// rope: rotary position embedding, half-split form of Llama and Qwen (Su et al. 2021): with
+// theta_i = base^(-2 i / D), elements i and i + D/2 of every head are rotated by position * theta_i.
+// Angles are computed in float64, so position 1e6 is as exact as position 1.
+#pragma once
+#include "runtime/status.h"
+#include <stdint.h>
+
+namespace firesteel {
+
+class Context;
+
+struct RopeArgs {
+  int64_t tokens, heads, head_dim;  // head_dim even
+  const int32_t* positions;         // [T]
+  double base;                      // > 0
+  bool inverse;                     // rotate by -position: the backward pass
+  const float* x;                   // [T, heads, D], token stride x_stride elements
+  int64_t x_stride;
+  float* y;                         // [T, heads, D] out, contiguous; may be x when x is contiguous
+};
+Status rope(Context&, const RopeArgs&);
+
+}  // namespace firesteel

@@ -1,0 +1,189 @@
+// Everything that is one machine instruction or little more, each with the plain C++ that stands in
+// for it under the emulator: 16-byte accesses with cache hints, exp2, 16-bit floats, faults.
+//
+// Accurate exp, exp2 and log (<= 2 ULP) are expf, exp2f and logf: sources are compiled without
+// fast-math. Fused multiply-add is fmaf, where it is wanted.
+#pragma once
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "runtime/cuda/launch.h"
+#include "runtime/dtype.h"
+#include "runtime/fault.h"
+#include "runtime/scalar.h"
+
+namespace firesteel {
+
+// 2^x by the special function unit: relative error <= 2^-22, results below 2^-126 are 0, NaN stays.
+__device__ __forceinline__ float exp2_approx(float x) {
+#ifdef __CUDA_ARCH__
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  const float y = exp2f(x);
+  return y < 1.17549435e-38f ? 0.0f : y;
+#endif
+}
+
+// ---- 16-bit floats -------------------------------------------------------------------------------
+
+// Exact.
+__device__ __forceinline__ float widen(float x) { return x; }
+__device__ __forceinline__ float widen(bf16 x) { return to_float(x); }
+__device__ __forceinline__ float widen(f16 x) {
+#ifdef __CUDA_ARCH__
+  float y;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits));
+  return y;
+#else
+  return to_float(x);
+#endif
+}
+
+// Round to nearest even; NaN stays NaN; f16 overflows to infinity.
+template <class T>
+__device__ __forceinline__ T narrow(float x);
+template <>
+__device__ __forceinline__ float narrow<float>(float x) {
+  return x;
+}
+template <>
+__device__ __forceinline__ bf16 narrow<bf16>(float x) {
+#ifdef __CUDA_ARCH__
+  uint16_t bits;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(x));
+  return {bits};
+#else
+  return from_float<bf16>(x);
+#endif
+}
+template <>
+__device__ __forceinline__ f16 narrow<f16>(float x) {
+#ifdef __CUDA_ARCH__
+  uint16_t bits;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x));
+  return {bits};
+#else
+  return from_float<f16>(x);
+#endif
+}
+
+// ---- 16-byte accesses ----------------------------------------------------------------------------
+
+// As many neighbouring elements as one 16-byte access holds.
+template <class T>
+struct alignas(16) Pack {
+  static constexpr int size = 16 / static_cast<int>(sizeof(T));
+  T x[size];
+};
+
+// Whether rows at p, p + stride, p + 2 * stride, ... (elements) may be accessed by packs.
+template <class T>
+__host__ __device__ __forceinline__ bool pack_aligned(const T* p, int64_t stride) {
+  return reinterpret_cast<uintptr_t>(p) % 16 == 0 && stride % Pack<T>::size == 0;
+}
+
+#ifdef FIRESTEEL_EMULATED
+
+template <class T>
+Pack<T> load_pack(const T* p) {
+  emulator::require_aligned(p, 16);
+  Pack<T> pack;
+  memcpy(&pack, p, sizeof pack);
+  return pack;
+}
+template <class T>
+Pack<T> load_pack(SharedPtr<T> p) {
+  emulator::require_aligned(p.address(), 16);
+  Pack<T> pack;
+  for (int i = 0; i < Pack<T>::size; ++i) pack.x[i] = p[i];
+  return pack;
+}
+template <class T>
+Pack<T> load_pack_streaming(const T* p) {
+  return load_pack(p);
+}
+template <class T>
+void store_pack(T* p, const Pack<T>& pack) {
+  emulator::require_aligned(p, 16);
+  memcpy(p, &pack, sizeof pack);
+}
+template <class T>
+void store_pack(SharedPtr<T> p, const Pack<T>& pack) {
+  emulator::require_aligned(p.address(), 16);
+  for (int i = 0; i < Pack<T>::size; ++i) p[i] = pack.x[i];
+}
+template <class T>
+void store_pack_streaming(T* p, const Pack<T>& pack) {
+  store_pack(p, pack);
+}
+
+#else
+
+template <class T>
+__device__ __forceinline__ Pack<T> load_pack(const T* p) {
+  return *reinterpret_cast<const Pack<T>*>(p);
+}
+// Global memory that nobody will read again soon: not kept in L1.
+template <class T>
+__device__ __forceinline__ Pack<T> load_pack_streaming(const T* p) {
+  union {
+    uint32_t word[4];
+    Pack<T> pack;
+  } u;
+  asm volatile("ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(u.word[0]), "=r"(u.word[1]), "=r"(u.word[2]), "=r"(u.word[3])
+               : "l"(__cvta_generic_to_global(p))
+               : "memory");
+  return u.pack;
+}
+template <class T>
+__device__ __forceinline__ void store_pack(T* p, const Pack<T>& pack) {
+  *reinterpret_cast<Pack<T>*>(p) = pack;
+}
+// Evicted first: for results larger than the caches.
+template <class T>
+__device__ __forceinline__ void store_pack_streaming(T* p, const Pack<T>& pack) {
+  union {
+    Pack<T> pack;
+    uint32_t word[4];
+  } u;
+  u.pack = pack;
+  asm volatile("st.global.cs.v4.u32 [%0], {%1, %2, %3, %4};"
+               :
+               : "l"(__cvta_generic_to_global(p)), "r"(u.word[0]), "r"(u.word[1]),
+                 "r"(u.word[2]), "r"(u.word[3])
+               : "memory");
+}
+
+#endif  // FIRESTEEL_EMULATED
+
+// Element by element: where the address is not aligned, and at the end of a row (`count` elements
+// exist, the others read as `fill` and are not written). Values are those of the 16-byte forms.
+template <class T>
+__device__ __forceinline__ Pack<T> load_pack_partial(const T* p, int64_t count, T fill) {
+  Pack<T> pack;
+#pragma unroll
+  for (int i = 0; i < Pack<T>::size; ++i) pack.x[i] = i < count ? p[i] : fill;
+  return pack;
+}
+template <class T>
+__device__ __forceinline__ void store_pack_partial(T* p, const Pack<T>& pack, int64_t count) {
+#pragma unroll
+  for (int i = 0; i < Pack<T>::size; ++i) {
+    if (i < count) p[i] = pack.x[i];
+  }
+}
+
+// ---- faults --------------------------------------------------------------------------------------
+
+// Integer atomics only: the count and the smallest row do not depend on the order of threads.
+__device__ __forceinline__ void record_fault(FaultWord* word, Fault kind, int64_t row) {
+  const int k = static_cast<int>(kind);
+  atomicAdd(&word->count[k], 1u);
+  atomicMin(&word->first_row[k], static_cast<uint32_t>(row));
+}
+
+}  // namespace firesteel

@@ -1,0 +1,106 @@
+#include "runtime/stream.h"
+
+#include <new>
+
+namespace firesteel {
+
+Stream::~Stream() {
+  std::deque<Task> dropped;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    closing_ = true;
+    dropped.swap(queue_);
+  }
+  cancelled_->store(true);
+  work_.notify_all();
+  if (conductor_.joinable()) conductor_.join();
+  const Status gone = Status::error(Code::disposed, "the engine was disposed before the call ran");
+  for (Task& task : dropped) {
+    if (task.done) task.done(gone);
+  }
+}
+
+void Stream::submit(Task task, bool small) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (small && queue_.empty() && !busy_) {
+    busy_ = true;
+    lock.unlock();
+    execute(task);
+    lock.lock();
+    busy_ = false;
+    lock.unlock();
+    quiet_.notify_all();
+    return;
+  }
+  queue_.push_back(std::move(task));
+  if (!conductor_.joinable()) conductor_ = std::thread([this] { conduct(); });
+  lock.unlock();
+  work_.notify_one();
+}
+
+void Stream::wait() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  quiet_.wait(lock, [this] { return queue_.empty() && !busy_; });
+}
+
+bool Stream::idle() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return queue_.empty() && !busy_;
+}
+
+void Stream::conduct() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  while (true) {
+    work_.wait(lock, [this] { return closing_ || (!queue_.empty() && !busy_); });
+    if (closing_) return;
+    while (!queue_.empty() && !closing_) {
+      Task task = std::move(queue_.front());
+      queue_.pop_front();
+      busy_ = true;
+      lock.unlock();
+      execute(task);
+      task = Task{};  // storages are released before the stream counts as quiet
+      lock.lock();
+      busy_ = false;
+    }
+    quiet_.notify_all();
+  }
+}
+
+void Stream::execute(Task& task) {
+  std::shared_ptr<const Status> failure;
+  for (const Access& access : task.accesses) {
+    if (access.reads && access.storage->failure) {
+      failure = access.storage->failure;
+      break;
+    }
+  }
+  if (!failure) {
+    Status status;
+    try {
+      status = task.run(*context_);
+    } catch (const std::bad_alloc&) {
+      status = Status::error(Code::out_of_memory, "the host ran out of memory");
+    }
+    if (!status.ok()) {
+      status.message = task.name + ": " + status.message;
+      failure = std::make_shared<const Status>(std::move(status));
+    }
+  }
+  for (const Access& access : task.accesses) {
+    if (!access.writes) continue;
+    if (failure) {
+      access.storage->failure = failure;
+    } else if (access.whole && !access.reads) {
+      access.storage->failure.reset();
+    }
+    if (task.faults) {
+      access.storage->faults = task.faults;
+    } else if (access.whole && !access.reads) {
+      access.storage->faults.reset();
+    }
+  }
+  if (task.done) task.done(failure ? *failure : Status{});
+}
+
+}  // namespace firesteel

@@ -1,0 +1,63 @@
+// The in-order stream of an engine. Tasks run one after the other on a conductor thread; a small task
+// that finds the stream idle runs at once on the caller.
+//
+// A task that fails poisons what it should have written: tasks that read it do not run and poison
+// their own outputs with the same error, everything else goes on.
+#pragma once
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "runtime/memory.h"
+
+namespace firesteel {
+
+// One storage that a task touches.
+struct Access {
+  std::shared_ptr<Storage> storage;
+  bool reads;
+  bool writes;
+  bool whole;  // the write covers the storage: an earlier failure in it is gone
+};
+
+struct Task {
+  std::string name;  // of the call, for error messages
+  std::vector<Access> accesses;
+  std::vector<std::shared_ptr<Storage>> kept;  // workspaces: alive until the task is done
+  std::shared_ptr<FaultRecord> faults;         // hung on the outputs when the task has run
+  std::function<Status(Context&)> run;
+  // Called after the task, on the thread that ran it, with the task's own outcome (poison of what it
+  // reads included). Always called, also when the stream shuts down first (Code::disposed).
+  std::function<void(const Status&)> done;
+};
+
+class Stream {
+ public:
+  Stream(std::shared_ptr<Context> context, std::atomic<bool>* cancelled)
+      : context_(std::move(context)), cancelled_(cancelled) {}
+  ~Stream();
+
+  void submit(Task task, bool small);
+  void wait();  // until everything submitted before has run
+  bool idle();  // nothing queued or running
+
+ private:
+  void execute(Task& task);
+  void conduct();
+
+  std::shared_ptr<Context> context_;
+  std::atomic<bool>* cancelled_;
+  std::mutex mutex_;
+  std::condition_variable work_, quiet_;
+  std::deque<Task> queue_;
+  bool busy_ = false;  // a task is running, on the conductor or inline
+  bool closing_ = false;
+  std::thread conductor_;  // started by the first task that is queued
+};
+
+}  // namespace firesteel

@@ -1,0 +1,36 @@
+// Builds the addons with cmake-js into build/Release. Quiet when all is well.
+//   node scripts/buildNative.mjs [--tests]   --tests: the emulated addon and the native tests too
+import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+const cmakeJs = join(dirname(createRequire(import.meta.url).resolve("cmake-js/package.json")), "bin", "cmake-js");
+
+function run(command, args) {
+  const started = Date.now();
+  const result = spawnSync(command, args, { cwd: root, encoding: "utf8", maxBuffer: 1 << 28 });
+  if (result.status !== 0) {
+    process.stderr.write(result.stdout ?? "");
+    process.stderr.write(result.stderr ?? "");
+    console.error(`firesteel: ${command} ${args.join(" ")} failed`);
+    process.exit(1);
+  }
+  return { output: result.stdout + result.stderr, seconds: (Date.now() - started) / 1000 };
+}
+
+const fresh = !existsSync(join(root, "build", "CMakeCache.txt"));
+if (fresh) console.log("firesteel: building the native code (the first time takes a few minutes)");
+const compiled = run(process.execPath, [cmakeJs, "compile", "-O", "build", "--log-level", "warn"]);
+let seconds = compiled.seconds;
+if (process.argv.includes("--tests")) {
+  seconds += run("cmake", ["--build", "build", "--target", "firesteel-emulated"]).seconds;
+}
+if (fresh) {
+  const cache = readFileSync(join(root, "build", "CMakeCache.txt"), "utf8");
+  const nvcc = /^CMAKE_CUDA_COMPILER:\w+=(.+)$/m.exec(cache)?.[1];
+  const cuda = nvcc && !nvcc.endsWith("NOTFOUND") ? `CUDA addon built with ${nvcc}` : "nvcc not found, CUDA addon skipped";
+  console.log(`firesteel: native code built in ${seconds.toFixed(0)} s; ${cuda}`);
+}

@@ -1,0 +1,24 @@
+// clang-format over the native code: node scripts/formatNative.mjs [--check]
+import { spawnSync } from "node:child_process";
+import { readdirSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+const clangFormat = join(
+  dirname(createRequire(import.meta.url).resolve("clang-format/package.json")),
+  "index.js",
+);
+
+const files = ["native", "test/native"].flatMap((folder) =>
+  readdirSync(join(root, folder), { recursive: true })
+    .filter((name) => /\.(h|cc|cu)$/.test(name))
+    .map((name) => join(folder, name)),
+);
+const mode = process.argv.includes("--check") ? ["--dry-run", "--Werror"] : ["-i"];
+const result = spawnSync(process.execPath, [clangFormat, ...mode, ...files], {
+  cwd: root,
+  stdio: "inherit",
+});
+process.exit(result.status ?? 1);

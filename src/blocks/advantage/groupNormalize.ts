@@ -1,0 +1,101 @@
+import type { Advantage } from "../../contract/system.js";
+import type { Engine } from "../../engine/engine.js";
+import {
+  centers,
+  type GroupNormOptions,
+  groupNorm,
+  scales,
+  scopes,
+} from "../../engine/groupNorm.js";
+import { choice, integer, number, parseOptions } from "../../engine/options.js";
+import { groupOffsets, mapRows, withColumn } from "../columns.js";
+import { engineOf } from "../device.js";
+
+/**
+ * Advantages of rewards relative to their group: (reward - center) / (scale + eps).
+ *
+ * @param rewards one per row; null leaves the statistics and gets 0
+ * @param options as of the kernel `groupNorm`: groups by `groupOffsets` or `keys`
+ * @returns advantage [R]; center and scale (before eps) [G]
+ */
+export async function groupAdvantages(
+  engine: Engine,
+  rewards: readonly (number | null)[],
+  options: Omit<GroupNormOptions, "valid">,
+): Promise<{ advantage: number[]; center: number[]; scale: number[] }> {
+  const values = Float32Array.from(rewards, (reward) => reward ?? 0);
+  const valid = Uint8Array.from(rewards, (reward) => (reward === null ? 0 : 1));
+  const result = groupNorm(engine, values, { ...options, valid });
+  try {
+    const [advantage, center, scale] = await Promise.all([
+      result.advantage.read(),
+      result.center.read(),
+      result.scale.read(),
+    ]);
+    return { advantage: [...advantage], center: [...center], scale: [...scale] };
+  } finally {
+    for (const tensor of Object.values(result)) tensor.dispose();
+  }
+}
+
+const shape = {
+  center: choice(
+    "mean",
+    centers,
+    "what is subtracted; the median is the lower one of an even count",
+  ),
+  scale: choice("std", scales, "what is divided by"),
+  scope: choice("group", scopes, "whether the scale is each group's or the whole batch's"),
+  ddof: integer(1, { min: 0, max: 1 }, "1: sample std, 0: population std"),
+  eps: number(1e-4, { min: 0 }, "added to the scale, outside of the root"),
+};
+
+export interface GroupNormalizeOptions {
+  center?: (typeof centers)[number];
+  scale?: (typeof scales)[number];
+  scope?: (typeof scopes)[number];
+  ddof?: 0 | 1;
+  eps?: number;
+}
+
+/** Group-relative advantages (Shao et al. 2024, section 4.1.2), one number a row. Defaults as in TRL. */
+export function groupNormalize(options: GroupNormalizeOptions = {}): Advantage {
+  const unscaled = (o: { scale: string }) => (o.scale === "none" ? 'scale is "none"' : null);
+  const { values, described } = parseOptions("groupNormalize", shape, options, {
+    inapplicable: {
+      scope: unscaled,
+      ddof: (o) => (o.scale === "std" ? null : `scale is "${o.scale}"`),
+      eps: unscaled,
+    },
+  });
+  const { center, scale, scope, eps } = values;
+  const ddof = scale === "std" ? (values.ddof as 0 | 1) : undefined;
+  return {
+    block: "groupNormalize",
+    options: described,
+    inspect(run) {
+      if (scale !== "median-deviation" || !run.binaryRewards) return [];
+      const size = eps === 0 ? "infinite before clamping" : `${Number((1 / eps).toPrecision(3))}`;
+      return [
+        "groupNormalize: with rewards of 0 and 1 the median deviation of every group is 0, so the " +
+          `minority's advantages are +-1/eps = ${size} and the majority's 0: only Adam and gradient ` +
+          "clipping hide this, and a KL term is negligible beside it. Choose graded rewards, another " +
+          "scale or a larger eps.",
+      ];
+    },
+    async run(groups, ctx) {
+      const rewards = groups.flatMap((group) => group.trajectories.map((t) => t.reward));
+      const { advantage } = await groupAdvantages(engineOf(ctx.engine), rewards, {
+        groupOffsets: groupOffsets(groups),
+        center,
+        scale,
+        scope,
+        ddof,
+        eps,
+      });
+      return mapRows(groups, (t, row) =>
+        withColumn(t, "advantage", { level: "row", value: advantage[row]! }),
+      );
+    },
+  };
+}

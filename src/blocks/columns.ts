@@ -1,0 +1,57 @@
+import type { Column, Group, Trajectory } from "../contract/data.js";
+import { FiresteelError } from "../engine/error.js";
+
+/**
+ * A column at the granularity of actions.
+ *
+ * @param length number of actions
+ * @returns f32 [length]
+ * @throws FiresteelError ERR_SHAPE where the column does not cover exactly the actions
+ */
+export function perAction(name: string, column: Column, length: number): Float32Array {
+  if (column.level === "row") return new Float32Array(length).fill(column.value);
+  if (column.level === "action") {
+    if (column.values.length === length) return column.values;
+    throw new FiresteelError(
+      "ERR_SHAPE",
+      `Expected ${length} values in column "${name}" but received ${column.values.length}`,
+    );
+  }
+  const { values, bounds } = column;
+  const ends = bounds.at(-1);
+  if (bounds.length !== values.length + 1 || bounds[0] !== 0 || ends !== length) {
+    throw new FiresteelError(
+      "ERR_SHAPE",
+      `Expected ${values.length + 1} bounds from 0 to ${length} in column "${name}" ` +
+        `but received ${bounds.length} from ${bounds[0]} to ${ends}`,
+    );
+  }
+  const out = new Float32Array(length);
+  for (let s = 0; s < values.length; ++s) out.fill(values[s]!, bounds[s]!, bounds[s + 1]!);
+  return out;
+}
+
+/** The same trajectory with one more column. */
+export function withColumn(trajectory: Trajectory, name: string, column: Column): Trajectory {
+  return { ...trajectory, columns: { ...trajectory.columns, [name]: column } };
+}
+
+/** Groups with each trajectory replaced, given its position among all rows. */
+export function mapRows(
+  groups: readonly Group[],
+  replace: (trajectory: Trajectory, row: number) => Trajectory,
+): Group[] {
+  let row = 0;
+  return groups.map((group) => ({
+    ...group,
+    trajectories: group.trajectories.map((trajectory) => replace(trajectory, row++)),
+  }));
+}
+
+/** Where each group's rows begin: [G + 1]. */
+export function groupOffsets(groups: readonly Group[]): Int32Array {
+  const offsets = new Int32Array(groups.length + 1);
+  for (const [g, group] of groups.entries())
+    offsets[g + 1] = offsets[g]! + group.trajectories.length;
+  return offsets;
+}

@@ -1,0 +1,16 @@
+import type { DeviceEngine, DeviceTensor } from "../contract/device.js";
+import { Engine } from "../engine/engine.js";
+import { FiresteelError } from "../engine/error.js";
+import { Tensor } from "../engine/tensor.js";
+
+/** The contract promises an engine; kernels need firesteel's own. @throws FiresteelError ERR_OPTION */
+export function engineOf(engine: DeviceEngine): Engine {
+  if (engine instanceof Engine) return engine;
+  throw new FiresteelError("ERR_OPTION", "Expected a firesteel Engine in the step's context");
+}
+
+/** As `engineOf`, for tensors. @throws FiresteelError ERR_OPTION */
+export function tensorOf(tensor: DeviceTensor, name: string): Tensor {
+  if (tensor instanceof Tensor) return tensor;
+  throw new FiresteelError("ERR_OPTION", `Expected a firesteel Tensor for ${name}`);
+}

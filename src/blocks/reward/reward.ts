@@ -1,0 +1,115 @@
+import type { Trajectory } from "../../contract/data.js";
+import type { RewardContext, RewardFunction } from "../../contract/reward.js";
+import type { RewardPlan } from "../../contract/system.js";
+import { nearest, show } from "../../engine/checks.js";
+import { FiresteelError } from "../../engine/error.js";
+import { numbersByName, parseOptions } from "../../engine/options.js";
+
+/**
+ * Weighted sum of the rewards that apply; null where none does (as in TRL, which leaves missing
+ * rewards out of the sum).
+ */
+export function weightedSum(
+  rewards: Readonly<Record<string, number | null>>,
+  weights: Readonly<Record<string, number>> = {},
+): number | null {
+  let sum: number | null = null;
+  for (const [name, reward] of Object.entries(rewards)) {
+    if (reward !== null) sum = (sum ?? 0) + (weights[name] ?? 1) * reward;
+  }
+  return sum;
+}
+
+/** What reward functions see of a batch. */
+export function rewardContext(
+  trajectories: readonly Trajectory[],
+  signal: AbortSignal,
+): RewardContext {
+  const names = new Set(trajectories.flatMap(({ prompt }) => Object.keys(prompt.columns)));
+  const columns = [...names].map((name) => [
+    name,
+    trajectories.map(({ prompt }) => prompt.columns[name] ?? null),
+  ]);
+  return {
+    prompts: trajectories.map(({ prompt }) => prompt),
+    completions: trajectories.map(({ text }) => text),
+    trajectories,
+    columns: Object.fromEntries(columns),
+    signal,
+  };
+}
+
+/**
+ * One reward function's values for a batch.
+ *
+ * @throws FiresteelError ERR_REWARD where it throws, gives another number of values, or a value that
+ *   is neither a finite number nor null
+ */
+export async function callReward(
+  name: string,
+  reward: RewardFunction,
+  ctx: RewardContext,
+): Promise<readonly (number | null)[]> {
+  let values: readonly (number | null)[];
+  try {
+    values = await reward(ctx);
+  } catch (cause) {
+    const message = `The reward "${name}" threw: ${cause instanceof Error ? cause.message : cause}`;
+    throw new FiresteelError("ERR_REWARD", message, { cause });
+  }
+  const count = ctx.trajectories.length;
+  if (!Array.isArray(values) || values.length !== count) {
+    const message = `Expected ${count} values from the reward "${name}" but received ${show(values)}`;
+    throw new FiresteelError("ERR_REWARD", message);
+  }
+  for (const [i, value] of values.entries()) {
+    if (value === null || Number.isFinite(value)) continue;
+    throw new FiresteelError(
+      "ERR_REWARD",
+      `Expected a finite number or null from the reward "${name}" for completion ${i} ` +
+        `(${show(ctx.completions[i])}) but received ${show(value)}`,
+    );
+  }
+  return values;
+}
+
+const shape = {
+  rewardWeights: numbersByName("factor of each reward by name; 1 where not given"),
+};
+
+/** The task's rewards, added with weights. */
+export function reward(
+  options: { rewardWeights?: Readonly<Record<string, number>> } = {},
+): RewardPlan {
+  const { values, described } = parseOptions("reward", shape, options);
+  const weights = values.rewardWeights;
+  return {
+    block: "reward",
+    options: described,
+    inspect(run) {
+      for (const name of Object.keys(weights)) {
+        if (run.rewards.includes(name)) continue;
+        const near = nearest(name, run.rewards);
+        const hint = near === undefined ? "" : ` (did you mean ${show(near)}?)`;
+        throw new FiresteelError(
+          "ERR_OPTION",
+          `Expected names of the task's rewards (${run.rewards.map(show).join(", ")}) ` +
+            `in reward.rewardWeights but received ${show(name)}${hint}`,
+        );
+      }
+      return [];
+    },
+    async run(trajectories, ctx) {
+      const context = rewardContext(trajectories, ctx.signal);
+      const named = await Promise.all(
+        Object.entries(ctx.rewards).map(
+          async ([name, fn]) => [name, await callReward(name, fn, context)] as const,
+        ),
+      );
+      return trajectories.map((trajectory, i) => {
+        const rewards = Object.fromEntries(named.map(([name, values]) => [name, values[i]!]));
+        return { ...trajectory, rewards, reward: weightedSum(rewards, weights) };
+      });
+    },
+  };
+}

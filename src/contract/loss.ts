@@ -1,0 +1,57 @@
+import type { Block } from "./block.js";
+import type { Trajectory } from "./data.js";
+import type { DeviceEngine, DeviceTensor } from "./device.js";
+import type { Measure } from "./metrics.js";
+
+/** Counts of the whole optimiser step, so that parts of it add up to exactly the whole. */
+export interface LossScale {
+  /** Actions with mask 1. */
+  readonly trainedTokens: number;
+  readonly rows: number;
+  /** Rows with at least one action of mask 1. */
+  readonly activeRows: number;
+  readonly groups: number;
+}
+
+/** The rows of one micro-batch, scored. T actions, R rows; device tensors are f32 [T] unless said. */
+export interface LossBatch {
+  readonly engine: DeviceEngine;
+  readonly rows: readonly Trajectory[];
+  /** Rows of group g: groupOffsets[g] .. groupOffsets[g + 1] - 1. */
+  readonly groupOffsets: Int32Array;
+  readonly rowOffsets: Int32Array;
+  /** u8, host. */
+  readonly mask: Uint8Array;
+  readonly logProb: DeviceTensor;
+  readonly entropy: DeviceTensor | null;
+  /** Of the policy that the step's rollouts were scored with. */
+  readonly oldLogProb: Float32Array;
+  /** By model name, of the models that the phase's terms name. */
+  readonly modelLogProb: Readonly<Record<string, Float32Array>>;
+  readonly scale: LossScale;
+  readonly step: number;
+}
+
+export interface LossResult {
+  /** f64 [1]; the parts of an optimiser step add up to its loss. */
+  readonly loss: DeviceTensor;
+  /** d loss / d logProb. */
+  readonly dLogProb: DeviceTensor;
+  readonly dEntropy: DeviceTensor | null;
+  /** f64; read once at the end of the step, then named by `decode`. */
+  readonly metrics: DeviceTensor | null;
+  decode(values: Float64Array): Record<string, Measure>;
+}
+
+/** One term of a phase's objective; terms are added. */
+export interface LossTerm extends Block {
+  /** What an optimiser step must keep whole for it. */
+  readonly coupling: "token" | "row" | "group" | "pair";
+  /** Frozen or other models whose log-probs it reads, e.g. "reference". */
+  readonly models: readonly string[];
+  /** Whether it reads the entropy with a gradient. */
+  readonly entropy: boolean;
+  /** Columns that the rows must have, e.g. "advantage". */
+  readonly columns: readonly string[];
+  evaluate(batch: LossBatch): LossResult;
+}

@@ -1,0 +1,58 @@
+import type { Actions, Prompt, Tokenizer, Trajectory } from "./data.js";
+import type { DeviceParameter, DeviceTensor } from "./device.js";
+import type { SampleRequest } from "./sampler.js";
+
+/** One row to be scored: a Trajectory is one. */
+export interface PolicyRow {
+  readonly prompt: Prompt;
+  readonly actions: Actions;
+  /** Actions with mask 0 are context only: log-prob 0, no gradient. Default: all 1. */
+  readonly mask?: Uint8Array;
+}
+
+export interface ScoreOptions {
+  /** Divides the logits. Default 1. */
+  temperature?: number;
+  /** Also the entropy of every action's distribution. Default false. */
+  entropy?: boolean;
+}
+
+/** Actions of all rows lie one after the other; prompts are not scored. T = all actions, R = rows. */
+export interface Scores {
+  /** Host copy, [R + 1]: row r holds actions rowOffsets[r] .. rowOffsets[r + 1] - 1. */
+  readonly rowOffsets: Int32Array;
+  /** f32 [T], of the temperature-scaled, untruncated distribution. */
+  readonly logProb: DeviceTensor;
+  /** f32 [T], nats; null unless asked for. */
+  readonly entropy: DeviceTensor | null;
+}
+
+/** Scores that remember how they came about. Ends with exactly one of backward and dispose. */
+export interface DifferentiableScores extends Scores {
+  /** Accumulates into every parameter's gradient and frees the intermediates and the scores. */
+  backward(gradient: { logProb: DeviceTensor; entropy?: DeviceTensor | null }): void;
+  /** Frees without a gradient. */
+  dispose(): void;
+}
+
+/** Something that acts and can be trained. Same weights, same row: same bits, in any batch. */
+export interface Policy {
+  readonly kind: Actions["kind"];
+  /** null where actions are not text. */
+  readonly tokenizer: Tokenizer | null;
+  /** Prompt and completion together, in actions. */
+  readonly maxLength: number;
+  readonly parameters: readonly DeviceParameter[];
+  /** Samples counts[i] rollouts for prompts[i], in this order; members of a prompt share its prefix. */
+  sample(request: SampleRequest): Promise<Trajectory[]>;
+  /** Log-probs under the current weights, without a gradient. The caller disposes of the tensors. */
+  score(rows: readonly PolicyRow[], options?: ScoreOptions): Scores;
+  forward(rows: readonly PolicyRow[], options?: ScoreOptions): DifferentiableScores;
+  /** An independent copy with the same weights: a reference, an old policy, a teacher. */
+  clone(): Policy;
+  /** Writes weights and configuration as files into an existing folder. */
+  save(directory: string): Promise<void>;
+  /** Replaces the weights in place by those of a folder that `save` wrote. ERR_CHECKPOINT if they do not fit. */
+  load(directory: string): Promise<void>;
+  dispose(): void;
+}

@@ -1,0 +1,91 @@
+import type { Prompt, Trajectory } from "./data.js";
+
+/** What a stage asks of StepContext.sample; what it leaves out comes from the run's settings. */
+export interface SamplePlan {
+  prompts: readonly Prompt[];
+  /** Rollouts per prompt: one number for all, or one each. */
+  counts: number | readonly number[];
+  temperature?: number;
+  maxCompletionLength?: number;
+  /** The most probable action each time; no randomness. Default false. */
+  greedy?: boolean;
+  /** Further token ids that end a completion. */
+  stop?: readonly number[];
+  hook?: DecodeHook;
+  /** Which model acts. Default "policy". */
+  model?: string;
+}
+
+/**
+ * Two 32-bit words that name a stream of random numbers. A rollout depends on its stream, prompt and
+ * weights alone, never on its neighbours in the batch.
+ */
+export type RandomStream = readonly [number, number];
+
+/** A SamplePlan with everything settled, as samplers and policies get it. */
+export interface SampleRequest {
+  prompts: readonly Prompt[];
+  /** One per prompt. */
+  counts: readonly number[];
+  /** One per rollout, in order. */
+  streams: readonly RandomStream[];
+  temperature: number;
+  maxCompletionLength: number;
+  greedy: boolean;
+  stop: readonly number[];
+  hook: DecodeHook | null;
+  signal: AbortSignal | null;
+}
+
+export interface DecodeView {
+  trajectory: number;
+  prompt: Prompt;
+  /** Actions so far. */
+  ids: readonly number[];
+  /** The m most probable next tokens, descending; m is the hook's. */
+  top: readonly { id: number; probability: number }[];
+  entropy: number;
+}
+
+export type DecodeAnswer =
+  | { do: "continue" }
+  /** Injects tokens; trained 0 gives them mask 0. */
+  | { do: "force"; tokens: readonly number[]; trained: 0 | 1 }
+  | { do: "stop" }
+  | { do: "fork"; children: number }
+  | { do: "drop" };
+
+/** Looks on while a completion grows, and may steer it. */
+export interface DecodeHook {
+  /** How many of the most probable tokens it wants to see. */
+  top: number;
+  /** What it may answer: a sampler that cannot do one of these refuses the plan. */
+  answers: readonly DecodeAnswer["do"][];
+  decide(view: DecodeView): DecodeAnswer;
+}
+
+/** What a system can require of a sampler; checked before the first rollout. */
+export type Capability =
+  /** Log-probs of the sampled actions. */
+  | "logProbs"
+  /** These log-probs equal the policy's own to the last bit. */
+  | "exactLogProbs"
+  /** `streams` decides the rollout. */
+  | "streams"
+  | "greedy"
+  | "stop"
+  | "force"
+  | "fork"
+  | "drop"
+  /** Weights are this process's and always current. */
+  | "currentWeights";
+
+/** Where rollouts come from. */
+export interface Sampler {
+  readonly name: string;
+  readonly capabilities: ReadonlySet<Capability>;
+  /** Rollouts in the order of the prompts. Actions are token ids; nothing is tokenised again. */
+  sample(request: SampleRequest): Promise<Trajectory[]>;
+  /** The weights changed; `version` counts optimiser steps. */
+  refresh(version: number): Promise<void>;
+}

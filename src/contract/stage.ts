@@ -1,0 +1,45 @@
+import type { Column, Prompt, Trajectory } from "./data.js";
+import type { DeviceEngine } from "./device.js";
+import type { Measurer } from "./metrics.js";
+import type { Policy } from "./policy.js";
+import type { RewardFunction } from "./reward.js";
+import type { SamplePlan } from "./sampler.js";
+import type { StateStore } from "./state.js";
+
+/** The run's own choices that stages may need. TRL's names. */
+export interface RolloutSettings {
+  /** Prompts per phase. */
+  readonly promptsPerStep: number;
+  /** Rollouts per prompt. */
+  readonly numGenerations: number;
+  readonly temperature: number;
+  readonly maxCompletionLength: number;
+}
+
+/** All that a stage can reach. */
+export interface StepContext {
+  readonly engine: DeviceEngine;
+  readonly settings: RolloutSettings;
+  /** The next training prompts of the task; the cursor is saved with the checkpoint. */
+  prompts(count: number): Prompt[];
+  sample(plan: SamplePlan): Promise<Trajectory[]>;
+  /** Continues the first `at` actions of a rollout, `children` times. */
+  fork(t: Trajectory, at: number, children: number): Promise<Trajectory[]>;
+  /** Log-probs (action level) under a model, given the rows' own prompts or others. */
+  score(
+    ts: readonly Trajectory[],
+    how?: { model?: string; prompts?: readonly Prompt[] },
+  ): Promise<Column[]>;
+  /** The same rollouts with `rewards` and `reward` as the phase's reward plan has them. */
+  reward(ts: readonly Trajectory[]): Promise<Trajectory[]>;
+  /** The task's own rewards. */
+  readonly rewards: Readonly<Record<string, RewardFunction>>;
+  readonly models: Readonly<Record<string, Policy>>;
+  readonly state: StateStore;
+  /** In [0, 1); one stream per step and phase, the same whether resumed or not. */
+  readonly uniform: () => number;
+  readonly measure: Measurer;
+  /** Counts from 1. */
+  readonly step: number;
+  readonly signal: AbortSignal;
+}

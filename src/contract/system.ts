@@ -1,0 +1,91 @@
+import type { Block, StageBlock } from "./block.js";
+import type { Group, Prompt, Trajectory } from "./data.js";
+import type { LossTerm } from "./loss.js";
+import type { Metrics } from "./metrics.js";
+
+/** Prompts of a phase; none means that the phase is left out this step. */
+export type Source = StageBlock<void, Prompt[]>;
+/** Prompts to groups; it may reward, re-prompt and sample again. */
+export type RolloutPlan = StageBlock<readonly Prompt[], Group[]>;
+export type Probe = StageBlock<readonly Group[], Group[]>;
+export type RewardPlan = StageBlock<readonly Trajectory[], Trajectory[]>;
+/** Groups, before statistics; it may refill the batch. */
+export type GroupFilter = StageBlock<readonly Group[], Group[]>;
+export type Advantage = StageBlock<readonly Group[], Group[]>;
+export type Credit = StageBlock<readonly Group[], Group[]>;
+/** When one training row is not one trajectory: tree edges, dialogue turns. */
+export type RowPlan = StageBlock<readonly Group[], Group[]>;
+/** Rows, after statistics. */
+export type RowFilter = StageBlock<readonly Group[], Group[]>;
+export type Weighting = StageBlock<readonly Group[], Group[]>;
+/** What the next step will know: buffers, dual variables, controllers, curricula. */
+export type Observer = StageBlock<PhaseOutcome, void>;
+
+export interface PhaseOutcome {
+  readonly phase: string;
+  /** As rewarded, before any filter. */
+  readonly groups: readonly Group[];
+  /** As trained. */
+  readonly trained: readonly Group[];
+  readonly metrics: Metrics;
+}
+
+/** How a phase's rows become optimiser steps; what is left out comes from the run's settings. */
+export interface UpdatePlan {
+  /** Rollouts per optimiser step. */
+  readonly minibatchSize?: number;
+  /** Passes over the rollouts with the old log-probs fixed. */
+  readonly numIterations?: number;
+}
+
+export interface Phase {
+  readonly name: string;
+  /** Which model learns. */
+  readonly model: string;
+  /** null: the task's training prompts. */
+  readonly source: Source | null;
+  readonly rollout: RolloutPlan;
+  readonly probe: readonly Probe[];
+  readonly reward: RewardPlan;
+  readonly filter: readonly GroupFilter[];
+  readonly advantage: Advantage | null;
+  readonly credit: readonly Credit[];
+  readonly rows: RowPlan | null;
+  readonly select: readonly RowFilter[];
+  readonly weight: readonly Weighting[];
+  readonly loss: readonly LossTerm[];
+  readonly update: UpdatePlan;
+  readonly observe: readonly Observer[];
+}
+
+export interface ModelSpec {
+  /** Where its weights come from at the start: the run's policy, or a folder. */
+  readonly from: "policy" | { readonly directory: string };
+  /** Whether phases may train it. */
+  readonly trained: boolean;
+}
+
+/** One part of a staged plan: which phases run, and for how many steps. */
+export interface PlannedStage {
+  readonly name: string;
+  readonly phases: readonly string[];
+  readonly steps: number;
+}
+export type StagePlan = readonly PlannedStage[];
+
+/** Answering with more than one call: judge, reflect, prune. */
+export type Inference = StageBlock<readonly Prompt[], Trajectory[]>;
+
+export interface System {
+  readonly id: string;
+  readonly title: string;
+  readonly arxiv: string | null;
+  readonly evidence: "high" | "medium" | "low";
+  readonly models: Readonly<Record<string, ModelSpec>>;
+  readonly phases: readonly Phase[];
+  readonly stages: StagePlan | null;
+  readonly inference: Inference | null;
+}
+
+/** Every block of a phase with the step it takes, in the order of the data. */
+export type PhaseBlocks = readonly { readonly at: keyof Phase; readonly block: Block }[];

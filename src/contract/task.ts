@@ -1,0 +1,61 @@
+import type { Scheduled } from "./block.js";
+import type { Actions, Prompt, Tokenizer } from "./data.js";
+import type { RewardFunction } from "./reward.js";
+
+/** One supervised example: cross entropy over the completion, given the prompt. */
+export interface Demonstration {
+  readonly prompt: Prompt;
+  readonly completion: Int32Array;
+}
+
+/** Consecutive supervised steps with one learning-rate schedule and one kind of data. */
+export interface WarmStartStage {
+  readonly name: string;
+  readonly steps: number;
+  readonly batchSize: number;
+  /** Corners of a piecewise linear function of the step within the stage, from 0; constant beyond. */
+  readonly learningRate: readonly { readonly step: number; readonly rate: number }[];
+  /** One demonstration, drawn with `uniform` alone. */
+  readonly draw: (uniform: () => number) => Demonstration;
+}
+
+/** Measured choices for a task; every one can be overridden for a run. */
+export interface TaskSettings {
+  readonly steps: number;
+  readonly promptsPerStep: number;
+  readonly numGenerations: number;
+  readonly temperature: number;
+  readonly maxCompletionLength: number;
+  readonly minibatchSize: number;
+  readonly numIterations: number;
+  readonly learningRate: Scheduled;
+  readonly maxGradNorm: number;
+  readonly evalSamples: number;
+}
+
+/** Shape of the policy that a task was measured with. */
+export interface PolicyShape {
+  readonly layers: number;
+  readonly width: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly hidden: number;
+}
+
+/** Something to learn: prompts, held-out prompts, rewards and how to begin. */
+export interface Task {
+  readonly id: string;
+  readonly title: string;
+  readonly kind: Actions["kind"];
+  readonly tokenizer: Tokenizer | null;
+  readonly train: readonly Prompt[];
+  readonly evaluation: readonly Prompt[];
+  readonly rewards: Readonly<Record<string, RewardFunction>>;
+  /** Whether every reward is 0 or 1. */
+  readonly binaryRewards: boolean;
+  /** Which reward says that an answer is right (> 0.5), for eval/accuracy. */
+  readonly accuracy: string;
+  readonly warmStart: readonly WarmStartStage[];
+  readonly policy: PolicyShape;
+  readonly settings: TaskSettings;
+}

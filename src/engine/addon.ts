@@ -1,0 +1,60 @@
+/** Opaque handles of the addon. */
+export type EngineHandle = { readonly __engine: never };
+export type TensorHandle = { readonly __tensor: never };
+
+/** A call's fault: its name, kind (native/runtime/fault.h), how many rows, the first of them. */
+export type RawFault = [call: string, kind: number, count: number, firstRow: number];
+
+type Kernel = (engine: EngineHandle, ...args: (number | boolean | TensorHandle | null)[]) => void;
+
+/** The whole of what native code exports. Kernels take positional arguments and enqueue. */
+export interface Addon {
+  readonly backend: "cpu" | "cuda" | "emulated";
+  initialize(errorClass: unknown): void;
+  open(
+    threads: number,
+    memoryLimit: number,
+  ): {
+    handle: EngineHandle;
+    name: string;
+    threads: number;
+    units: number;
+    compute: number;
+    memoryBytes: number;
+  };
+  close(engine: EngineHandle): void;
+  memory(engine: EngineHandle): [live: number, pooled: number, peak: number, limit: number];
+  synchronize(engine: EngineHandle): Promise<void>;
+  allocate(engine: EngineHandle, dtype: number, count: number): TensorHandle;
+  view(tensor: TensorHandle, first: number, count: number): TensorHandle;
+  dispose(tensor: TensorHandle): void;
+  write(tensor: TensorHandle, data: ArrayBufferView): void;
+  read(tensor: TensorHandle, into: ArrayBufferView): Promise<RawFault[]>;
+  readSync(tensor: TensorHandle, into: ArrayBufferView): RawFault[];
+
+  logProbForward: Kernel;
+  logProbBackward: Kernel;
+  groupNorm: Kernel;
+  surrogate: Kernel;
+  readonly surrogateMetrics: number;
+  gemm: Kernel;
+  attentionForward: Kernel;
+  attentionBackward: Kernel;
+  rmsNormForward: Kernel;
+  rmsNormBackward: Kernel;
+  rope: Kernel;
+  gatherRows: Kernel;
+  scatterRows: Kernel;
+  scatterAddRows: Kernel;
+  swigluForward: Kernel;
+  swigluBackward: Kernel;
+  add: Kernel;
+  addBias: Kernel;
+  sumRows: Kernel;
+  scale: Kernel;
+  fill: Kernel;
+  cast: Kernel;
+  sample: Kernel;
+  sumSquares: Kernel;
+  adamw: Kernel;
+}

@@ -1,0 +1,113 @@
+import { FiresteelError } from "./error.js";
+
+/** How a value is named in an error message. */
+export function show(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
+  if (typeof value === "number" || typeof value === "boolean") return String(value);
+  if (typeof value === "string")
+    return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
+  if (typeof value === "bigint") return `${value}n`;
+  if (typeof value === "function") return "a function";
+  if (Array.isArray(value)) return `an array of ${value.length}`;
+  if (ArrayBuffer.isView(value)) {
+    const length = "length" in value ? value.length : value.byteLength;
+    return `a ${value.constructor.name} of ${length}`;
+  }
+  return `a value of type ${typeof value === "object" ? (value.constructor?.name ?? "Object") : typeof value}`;
+}
+
+/** Expected `expected` for `name` but received what `value` is. */
+export function invalid(
+  code: "ERR_SHAPE" | "ERR_DTYPE" | "ERR_RANGE" | "ERR_OPTION",
+  name: string,
+  expected: string,
+  value: unknown,
+): FiresteelError {
+  return new FiresteelError(code, `Expected ${expected} for ${name} but received ${show(value)}`);
+}
+
+export function checkInteger(name: string, value: unknown, min: number, max: number): number {
+  if (typeof value !== "number" || !Number.isInteger(value) || value < min || value > max) {
+    throw invalid("ERR_RANGE", name, `an integer in [${min}, ${max}]`, value);
+  }
+  return value;
+}
+
+/** A number with `min <= value <= max`, or `min < value` where `exclusive`. NaN is refused. */
+export function checkNumber(
+  name: string,
+  value: unknown,
+  min: number,
+  max = Number.MAX_VALUE,
+  exclusive = false,
+): number {
+  if (typeof value === "number" && value <= max && (exclusive ? value > min : value >= min)) {
+    return value;
+  }
+  const upper = max === Number.MAX_VALUE ? "finite" : max;
+  throw invalid("ERR_RANGE", name, `a number in ${exclusive ? "(" : "["}${min}, ${upper}]`, value);
+}
+
+export function checkBoolean(name: string, value: unknown): boolean {
+  if (typeof value !== "boolean") throw invalid("ERR_OPTION", name, "a boolean", value);
+  return value;
+}
+
+export function checkChoice<T extends string>(
+  name: string,
+  value: unknown,
+  choices: readonly T[],
+): T {
+  if (typeof value === "string" && (choices as readonly string[]).includes(value))
+    return value as T;
+  const near = typeof value === "string" ? nearest(value, choices) : undefined;
+  const hint = near === undefined ? "" : ` (did you mean ${show(near)}?)`;
+  const expected = `one of ${choices.map(show).join(", ")}`;
+  throw new FiresteelError(
+    "ERR_OPTION",
+    `Expected ${expected} for ${name} but received ${show(value)}${hint}`,
+  );
+}
+
+/** Refuses keys that nobody reads. */
+export function checkKeys(name: string, value: unknown, known: readonly string[]): void {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw invalid("ERR_OPTION", name, "an object", value);
+  }
+  for (const key of Object.keys(value)) {
+    if (known.includes(key)) continue;
+    const near = nearest(key, known);
+    const hint = near === undefined ? "" : ` (did you mean ${show(near)}?)`;
+    throw new FiresteelError(
+      "ERR_OPTION",
+      `Expected only ${known.map(show).join(", ")} in ${name} but received ${show(key)}${hint}`,
+    );
+  }
+}
+
+/** The choice that a misspelt name most likely meant, if any is close. */
+export function nearest(value: string, choices: readonly string[]): string | undefined {
+  let best: string | undefined;
+  let least = Math.max(2, Math.floor(value.length / 2)) + 1;
+  for (const choice of choices) {
+    const distance = editDistance(value.toLowerCase(), choice.toLowerCase());
+    if (distance < least) {
+      least = distance;
+      best = choice;
+    }
+  }
+  return best;
+}
+
+function editDistance(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; ++i) {
+    const row = [i];
+    for (let j = 1; j <= b.length; ++j) {
+      const change = a[i - 1] === b[j - 1] ? 0 : 1;
+      row.push(Math.min(previous[j]! + 1, row[j - 1]! + 1, previous[j - 1]! + change));
+    }
+    previous = row;
+  }
+  return previous[b.length]!;
+}

@@ -1,0 +1,264 @@
+import type { Addon, EngineHandle, RawFault } from "./addon.js";
+import { checkChoice, checkInteger, checkKeys, checkNumber, invalid } from "./checks.js";
+import { type DType, dtypeOf, dtypes, isTypedArray, newArray, type TypedArray } from "./dtype.js";
+import { FiresteelError } from "./error.js";
+import { type GroupNormOptions, type GroupNormResult, groupNorm } from "./groupNorm.js";
+import { chooseAddon } from "./loader.js";
+import {
+  type LogProbBackwardInputs,
+  type LogProbOptions,
+  type LogProbResult,
+  logProb,
+  logProbBackward,
+} from "./logProb.js";
+import {
+  type SurrogateInputs,
+  type SurrogateOptions,
+  type SurrogateResult,
+  surrogate,
+} from "./surrogate.js";
+import { checkShape, Tensor, toArray } from "./tensor.js";
+
+/** Rows whose values a call could not use: NaN log-probs, zero gradients, nothing else touched. */
+export interface FaultReport {
+  /** The call, e.g. "log_prob". */
+  call: string;
+  kind: "id-out-of-range" | "not-a-number" | "no-support";
+  /** How many rows, and the first of them. */
+  count: number;
+  firstRow: number;
+}
+
+const faultKinds = ["id-out-of-range", "not-a-number", "no-support"] as const;
+
+export interface EngineOptions {
+  /** "auto" (default) takes CUDA where a device answers, else the CPU. FIRESTEEL_DEVICE overrides "auto". */
+  device?: "auto" | "cpu" | "cuda" | "emulated";
+  /** CPU threads; default: as many as the process may use. Results do not depend on it. */
+  threads?: number;
+  /** Bytes that tensors may take; default 0.8 of the device's or the cgroup's memory. */
+  memoryLimit?: number;
+  /** Told of faulty rows when a result of the call is read. Default: a process warning. */
+  onFault?: (fault: FaultReport) => void;
+}
+
+export interface EngineInfo {
+  device: "cpu" | "cuda" | "emulated";
+  /** Instruction set, or the card's name. */
+  name: string;
+  threads: number;
+  /** Hardware threads, or multiprocessors. */
+  units: number;
+  /** CUDA compute capability times ten, else 0. */
+  compute: number;
+  memoryBytes: number;
+}
+
+/** A tensor, or data that is copied into one. */
+export type TensorLike = Tensor | TypedArray | readonly number[];
+
+/**
+ * One device and one in-order stream of calls. A call checks what the host can see, allocates its
+ * results, enqueues and returns; reading a result waits for it.
+ *
+ * @example
+ * const engine = new Engine({ device: "cpu" });
+ * const { logProb } = engine.logProb(engine.tensor(logits, [tokens, vocab]), targets);
+ * console.log(await logProb.read());
+ */
+export class Engine {
+  readonly info: EngineInfo;
+  /** @internal */
+  readonly addon: Addon;
+  readonly #onFault: (fault: FaultReport) => void;
+  #handle: EngineHandle | null;
+  #scopes: Set<Tensor>[] = [];
+
+  /** @throws FiresteelError ERR_OPTION, ERR_RANGE, ERR_NO_DEVICE */
+  constructor(options: EngineOptions = {}) {
+    checkKeys("options", options, ["device", "threads", "memoryLimit", "onFault"]);
+    const { threads = 0, memoryLimit = 0, onFault = warn } = options;
+    let device = options.device ?? "auto";
+    if (device === "auto" && process.env.FIRESTEEL_DEVICE) {
+      device = process.env.FIRESTEEL_DEVICE as typeof device;
+    }
+    checkChoice("device", device, ["auto", "cpu", "cuda", "emulated"]);
+    if (options.threads !== undefined) checkInteger("threads", threads, 1, 1024);
+    if (options.memoryLimit !== undefined) {
+      checkNumber("memoryLimit", memoryLimit, 1, Number.MAX_SAFE_INTEGER);
+    }
+    if (typeof onFault !== "function")
+      throw invalid("ERR_OPTION", "onFault", "a function", onFault);
+    this.#onFault = onFault;
+    this.addon = chooseAddon(device);
+    const { handle, ...info } = this.addon.open(threads, Math.floor(memoryLimit));
+    this.#handle = handle;
+    this.info = Object.freeze({ device: this.addon.backend, ...info });
+  }
+
+  get device(): EngineInfo["device"] {
+    return this.info.device;
+  }
+
+  get disposed(): boolean {
+    return this.#handle === null;
+  }
+
+  /** @internal */
+  get handle(): EngineHandle {
+    if (this.#handle === null) {
+      throw new FiresteelError("ERR_DISPOSED", "Expected an open engine but it was disposed");
+    }
+    return this.#handle;
+  }
+
+  /**
+   * A tensor with a copy of `data`. The dtype defaults to the array's own; plain numbers become f32;
+   * a `Uint16Array` needs "bf16" or "f16". The shape defaults to one dimension.
+   */
+  tensor(data: TypedArray | readonly number[], shape?: readonly number[], dtype?: DType): Tensor {
+    let array: TypedArray;
+    let type: DType;
+    if (isTypedArray(data)) {
+      const own = dtypeOf(data) ?? dtype;
+      if (own === undefined || (data instanceof Uint16Array && !/^b?f16$/.test(own))) {
+        throw invalid("ERR_DTYPE", "dtype", '"bf16" or "f16" (the data is a Uint16Array)', dtype);
+      }
+      if (dtype !== undefined && dtype !== own) {
+        throw invalid("ERR_DTYPE", "data", `a ${dtypes[checkDtype(dtype)].array.name}`, data);
+      }
+      array = data;
+      type = own;
+    } else {
+      type = checkDtype(dtype ?? "f32");
+      array = toArray("data", data, type);
+    }
+    const dimensions = shape ?? [array.length];
+    const size = checkShape("shape", dimensions);
+    if (size !== array.length) {
+      throw invalid("ERR_SHAPE", "data", `${size} elements for shape [${dimensions}]`, data);
+    }
+    const tensor = this.empty(dimensions, type);
+    tensor.write(array);
+    return tensor;
+  }
+
+  /** A tensor of zeros. */
+  zeros(shape: readonly number[], dtype: DType = "f32"): Tensor {
+    const tensor = this.empty(shape, dtype);
+    tensor.write(newArray(dtype, tensor.size));
+    return tensor;
+  }
+
+  /** A tensor whose contents are undefined until something is written. */
+  empty(shape: readonly number[], dtype: DType = "f32"): Tensor {
+    const size = checkShape("shape", shape);
+    const { code } = dtypes[checkDtype(dtype)];
+    const handle = this.addon.allocate(this.handle, code, size);
+    return this.adopt(new Tensor(this, handle, dtype, shape));
+  }
+
+  /**
+   * Runs `fn` and frees every tensor that it made and did not return (a tensor, or tensors inside
+   * arrays and plain objects). Synchronous only: reads inside use `readSync()`.
+   */
+  scope<T>(fn: () => T): T {
+    this.#scopes.push(new Set());
+    let result: T | undefined;
+    try {
+      result = fn();
+      if (result instanceof Promise) {
+        throw invalid("ERR_OPTION", "fn", "a synchronous function", "one that returns a promise");
+      }
+      return result;
+    } finally {
+      const made = this.#scopes.pop()!;
+      for (const kept of tensorsIn(result)) {
+        if (made.delete(kept)) this.#scopes.at(-1)?.add(kept);
+      }
+      for (const tensor of made) tensor.dispose();
+    }
+  }
+
+  /** Takes a tensor out of the scopes it was made in: it lives until disposed. */
+  keep(tensor: Tensor): Tensor {
+    for (const scope of this.#scopes) scope.delete(tensor);
+    return tensor;
+  }
+
+  /** @internal Puts a new tensor into the current scope. */
+  adopt(tensor: Tensor): Tensor {
+    this.#scopes.at(-1)?.add(tensor);
+    return tensor;
+  }
+
+  /** @internal */
+  report(faults: readonly RawFault[]): void {
+    for (const [call, kind, count, firstRow] of faults) {
+      this.#onFault({ call, kind: faultKinds[kind]!, count, firstRow });
+    }
+  }
+
+  /** Bytes in use, kept for reuse, the most ever in use, and the limit. */
+  memory(): { live: number; pooled: number; peak: number; limit: number } {
+    const [live, pooled, peak, limit] = this.addon.memory(this.handle);
+    return { live, pooled, peak, limit };
+  }
+
+  /** Resolves when everything enqueued before has run. */
+  async synchronize(): Promise<void> {
+    await this.addon.synchronize(this.handle);
+  }
+
+  /** {@link logProb} */
+  logProb(logits: TensorLike, targets: TensorLike, options?: LogProbOptions): LogProbResult {
+    return logProb(this, logits, targets, options);
+  }
+
+  /** {@link logProbBackward} */
+  logProbBackward(args: LogProbBackwardInputs): Tensor {
+    return logProbBackward(this, args);
+  }
+
+  /** {@link groupNorm} */
+  groupNorm(values: TensorLike, options: GroupNormOptions): GroupNormResult {
+    return groupNorm(this, values, options);
+  }
+
+  /** {@link surrogate} */
+  surrogate(args: SurrogateInputs, options: SurrogateOptions): SurrogateResult {
+    return surrogate(this, args, options);
+  }
+
+  /** Drops what has not run yet and ends the engine; pending reads reject with ERR_DISPOSED. */
+  dispose(): void {
+    if (this.#handle === null) return;
+    this.addon.close(this.#handle);
+    this.#handle = null;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+function checkDtype(dtype: unknown): DType {
+  return checkChoice("dtype", dtype, Object.keys(dtypes) as DType[]);
+}
+
+function warn(fault: FaultReport): void {
+  const rows = `${fault.count} row${fault.count === 1 ? "" : "s"} (first: ${fault.firstRow})`;
+  process.emitWarning(`${fault.call}: ${fault.kind} in ${rows}`, { code: "FIRESTEEL_FAULT" });
+}
+
+function* tensorsIn(value: unknown): Generator<Tensor> {
+  if (value instanceof Tensor) {
+    yield value;
+  } else if (Array.isArray(value)) {
+    for (const item of value) yield* tensorsIn(item);
+  } else if (typeof value === "object" && value !== null) {
+    const prototype = Object.getPrototypeOf(value);
+    if (prototype !== Object.prototype && prototype !== null) return;
+    for (const item of Object.values(value)) yield* tensorsIn(item);
+  }
+}

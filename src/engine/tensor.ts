@@ -1,0 +1,181 @@
+import type { RawFault, TensorHandle } from "./addon.js";
+import { checkInteger, invalid, show } from "./checks.js";
+import { type DType, dtypes, isTypedArray, newArray, type TypedArray } from "./dtype.js";
+import type { Engine } from "./engine.js";
+import { FiresteelError } from "./error.js";
+
+/** What the module's functions may see of a tensor and nobody else. */
+const handles = new WeakMap<Tensor, TensorHandle>();
+
+/** The addon's handle. @throws FiresteelError ERR_DISPOSED */
+export function handleOf(tensor: Tensor, name: string): TensorHandle {
+  const handle = handles.get(tensor);
+  if (handle === undefined) {
+    throw new FiresteelError(
+      "ERR_DISPOSED",
+      `Expected a live tensor for ${name} but it was disposed`,
+    );
+  }
+  return handle;
+}
+
+export interface ReadOptions {
+  /** Filled and returned instead of a new array; same element type and length. */
+  into?: TypedArray;
+  /** Rejects the wait with ERR_ABORTED; the work itself goes on. */
+  signal?: AbortSignal;
+}
+
+/**
+ * A dense array on an engine's device: f32, bf16, f16, f64, i32 or u8, rows contiguous. Made by an
+ * engine, freed by `dispose()`, by the scope it was made in, or at last by the garbage collector.
+ */
+export class Tensor {
+  readonly engine: Engine;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /** Number of elements. */
+  readonly size: number;
+
+  /** @internal Tensors are made by an engine. */
+  constructor(engine: Engine, handle: TensorHandle, dtype: DType, shape: readonly number[]) {
+    this.engine = engine;
+    this.dtype = dtype;
+    this.shape = Object.freeze([...shape]);
+    this.size = shape.reduce((a, b) => a * b, 1);
+    handles.set(this, handle);
+  }
+
+  get disposed(): boolean {
+    return !handles.has(this);
+  }
+
+  /** Rows `begin` (inclusive) to `end` (exclusive) of the first dimension, as a view of this memory. */
+  rows(begin: number, end: number): Tensor {
+    const count = this.shape[0];
+    if (count === undefined) throw invalid("ERR_SHAPE", "rows()", "a tensor with rows", this.shape);
+    checkInteger("begin", begin, 0, count);
+    checkInteger("end", end, begin, count);
+    const width = count === 0 ? 0 : this.size / count;
+    return this.#share(begin * width, [end - begin, ...this.shape.slice(1)]);
+  }
+
+  /** The same memory under another shape of the same size. */
+  view(shape: readonly number[]): Tensor {
+    const size = checkShape("shape", shape);
+    if (size !== this.size) {
+      throw invalid("ERR_SHAPE", "shape", `a shape of ${this.size} elements`, `[${shape}]`);
+    }
+    return this.#share(0, shape);
+  }
+
+  #share(first: number, shape: readonly number[]): Tensor {
+    const handle = handleOf(this, "view");
+    const size = shape.reduce((a, b) => a * b, 1);
+    const part = this.engine.addon.view(handle, first, size);
+    return this.engine.adopt(new Tensor(this.engine, part, this.dtype, shape));
+  }
+
+  /**
+   * The values, once everything enqueued before has run. bf16 and f16 come as bits in a `Uint16Array`.
+   * @throws FiresteelError the error of the call that should have made the values; ERR_ABORTED
+   */
+  async read(options: ReadOptions = {}): Promise<TypedArray> {
+    const { signal } = options;
+    if (signal?.aborted) throw aborted(signal);
+    const array = this.#target(options.into);
+    const reading = this.engine.addon.read(handleOf(this, "read()"), array);
+    const faults = await (signal === undefined ? reading : abortable(reading, signal));
+    this.engine.report(faults);
+    return array;
+  }
+
+  /** As `read()`, blocking the thread. */
+  readSync(options: Pick<ReadOptions, "into"> = {}): TypedArray {
+    const array = this.#target(options.into);
+    this.engine.report(this.engine.addon.readSync(handleOf(this, "readSync()"), array));
+    return array;
+  }
+
+  #target(into: TypedArray | undefined): TypedArray {
+    if (into === undefined) return newArray(this.dtype, this.size);
+    if (!(into instanceof dtypes[this.dtype].array) || into.length !== this.size) {
+      const expected = `a ${dtypes[this.dtype].array.name} of ${this.size}`;
+      throw invalid("ERR_SHAPE", "into", expected, into);
+    }
+    return into;
+  }
+
+  /** Replaces the values, in order with the calls around it; `data` may be reused at once. */
+  write(data: TypedArray | readonly number[]): void {
+    const handle = handleOf(this, "write()");
+    const array = isTypedArray(data) ? data : toArray("data", data, this.dtype);
+    if (!(array instanceof dtypes[this.dtype].array)) {
+      throw invalid("ERR_DTYPE", "data", `a ${dtypes[this.dtype].array.name}`, data);
+    }
+    if (array.length !== this.size) {
+      throw invalid("ERR_SHAPE", "data", `${this.size} elements`, data);
+    }
+    this.engine.addon.write(handle, array);
+  }
+
+  /** Frees the memory as soon as enqueued calls no longer need it. Disposing twice is harmless. */
+  dispose(): void {
+    const handle = handles.get(this);
+    if (handle === undefined) return;
+    handles.delete(this);
+    this.engine.addon.dispose(handle);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** The number of elements of a shape. @throws FiresteelError ERR_SHAPE */
+export function checkShape(name: string, shape: unknown): number {
+  if (!Array.isArray(shape)) throw invalid("ERR_SHAPE", name, "an array of dimensions", shape);
+  let size = 1;
+  for (const [i, dimension] of shape.entries()) {
+    if (!Number.isInteger(dimension) || dimension < 0) {
+      throw invalid("ERR_SHAPE", `${name}[${i}]`, "a non-negative integer", dimension);
+    }
+    size *= dimension;
+  }
+  if (size > 2 ** 48) throw invalid("ERR_SHAPE", name, "at most 2^48 elements", `[${shape}]`);
+  return size;
+}
+
+/** Numbers as a typed array of a dtype. @throws FiresteelError ERR_DTYPE, ERR_RANGE */
+export function toArray(name: string, data: unknown, dtype: DType): TypedArray {
+  if (!Array.isArray(data)) {
+    throw invalid("ERR_DTYPE", name, "a typed array or an array of numbers", data);
+  }
+  if (dtype === "bf16" || dtype === "f16") {
+    throw invalid("ERR_DTYPE", name, `${dtype} bits in a Uint16Array`, data);
+  }
+  const array = newArray(dtype, data.length);
+  const limits = { i32: [-(2 ** 31), 2 ** 31 - 1], u8: [0, 255] }[dtype as string];
+  for (let i = 0; i < data.length; ++i) {
+    const value: unknown = data[i];
+    if (typeof value !== "number") {
+      throw invalid("ERR_DTYPE", `${name}[${i}]`, "a number", value);
+    }
+    if (limits !== undefined) checkInteger(`${name}[${i}]`, value, limits[0]!, limits[1]!);
+    array[i] = value;
+  }
+  return array;
+}
+
+function aborted(signal: AbortSignal): FiresteelError {
+  const cause = signal.reason;
+  return new FiresteelError("ERR_ABORTED", `The read was aborted: ${show(cause)}`, { cause });
+}
+
+function abortable(reading: Promise<RawFault[]>, signal: AbortSignal): Promise<RawFault[]> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(aborted(signal));
+    signal.addEventListener("abort", abort, { once: true });
+    reading.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
+}

@@ -1,0 +1,18 @@
+import type { Parameter } from "../parameter.js";
+
+/** A part of a network: it names its parameters, and its forward writes to the tape it is given. */
+export interface Module {
+  readonly parameters: readonly Parameter[];
+}
+
+/** What a weight is for: initialisation depends on it. */
+export type WeightRole = "embedding" | "projection" | "residual" | "bias" | "norm";
+
+export interface WeightSpec {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly role: WeightRole;
+}
+
+/** Makes a parameter: with fresh values, or with those of a checkpoint. */
+export type ParameterSource = (spec: WeightSpec) => Parameter;

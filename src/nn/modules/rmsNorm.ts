@@ -1,0 +1,23 @@
+import type { Parameter } from "../parameter.js";
+import type { Tape, Var } from "../tape.js";
+import type { Module, ParameterSource } from "./module.js";
+
+/** Root-mean-square normalisation of rows (Zhang & Sennrich 2019). */
+export class RmsNorm implements Module {
+  readonly weight: Parameter;
+  readonly eps: number;
+
+  constructor(source: ParameterSource, name: string, width: number, eps: number) {
+    this.weight = source({ name: `${name}.weight`, shape: [width], role: "norm" });
+    this.eps = eps;
+  }
+
+  get parameters(): readonly Parameter[] {
+    return [this.weight];
+  }
+
+  /** x [T, width]. */
+  forward(tape: Tape, x: Var): Var {
+    return tape.rmsNorm(x, tape.parameter(this.weight), this.eps);
+  }
+}

@@ -1,0 +1,220 @@
+import type { Engine } from "../engine/engine.js";
+import { logProb, logProbBackward } from "../engine/logProb.js";
+import { attention, attentionBackward } from "../engine/nn/attention.js";
+import { add, addBias, sumRows } from "../engine/nn/elementwise.js";
+import { gatherRows, scatterAddRows } from "../engine/nn/embed.js";
+import { matmul } from "../engine/nn/matmul.js";
+import { rmsNorm, rmsNormBackward } from "../engine/nn/rmsNorm.js";
+import { rope } from "../engine/nn/rope.js";
+import { swiglu, swigluBackward } from "../engine/nn/swiglu.js";
+import type { Offsets, Slots } from "../engine/offsets.js";
+import type { Tensor } from "../engine/tensor.js";
+import { Recording, type Var } from "./recording.js";
+
+export type { Var } from "./recording.js";
+
+export interface TapeOptions {
+  /** false: values only, for inference; memory goes back as soon as `scope` allows. Default true. */
+  grad?: boolean;
+}
+
+/** Keys and values that rows have left behind, at slots that rows may share. */
+export interface CachedKeys {
+  /** f32 [slots, kvHeads, headDim]. */
+  readonly key: Tensor;
+  readonly value: Tensor;
+  /** Row r's keys are the slots keyIndex[keyOffsets[r]] .. keyIndex[keyOffsets[r + 1] - 1]. */
+  readonly keyOffsets: Offsets;
+  readonly keyIndex: Slots;
+}
+
+/**
+ * Reverse-mode differentiation over the engine's operations (f32). The same calls serve training and
+ * inference: a tape without gradients computes the same values and keeps nothing.
+ *
+ * @example
+ * const tape = new Tape(engine);
+ * const y = tape.matmul(tape.constant(x), tape.parameter(weight), { transposeB: true });
+ * tape.backward([[y, dY]]); // adds to weight.grad
+ */
+export class Tape extends Recording {
+  constructor(engine: Engine, { grad = true }: TapeOptions = {}) {
+    super(engine, grad);
+  }
+
+  /** a [M, K] times b [K, N], or times the transpose of b [N, K]. */
+  matmul(a: Var, b: Var, { transposeB = false }: { transposeB?: boolean } = {}): Var {
+    const { engine } = this;
+    const value = matmul(engine, a.value, b.value, { transposeB });
+    return this.record([a, b], [value], [], (y) => {
+      const d = y.grad!;
+      if (a.differentiable) this.#addProduct(a, d, b.value, { transposeB: !transposeB });
+      if (!b.differentiable) return;
+      if (transposeB) this.#addProduct(b, d, a.value, { transposeA: true });
+      else this.#addProduct(b, a.value, d, { transposeA: true });
+    })[0];
+  }
+
+  #addProduct(v: Var, a: Tensor, b: Tensor, how: { transposeA?: boolean; transposeB?: boolean }) {
+    if (v.grad === null || v.gradShared) this.accumulate(v, matmul(this.engine, a, b, how));
+    else matmul(this.engine, a, b, { ...how, accumulateInto: v.grad });
+  }
+
+  /** a + b, element by element. */
+  add(a: Var, b: Var): Var {
+    return this.record([a, b], [add(this.engine, a.value, b.value)], [], (y) => {
+      if (a.differentiable) this.share(a, y.grad!);
+      if (b.differentiable) this.share(b, y.grad!);
+    })[0];
+  }
+
+  /** x [T, N] + bias [N] in every row. */
+  addBias(x: Var, bias: Var): Var {
+    return this.record([x, bias], [addBias(this.engine, x.value, bias.value)], [], (y) => {
+      if (bias.differentiable) this.accumulate(bias, sumRows(this.engine, y.grad!));
+      if (x.differentiable) this.share(x, y.grad!);
+    })[0];
+  }
+
+  /** The same elements under another shape. */
+  view(x: Var, shape: readonly number[]): Var {
+    return this.record([x], [x.value.view(shape)], [], (y) => {
+      this.share(x, y.grad!);
+    })[0];
+  }
+
+  /** Rows of a table (embedding) or of activations: y[t] = x[ids[t]]. ids is i32 [T] and not owned. */
+  rows(x: Var, ids: Tensor): Var {
+    return this.record([x], [gatherRows(this.engine, x.value, ids)], [], (y) => {
+      scatterAddRows(this.engine, y.grad!, ids, this.gradOf(x));
+    })[0];
+  }
+
+  /** x [T, N] / rms(x) * weight [N]. */
+  rmsNorm(x: Var, weight: Var, eps: number): Var {
+    const { y: value, invRms } = rmsNorm(this.engine, x.value, weight.value, eps);
+    return this.record([x, weight], [value], [invRms], (y) => {
+      const back = rmsNormBackward(this.engine, {
+        x: x.value,
+        weight: weight.value,
+        invRms,
+        dY: y.grad!,
+      });
+      if (x.differentiable) this.accumulate(x, back.dX);
+      else back.dX.dispose();
+      if (weight.differentiable) this.accumulate(weight, back.dWeight);
+      else back.dWeight.dispose();
+    })[0];
+  }
+
+  /** Rotary position embedding of x [T, heads, headDim] at positions (i32 [T], not owned). */
+  rope(x: Var, positions: Tensor, base: number): Var {
+    return this.record([x], [rope(this.engine, x.value, positions, { base })], [], (y) => {
+      this.accumulate(x, rope(this.engine, y.grad!, positions, { base, inverse: true }));
+    })[0];
+  }
+
+  /** silu(gate) * up. */
+  swiglu(gate: Var, up: Var): Var {
+    return this.record([gate, up], [swiglu(this.engine, gate.value, up.value)], [], (y) => {
+      const back = swigluBackward(this.engine, {
+        gate: gate.value,
+        up: up.value,
+        dY: y.grad!,
+      });
+      this.accumulate(gate, back.dGate);
+      this.accumulate(up, back.dUp);
+    })[0];
+  }
+
+  /**
+   * Causal attention within ragged rows: q [T, heads, headDim], k and v [T, kvHeads, headDim]; the
+   * scale is 1 / sqrt(headDim).
+   */
+  attention(q: Var, k: Var, v: Var, rowOffsets: Offsets): Var {
+    const { engine } = this;
+    const scale = attentionScale(q.value);
+    const forward = attention(engine, {
+      q: q.value,
+      k: k.value,
+      v: v.value,
+      queryOffsets: rowOffsets,
+      keyOffsets: rowOffsets,
+      scale,
+      stats: this.grad,
+    });
+    const saved = forward.stats === null ? [] : [forward.stats];
+    return this.record([q, k, v], [forward.out], saved, (y) => {
+      const back = attentionBackward(engine, {
+        rowOffsets,
+        q: q.value,
+        k: k.value,
+        v: v.value,
+        scale,
+        out: y.value,
+        stats: forward.stats!,
+        dOut: y.grad!,
+      });
+      this.accumulate(q, back.dQ);
+      this.accumulate(k, back.dK);
+      this.accumulate(v, back.dV);
+    })[0];
+  }
+
+  /** As `attention`, over keys and values of a cache; the queries are each row's last positions. */
+  cachedAttention(q: Var, queryOffsets: Offsets, cache: CachedKeys): Var {
+    const { out } = attention(this.engine, {
+      q: q.value,
+      k: cache.key,
+      v: cache.value,
+      queryOffsets,
+      keyOffsets: cache.keyOffsets,
+      keyIndex: cache.keyIndex,
+      scale: attentionScale(q.value),
+    });
+    return this.record([q], [out], [], () => {
+      throw new Error("attention over a cache has no gradient");
+    })[0];
+  }
+
+  /** Log-probabilities of targets (i32 [T], not owned) under softmax(logits [T, V] / temperature). */
+  logProb(
+    logits: Var,
+    targets: Tensor,
+    how: { temperature?: number; mask?: Tensor | null; entropy?: boolean } = {},
+  ): { logProb: Var; entropy: Var | null } {
+    const { engine } = this;
+    const { temperature = 1, mask = null } = how;
+    const forward = logProb(engine, logits.value, targets, { ...how });
+    const backward = (y: Var, entropy: Var | null) => {
+      const zero = y.grad === null ? engine.zeros(y.value.shape) : null;
+      // A [T, V] gradient beside the logits would double the largest tensor of a step.
+      const inPlace = logits.uses === 1 && this.owns(logits);
+      const d = logProbBackward(engine, {
+        logits: logits.value,
+        targets,
+        stats: forward.stats,
+        dLogProb: y.grad ?? zero!,
+        dEntropy: entropy?.grad,
+        entropy: entropy?.value,
+        temperature,
+        mask,
+        out: inPlace ? logits.value : undefined,
+      });
+      zero?.dispose();
+      if (inPlace) this.share(logits, d);
+      else this.accumulate(logits, d);
+    };
+    const { stats } = forward;
+    if (forward.entropy === null) {
+      const [y] = this.record([logits], [forward.logProb], [stats], (a) => backward(a, null));
+      return { logProb: y, entropy: null };
+    }
+    const [y, entropy] = this.record([logits], [forward.logProb, forward.entropy], [stats], backward);
+    return { logProb: y, entropy };
+  }
+}
+
+function attentionScale(q: Tensor): number {
+  return 1 / Math.sqrt(q.shape.at(-1)!);
+}

@@ -1,0 +1,155 @@
+import { reward } from "../blocks/reward/reward.js";
+import { rollout } from "../blocks/rollout/rollout.js";
+import type { Phase, System } from "../contract/system.js";
+import { checkKeys, show } from "../engine/checks.js";
+import { FiresteelError } from "../engine/error.js";
+
+/** One block, several in order, or none. */
+type Some<T> = T | readonly T[];
+
+/** A phase as it is written down: what is left out is the plain choice. */
+export interface PhaseDefinition {
+  name?: string;
+  /** Default "policy". */
+  model?: string;
+  /** Default: the task's training prompts. */
+  source?: Phase["source"];
+  /** Default `rollout()`. */
+  rollout?: Phase["rollout"];
+  probe?: Some<Phase["probe"][number]>;
+  /** Default `reward()`. */
+  reward?: Phase["reward"];
+  filter?: Some<Phase["filter"][number]>;
+  advantage?: Phase["advantage"];
+  credit?: Some<Phase["credit"][number]>;
+  rows?: Phase["rows"];
+  select?: Some<Phase["select"][number]>;
+  weight?: Some<Phase["weight"][number]>;
+  loss: Phase["loss"];
+  update?: Phase["update"];
+  observe?: Some<Phase["observe"][number]>;
+}
+
+interface SystemHead {
+  id: string;
+  title: string;
+  /** null where the system has no paper of its own. */
+  arxiv: string | null;
+  evidence: System["evidence"];
+  models?: System["models"];
+  stages?: System["stages"];
+  inference?: System["inference"];
+}
+
+export type SystemDefinition = SystemHead &
+  ((PhaseDefinition & { phases?: never }) | { phases: readonly PhaseDefinition[] });
+
+const headKeys = ["id", "title", "arxiv", "evidence", "models", "stages", "inference"];
+const phaseKeys = [
+  "name",
+  "model",
+  "source",
+  "rollout",
+  "probe",
+  "reward",
+  "filter",
+  "advantage",
+  "credit",
+  "rows",
+  "select",
+  "weight",
+  "loss",
+  "update",
+  "observe",
+] as const satisfies readonly (keyof Phase)[];
+
+/**
+ * A system from its choice at each step. A system with one phase is written flat; one with more lists
+ * `phases`.
+ *
+ * @throws FiresteelError ERR_OPTION for unknown keys, no loss, a loss that reads an advantage nobody
+ *   makes, two phases of one name, a phase or stage that names what does not exist
+ *
+ * @example
+ * defineSystem({
+ *   id: "my-grpo", title: "GRPO without the scale", arxiv: null, evidence: "low",
+ *   advantage: groupNormalize({ scale: "none" }),
+ *   loss: [surrogate({ aggregation: "token-mean" })],
+ * });
+ */
+export function defineSystem(definition: SystemDefinition): System {
+  const flat = !("phases" in definition && definition.phases !== undefined);
+  checkKeys("defineSystem", definition, [...headKeys, ...(flat ? phaseKeys : ["phases"])]);
+  const { id, title, arxiv, evidence, models = {}, stages = null, inference = null } = definition;
+  if (!/^[a-z0-9]+(-[a-z0-9]+)*$/.test(id)) {
+    throw refused("a system's id", "lower-case words joined by hyphens", id);
+  }
+  const written = flat ? [definition as PhaseDefinition] : definition.phases!;
+  const phases = written.map((phase, i) => definePhase(phase, `phase${i + 1}`, flat));
+  if (phases.length === 0) throw refused(`${id}.phases`, "at least one phase", "none");
+
+  const names = phases.map(({ name }) => name);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined) throw refused(`${id}.phases`, "different names", twice);
+  for (const phase of phases) {
+    const known = ["policy", ...Object.keys(models)];
+    if (!known.includes(phase.model)) {
+      throw refused(`${phase.name}.model`, `one of ${known.map(show).join(", ")}`, phase.model);
+    }
+    for (const needed of phase.loss.flatMap((term) => term.models)) {
+      if (!known.includes(needed) && needed !== "reference") {
+        throw refused(`${id}.models`, `a model ${show(needed)} (a loss reads it)`, "none");
+      }
+    }
+  }
+  for (const stage of stages ?? []) {
+    const unknown = stage.phases.find((name) => !names.includes(name));
+    if (unknown !== undefined) {
+      throw refused(
+        `stage ${show(stage.name)}`,
+        `phases among ${names.map(show).join(", ")}`,
+        unknown,
+      );
+    }
+  }
+  return Object.freeze({ id, title, arxiv, evidence, models, phases, stages, inference });
+}
+
+function definePhase(phase: PhaseDefinition, fallback: string, flat: boolean): Phase {
+  if (!flat) checkKeys(fallback, phase, phaseKeys);
+  const name = phase.name ?? (flat ? "policy" : fallback);
+  if (!Array.isArray(phase.loss) || phase.loss.length === 0) {
+    throw refused(`${name}.loss`, "at least one loss term", phase.loss);
+  }
+  const columns = phase.loss.flatMap((term) => term.columns);
+  if (columns.includes("advantage") && (phase.advantage ?? null) === null) {
+    throw refused(`${name}.advantage`, "an advantage (a loss reads it)", phase.advantage);
+  }
+  return Object.freeze({
+    name,
+    model: phase.model ?? "policy",
+    source: phase.source ?? null,
+    rollout: phase.rollout ?? rollout(),
+    probe: several(phase.probe),
+    reward: phase.reward ?? reward(),
+    filter: several(phase.filter),
+    advantage: phase.advantage ?? null,
+    credit: several(phase.credit),
+    rows: phase.rows ?? null,
+    select: several(phase.select),
+    weight: several(phase.weight),
+    loss: phase.loss,
+    update: phase.update ?? {},
+    observe: several(phase.observe),
+  });
+}
+
+function several<T>(blocks: Some<T> | undefined): readonly T[] {
+  if (blocks === undefined) return [];
+  return Array.isArray(blocks) ? blocks : [blocks as T];
+}
+
+function refused(where: string, expected: string, value: unknown): FiresteelError {
+  const message = `Expected ${expected} for ${where} but received ${show(value)}`;
+  return new FiresteelError("ERR_OPTION", message);
+}

@@ -1,0 +1,75 @@
+import type { Group, Trajectory } from "../contract/data.js";
+import type { LossScale, LossTerm } from "../contract/loss.js";
+import { permutation } from "./random.js";
+
+/** Rows that go through the network together, group by group. */
+export interface RowBatch {
+  readonly rows: readonly Trajectory[];
+  /** [G + 1]: rows of group g. */
+  readonly groupOffsets: Int32Array;
+}
+
+/**
+ * Cuts the rows of a phase into optimiser steps of about `size` rows each, in random order. Where a
+ * loss term couples the rows of a group, groups stay whole; else rows are shuffled one by one, and each
+ * stands for itself in `groupOffsets`.
+ */
+export function minibatches(
+  groups: readonly Group[],
+  size: number,
+  terms: readonly Pick<LossTerm, "coupling">[],
+  uniform: () => number,
+): RowBatch[] {
+  const coupled = terms.some(({ coupling }) => coupling === "group" || coupling === "pair");
+  const units = coupled
+    ? groups.map((group) => group.trajectories)
+    : groups.flatMap((group) => group.trajectories.map((row) => [row]));
+  const shuffled = permutation(units.length, uniform).map((i) => units[i]!);
+  return packed(shuffled, size);
+}
+
+/** Parts of a minibatch of at most `size` rows, or one unit where that alone is larger. */
+export function microBatches(
+  batch: RowBatch,
+  size: number,
+  terms: readonly Pick<LossTerm, "coupling">[],
+): RowBatch[] {
+  const coupled = terms.some(({ coupling }) => coupling === "group" || coupling === "pair");
+  const { rows, groupOffsets } = batch;
+  const units = coupled
+    ? Array.from({ length: groupOffsets.length - 1 }, (_, g) =>
+        rows.slice(groupOffsets[g]!, groupOffsets[g + 1]!),
+      )
+    : rows.map((row) => [row]);
+  return packed(units, size);
+}
+
+function packed(units: readonly (readonly Trajectory[])[], size: number): RowBatch[] {
+  const batches: (readonly Trajectory[])[][] = [];
+  let rows = size;
+  for (const unit of units) {
+    if (unit.length === 0) continue;
+    if (rows + unit.length > size) {
+      batches.push([]);
+      rows = 0;
+    }
+    batches.at(-1)!.push(unit);
+    rows += unit.length;
+  }
+  return batches.map((batch) => {
+    const groupOffsets = new Int32Array(batch.length + 1);
+    for (const [i, unit] of batch.entries()) groupOffsets[i + 1] = groupOffsets[i]! + unit.length;
+    return { rows: batch.flat(), groupOffsets };
+  });
+}
+
+/** Counts of an optimiser step, by which each of its parts is divided. */
+export function lossScale({ rows, groupOffsets }: RowBatch): LossScale {
+  const trained = rows.map(({ mask }) => mask.reduce((sum, m) => sum + m, 0));
+  return {
+    trainedTokens: trained.reduce((sum, n) => sum + n, 0),
+    rows: rows.length,
+    activeRows: trained.filter((n) => n > 0).length,
+    groups: groupOffsets.length - 1,
+  };
+}

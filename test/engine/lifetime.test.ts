@@ -1,0 +1,84 @@
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { describe, expect, it } from "vitest";
+
+const dist = pathToFileURL(join(import.meta.dirname, "..", "..", "dist", "index.js")).href;
+
+/** Runs a module in a process of its own against the built package. */
+function run(source: string, ...flags: string[]) {
+  const program = `import { Engine } from ${JSON.stringify(dist)};\n${source}`;
+  const { status, signal, stdout, stderr } = spawnSync(
+    process.execPath,
+    [...flags, "--input-type=module", "-e", program],
+    { encoding: "utf8", timeout: 50_000 },
+  );
+  return { status, signal, stdout: stdout.trim(), stderr };
+}
+
+/** Enough work to be in flight for a good while: 64 rows of a large vocabulary, many times. */
+const busy = `
+const engine = new Engine({ device: "cpu" });
+const logits = engine.zeros([64, 150000]);
+for (let i = 0; i < 100; ++i) engine.logProb(logits, new Int32Array(64));`;
+
+describe("an engine with work in flight", () => {
+  it("does not hold up the end of the program", () => {
+    expect(run(busy)).toMatchObject({ status: 0, signal: null });
+  });
+
+  it("lets process.exit() through", () => {
+    expect(run(`${busy} process.exit(7);`)).toMatchObject({ status: 7, signal: null });
+  });
+
+  it("keeps the program alive while a read is pending, and no longer", () => {
+    const { stdout, status } = run(`${busy}
+      engine.zeros([2]).read().then((values) => console.log("read", ...values));`);
+    expect({ stdout, status }).toEqual({ stdout: "read 0 0", status: 0 });
+  });
+
+  it("can be disposed of at any moment", () => {
+    const { stdout, status } = run(`${busy}
+      const pending = logits.read().catch((error) => error.code);
+      engine.dispose();
+      console.log(await pending);`);
+    expect({ stdout, status }).toEqual({ stdout: "ERR_DISPOSED", status: 0 });
+  });
+
+  it("ends with its worker, also one that is terminated", () => {
+    const worker = `
+      import { Engine } from ${JSON.stringify(dist)};
+      import { parentPort } from "node:worker_threads";
+      ${busy}
+      parentPort.postMessage("busy");
+      setInterval(() => {}, 1000);`;
+    const { stdout, status, stderr } = run(`
+      import { Worker } from "node:worker_threads";
+      const source = new URL("data:text/javascript," + encodeURIComponent(${JSON.stringify(worker)}));
+      for (let i = 0; i < 3; ++i) {
+        const worker = new Worker(source);
+        await new Promise((resolve, reject) => worker.on("message", resolve).on("error", reject));
+        await worker.terminate();
+      }
+      const engine = new Engine({ device: "cpu" });
+      console.log(engine.tensor([1, 2]).readSync().join());
+    `);
+    expect({ stdout, status, stderr }).toMatchObject({ stdout: "1,2", status: 0 });
+  });
+});
+
+describe("tensors that nobody disposed of", () => {
+  it("are freed by the garbage collector", () => {
+    const { stdout, status } = run(
+      `const engine = new Engine({ device: "cpu" });
+      for (let round = 0; round < 20; ++round) {
+        for (let i = 0; i < 50; ++i) engine.zeros([10000]);
+        gc();
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      console.log(engine.memory().live < 20_000_000);`,
+      "--expose-gc",
+    );
+    expect({ stdout, status }).toEqual({ stdout: "true", status: 0 });
+  });
+});

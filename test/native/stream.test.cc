@@ -1,0 +1,162 @@
+// The stream and its memory, on the CPU device: order, poison, inline work, shutdown, limits.
+#include "runtime/stream.h"
+
+#include <doctest/doctest.h>
+
+#include "runtime/cpu/context.h"
+
+namespace firesteel {
+namespace {
+
+struct Fixture {
+  std::atomic<bool> cancelled{false};
+  std::shared_ptr<Context> context;
+  std::shared_ptr<MemoryPool> pool;
+  std::unique_ptr<Stream> stream;
+
+  explicit Fixture(int64_t limit = 1 << 20) {
+    ContextPtr opened(nullptr, [](Context*) {});
+    DeviceInfo info;
+    REQUIRE(device_open(2, &cancelled, &opened, &info).ok());
+    context = std::shared_ptr<Context>(std::move(opened));
+    pool = std::make_shared<MemoryPool>(context, limit);
+    stream = std::make_unique<Stream>(context, &cancelled);
+  }
+
+  std::shared_ptr<Storage> block(int64_t bytes = 256) {
+    std::shared_ptr<Storage> storage;
+    REQUIRE(pool->allocate(bytes, &storage).ok());
+    return storage;
+  }
+
+  Task task(const char* name, std::vector<Access> accesses, std::function<Status()> run) {
+    Task made;
+    made.name = name;
+    made.accesses = std::move(accesses);
+    made.run = [run](Context&) { return run(); };
+    return made;
+  }
+};
+
+Access reads(std::shared_ptr<Storage> s) { return {s, true, false, false}; }
+Access writes(std::shared_ptr<Storage> s) { return {s, false, true, true}; }
+
+TEST_CASE("tasks run in the order of submission, queued or inline") {
+  Fixture f;
+  std::vector<int> order;
+  for (int i = 0; i < 200; ++i) {
+    f.stream->submit(f.task("step", {},
+                            [&order, i] {
+                              order.push_back(i);
+                              return Status{};
+                            }),
+                     i % 3 == 0);
+  }
+  f.stream->wait();
+  REQUIRE(order.size() == 200);
+  for (int i = 0; i < 200; ++i) CHECK(order[i] == i);
+}
+
+TEST_CASE("a small task on an idle stream has run when submit returns") {
+  Fixture f;
+  bool ran = false;
+  f.stream->submit(f.task("small", {},
+                          [&ran] {
+                            ran = true;
+                            return Status{};
+                          }),
+                   true);
+  CHECK(ran);
+}
+
+TEST_CASE("a failed task poisons its outputs and what consumes them, and nothing else") {
+  Fixture f;
+  auto a = f.block(), b = f.block(), c = f.block(), d = f.block();
+  bool consumer_ran = false, other_ran = false;
+  f.stream->submit(f.task("broken", {writes(a)},
+                          [] { return Status::error(Code::range, "told to fail"); }),
+                   false);
+  f.stream->submit(f.task("consumer", {reads(a), writes(b)},
+                          [&] {
+                            consumer_ran = true;
+                            return Status{};
+                          }),
+                   false);
+  f.stream->submit(f.task("other", {reads(c), writes(d)},
+                          [&] {
+                            other_ran = true;
+                            return Status{};
+                          }),
+                   false);
+  f.stream->wait();
+  CHECK_FALSE(consumer_ran);
+  CHECK(other_ran);
+  REQUIRE(b->failure);
+  CHECK(b->failure->code == Code::range);
+  CHECK(b->failure->message == "broken: told to fail");  // the call that failed, not the consumer
+  CHECK_FALSE(d->failure);
+  // Overwriting the whole block makes it usable again.
+  f.stream->submit(f.task("rewrite", {writes(a)}, [] { return Status{}; }), false);
+  f.stream->wait();
+  CHECK_FALSE(a->failure);
+}
+
+TEST_CASE("shutting down reports to what has not run and joins the conductor") {
+  Fixture f;
+  std::atomic<int> disposed{0};
+  std::atomic<bool> started{false};
+  f.stream->submit(f.task("long", {},
+                          [&] {
+                            started = true;
+                            while (!f.cancelled) std::this_thread::yield();
+                            return Status::error(Code::aborted, "cancelled");
+                          }),
+                   false);
+  while (!started) std::this_thread::yield();
+  for (int i = 0; i < 5; ++i) {
+    Task waiting = f.task("waiting", {}, [] { return Status{}; });
+    waiting.done = [&](const Status& s) { disposed += s.code == Code::disposed; };
+    f.stream->submit(std::move(waiting), false);
+  }
+  f.stream.reset();
+  CHECK(disposed == 5);
+}
+
+TEST_CASE("the pool refuses what exceeds its limit, stays usable and reuses blocks") {
+  Fixture f(1 << 16);
+  std::shared_ptr<Storage> large, small;
+  const Status refused = f.pool->allocate(1 << 17, &large);
+  CHECK(refused.code == Code::out_of_memory);
+  CHECK_FALSE(large);
+  REQUIRE(f.pool->allocate(40000, &small).ok());
+  void* first = small->data();
+  small.reset();
+  CHECK(f.pool->stats().live == 0);
+  CHECK(f.pool->stats().pooled > 0);
+  REQUIRE(f.pool->allocate(40000, &small).ok());
+  CHECK(small->data() == first);
+  // Pooled blocks of another class make room when the limit is near.
+  small.reset();
+  REQUIRE(f.pool->allocate(60000, &large).ok());
+  CHECK(f.pool->stats().live + f.pool->stats().pooled <= 1 << 16);
+}
+
+TEST_CASE("parallel covers every item once, at any number of threads") {
+  for (int threads : {1, 2, 4, 7}) {
+    std::atomic<bool> cancelled{false};
+    ContextPtr opened(nullptr, [](Context*) {});
+    DeviceInfo info;
+    REQUIRE(device_open(threads, &cancelled, &opened, &info).ok());
+    std::vector<std::atomic<int>> hits(1000);
+    REQUIRE(opened
+                ->parallel(1000, 7,
+                           [&](int64_t begin, int64_t end) {
+                             for (int64_t i = begin; i < end; ++i) ++hits[i];
+                           })
+                .ok());
+    for (const auto& hit : hits) CHECK(hit == 1);
+  }
+}
+
+}  // namespace
+}  // namespace firesteel
