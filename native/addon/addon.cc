@@ -7,7 +7,9 @@ void register_log_prob(napi_env env, napi_value exports);
 void register_group_norm(napi_env env, napi_value exports);
 void register_surrogate(napi_env env, napi_value exports);
 void register_gemm(napi_env env, napi_value exports);
+void register_attention(napi_env env, napi_value exports);
 void register_nn(napi_env env, napi_value exports);
+void register_adamw(napi_env env, napi_value exports);
 
 namespace {
 
@@ -28,7 +30,9 @@ Napi::Object module(Napi::Env env, Napi::Object exports) {
   register_group_norm(env, exports);
   register_surrogate(env, exports);
   register_gemm(env, exports);
+  register_attention(env, exports);
   register_nn(env, exports);
+  register_adamw(env, exports);
   return exports;
 }
 

@@ -4,8 +4,8 @@
 
 namespace firesteel {
 
-// Below this many bytes a call takes about 50 us or less on one core (5 GB/s, a slow one): waking the
-// conductor would cost as much as the work.
+// Below this many bytes a call takes about 50 us or less on one core (5 GB/s, a slow one): waking
+// the conductor would cost as much as the work.
 constexpr int64_t kInlineBytes = 192 << 10;
 
 Call::Call(napi_env env, napi_callback_info info, const char* name) : env_(env) {

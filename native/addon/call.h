@@ -1,6 +1,6 @@
 // One kernel call from JavaScript: unpacks positional arguments, keeps the first error, enqueues.
-// TypeScript has validated shapes and options and says what is wrong in its own words; what is checked
-// here is that no argument reaches outside of its tensor.
+// TypeScript has validated shapes and options and says what is wrong in its own words; what is
+// checked here is that no argument reaches outside of its tensor.
 #pragma once
 #include <functional>
 #include <string>
@@ -41,7 +41,8 @@ class Call {
   bool flag();
   DType dtype();
 
-  // Tensors of at least `count` elements of the dtype. An input may be null where `_or_null` says so.
+  // Tensors of at least `count` elements of the dtype. An input may be null where `_or_null` says
+  // so.
   const void* input(DType dtype, int64_t count) { return access(dtype, count, true, false, false); }
   void* output(DType dtype, int64_t count) { return access(dtype, count, false, true, false); }
   void* update(DType dtype, int64_t count) { return access(dtype, count, true, true, false); }

@@ -23,9 +23,8 @@ std::shared_ptr<Completions> Completions::open(napi_env env) {
     }
     posted->settle(call_env);
   };
-  const napi_status made =
-      napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, nullptr,
-                                      call, &completions->function_);
+  const napi_status made = napi_create_threadsafe_function(
+      env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, nullptr, call, &completions->function_);
   if (made != napi_ok) return nullptr;
   napi_unref_threadsafe_function(env, completions->function_);
   return completions;

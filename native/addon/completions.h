@@ -1,5 +1,5 @@
-// Settles promises on the JS thread for work that ended on the conductor. Keeps the event loop alive
-// only while a promise is pending.
+// Settles promises on the JS thread for work that ended on the conductor. Keeps the event loop
+// alive only while a promise is pending.
 #pragma once
 #include <functional>
 #include <memory>

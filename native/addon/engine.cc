@@ -7,8 +7,8 @@
 namespace firesteel {
 namespace {
 
-// Every engine is closed with its environment at the latest: its threads are joined before the addon
-// can be unloaded.
+// Every engine is closed with its environment at the latest: its threads are joined before the
+// addon can be unloaded.
 void close_state(void* data) {
   auto* state = static_cast<std::shared_ptr<EngineState>*>(data);
   (*state)->stream.reset();

@@ -1,5 +1,5 @@
-// The only header that includes Node-API, and what one Node environment (the main thread or a worker)
-// holds of the addon.
+// The only header that includes Node-API, and what one Node environment (the main thread or a
+// worker) holds of the addon.
 #pragma once
 #define NAPI_VERSION 8
 #define NODE_ADDON_API_DISABLE_DEPRECATED
@@ -11,7 +11,8 @@ namespace firesteel {
 
 // Set as instance data; one per environment.
 struct Environment {
-  Napi::FunctionReference error_class;  // FiresteelError(code, message), handed over by initialize()
+  Napi::FunctionReference
+      error_class;  // FiresteelError(code, message), handed over by initialize()
 };
 
 // A FiresteelError made of a status.

@@ -1,5 +1,5 @@
-// What JavaScript holds: opaque externals for an engine and for a tensor. Shapes live in TypeScript;
-// a handle knows its bytes and its dtype, so that no call can reach outside of them.
+// What JavaScript holds: opaque externals for an engine and for a tensor. Shapes live in
+// TypeScript; a handle knows its bytes and its dtype, so that no call can reach outside of them.
 #pragma once
 #include <atomic>
 #include <memory>

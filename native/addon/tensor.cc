@@ -47,10 +47,10 @@ bool exact_bytes(napi_env env, napi_value array, const TensorHandle& tensor, voi
   static constexpr int kBytes[] = {1, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8};
   const int64_t bytes = static_cast<int64_t>(length) * kBytes[type];
   if (bytes != tensor.bytes()) {
-    throw_error(env, Status::error(Code::shape, "expected an array of " +
-                                                    std::to_string(tensor.bytes()) +
-                                                    " bytes but received " + std::to_string(bytes) +
-                                                    " (a detached array has 0)"));
+    throw_error(
+        env, Status::error(Code::shape, "expected an array of " + std::to_string(tensor.bytes()) +
+                                            " bytes but received " + std::to_string(bytes) +
+                                            " (a detached array has 0)"));
     return false;
   }
   return true;

@@ -12,7 +12,8 @@ constexpr size_t kMemoryBytes = size_t{2} << 30;
 constexpr size_t kStaticShared = size_t{48} << 10;
 constexpr size_t kShared = size_t{227} << 10;
 
-// 8, as on sm_90; FIRESTEEL_EMULATOR_CLUSTER=1 makes the card an sm_80. 0: the variable holds neither.
+// 8, as on sm_90; FIRESTEEL_EMULATOR_CLUSTER=1 makes the card an sm_80. 0: the variable holds
+// neither.
 int max_cluster();
 
 // The order in which the threads of a block, and the clusters of a grid, take their turns.
@@ -22,8 +23,7 @@ struct Order {
 };
 Order order_from_environment();  // FIRESTEEL_EMULATOR_ORDER=forward|reverse|random:SEED
 
-cudaError_t error(cudaError_t code, const char* format, ...)
-    __attribute__((format(printf, 2, 3)));
+cudaError_t error(cudaError_t code, const char* format, ...) __attribute__((format(printf, 2, 3)));
 
 // The largest dynamic shared memory that cudaFuncSetAttribute allowed this kernel.
 size_t dynamic_shared_limit(const void* function);

@@ -19,7 +19,9 @@ size_t guard_bytes() {
   static const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   return page;
 }
-size_t slot_bytes() { return guard_bytes() + kFiberStack; }
+size_t slot_bytes() {
+  return guard_bytes() + kFiberStack;
+}
 
 }  // namespace
 
@@ -78,7 +80,9 @@ void fiber_start(Fiber* fiber, char* stack, void (*entry)()) {
   makecontext(&fiber->context, entry, 0);
 }
 
-void fiber_switch(Fiber* from, Fiber* to) { swapcontext(&from->context, &to->context); }
+void fiber_switch(Fiber* from, Fiber* to) {
+  swapcontext(&from->context, &to->context);
+}
 
 #endif
 

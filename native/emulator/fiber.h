@@ -1,5 +1,5 @@
-// Stackful fibers: one per CUDA thread of the blocks that run together. All fibers of a launch run on
-// the operating-system thread that launched it.
+// Stackful fibers: one per CUDA thread of the blocks that run together. All fibers of a launch run
+// on the operating-system thread that launched it.
 #pragma once
 #include <stddef.h>
 
@@ -25,8 +25,8 @@ struct Fiber {
 };
 
 // `entry` runs at the first switch to the fiber and must not return. `stack` is the lower end of
-// kFiberStack bytes. A fiber that is never switched to again is forgotten by starting another on its
-// stack.
+// kFiberStack bytes. A fiber that is never switched to again is forgotten by starting another on
+// its stack.
 void fiber_start(Fiber* fiber, char* stack, void (*entry)());
 void fiber_switch(Fiber* from, Fiber* to);
 

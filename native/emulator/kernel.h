@@ -156,8 +156,8 @@ SharedPtr<T> dynamic_shared(size_t byte_offset) {
     fail("dynamic shared memory at byte %zu is not aligned to %zu", byte_offset, alignof(T));
   }
   const size_t left = byte_offset < total ? total - byte_offset : 0;
-  return {own_arena(), dynamic_shared_begin() + byte_offset,
-          static_cast<int64_t>(left / sizeof(T)), "dynamic shared memory"};
+  return {own_arena(), dynamic_shared_begin() + byte_offset, static_cast<int64_t>(left / sizeof(T)),
+          "dynamic shared memory"};
 }
 
 template <class T>

@@ -1,6 +1,5 @@
 #include "emulator/scheduler.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -20,17 +19,7 @@ Scheduler& scheduler() {
 
 namespace {
 
-constexpr int kWarp = 32;
 constexpr size_t kSharedAlign = 128;
-
-bool same_place(const Site& a, const Site& b) {
-  return a.line == b.line && strcmp(a.file, b.file) == 0 && strcmp(a.what, b.what) == 0;
-}
-
-const char* base_name(const char* path) {
-  const char* slash = strrchr(path, '/');
-  return slash == nullptr ? path : slash + 1;
-}
 
 // Fresh shared memory is NaN in every float format, and -1 as an integer.
 void reset(Block* block, size_t bytes) {
@@ -83,15 +72,15 @@ cudaError_t Scheduler::prepare(const cudaLaunchConfig_t& config, const void* fun
   }
   lanes_.resize(lanes);
   if (blocks_.size() < static_cast<size_t>(cluster)) blocks_.resize(static_cast<size_t>(cluster));
-  const size_t capacity = kStaticShared + (dynamic_bytes + kSharedAlign - 1) / kSharedAlign *
-                                              kSharedAlign;
+  const size_t capacity =
+      kStaticShared + (dynamic_bytes + kSharedAlign - 1) / kSharedAlign * kSharedAlign;
   for (int b = 0; b < cluster; ++b) {
     Block& block = blocks_[static_cast<size_t>(b)];
     if (block.capacity < capacity) {
       block.memory.reset(new unsigned char[2 * capacity + kSharedAlign]);
       const uintptr_t raw = reinterpret_cast<uintptr_t>(block.memory.get());
-      block.arena.bytes = reinterpret_cast<unsigned char*>((raw + kSharedAlign - 1) /
-                                                           kSharedAlign * kSharedAlign);
+      block.arena.bytes =
+          reinterpret_cast<unsigned char*>((raw + kSharedAlign - 1) / kSharedAlign * kSharedAlign);
       block.arena.written = block.arena.bytes + capacity;
       block.capacity = capacity;
       block.dirty = capacity;
@@ -129,15 +118,15 @@ cudaError_t Scheduler::run(const cudaLaunchConfig_t& config, const void* functio
 void Scheduler::run_grid() {
   const uint64_t blocks = uint64_t{grid_.x} * grid_.y * grid_.z;
   const uint64_t clusters = blocks / static_cast<unsigned>(cluster);
-  std::vector<uint64_t> sequence(clusters);
+  sequence_.resize(clusters);  // a member: a trap leaves this function without destructors
   for (uint64_t i = 0; i < clusters; ++i) {
-    sequence[i] = turn_.kind == Order::reverse ? clusters - 1 - i : i;
+    sequence_[i] = turn_.kind == Order::reverse ? clusters - 1 - i : i;
   }
   if (turn_.kind == Order::random) {
     std::mt19937_64 random(turn_.seed);
-    std::shuffle(sequence.begin(), sequence.end(), random);
+    std::shuffle(sequence_.begin(), sequence_.end(), random);
   }
-  for (uint64_t c : sequence) {
+  for (uint64_t c : sequence_) {
     run_cluster(c * static_cast<unsigned>(cluster));
     if (failed_) return;
   }
@@ -198,7 +187,9 @@ void Scheduler::start(Lane* lane) {
   fiber_start(&lane->fiber, stacks_.stack(static_cast<size_t>(lane - lanes_.data())), lane_main);
 }
 
-void Scheduler::yield() { fiber_switch(&current->fiber, &home_); }
+void Scheduler::yield() {
+  fiber_switch(&current->fiber, &home_);
+}
 
 void Scheduler::lane_main() {
   Scheduler& s = scheduler();
@@ -210,7 +201,8 @@ void Scheduler::lane_returned() {
   Block& block = *current->block;
   if (block.waiting > 0) {
     char text[256];
-    snprintf(text, sizeof text, "divergent barrier: the thread returned while others wait at %s %s:%d",
+    snprintf(text, sizeof text,
+             "divergent barrier: the thread returned while others wait at %s %s:%d",
              block.site.what, base_name(block.site.file), block.site.line);
     fail(text);
   }
@@ -231,168 +223,6 @@ void Scheduler::fail(const char* message) {
   failed_ = true;
   yield();
   __builtin_unreachable();
-}
-
-int Scheduler::block_barrier(bool predicate, Site site) {
-  Block& block = *current->block;
-  char text[384];
-  if (block.exited > 0) {
-    snprintf(text, sizeof text,
-             "divergent barrier: %d threads of the block returned before %s %s:%d", block.exited,
-             site.what, base_name(site.file), site.line);
-    fail(text);
-  }
-  if (block.waiting > 0 && !same_place(block.site, site)) {
-    snprintf(text, sizeof text,
-             "divergent barrier: the thread is at %s %s:%d while others wait at %s %s:%d",
-             site.what, base_name(site.file), site.line, block.site.what,
-             base_name(block.site.file), block.site.line);
-    fail(text);
-  }
-  block.site = site;
-  block.predicates += predicate ? 1 : 0;
-  Lane* lane = current;
-  if (++block.waiting < threads_) {
-    lane->state = Lane::at_block;
-    lane->site = site;
-    yield();
-    return static_cast<int>(lane->result);
-  }
-  for (int t = 0; t < threads_; ++t) {
-    block.lanes[t].state = Lane::ready;
-    block.lanes[t].result = static_cast<uint64_t>(block.predicates);
-  }
-  block.waiting = block.predicates = 0;
-  return static_cast<int>(lane->result);
-}
-
-uint64_t Scheduler::warp_meet(WarpOp op, unsigned mask, uint64_t value, int argument, int width,
-                              Site site) {
-  Lane* lane = current;
-  Lane* warp = lane->block->lanes + lane->index / kWarp * kWarp;
-  const int self = lane->index % kWarp;
-  char text[384];
-  if ((mask >> self & 1u) == 0) {
-    snprintf(text, sizeof text, "%s %s:%d: lane %d is not in its own mask %08x", site.what,
-             base_name(site.file), site.line, self, mask);
-    fail(text);
-  }
-  lane->op = op;
-  lane->mask = mask;
-  lane->value = value;
-  lane->argument = argument;
-  lane->width = width;
-  lane->site = site;
-  bool complete = true;
-  for (int i = 0; i < kWarp; ++i) {
-    Lane& other = warp[i];
-    if ((mask >> i & 1u) == 0 || i == self) continue;
-    if (other.state == Lane::returned) {
-      snprintf(text, sizeof text, "divergent warp: lane %d returned before %s %s:%d", i, site.what,
-               base_name(site.file), site.line);
-      fail(text);
-    }
-    if (other.state != Lane::at_warp) {
-      complete = false;
-    } else if (other.mask != mask || !same_place(other.site, site)) {
-      snprintf(text, sizeof text,
-               "divergent warp: lane %d is at %s %s:%d with mask %08x while lane %d waits at %s "
-               "%s:%d with mask %08x",
-               self, site.what, base_name(site.file), site.line, mask, i, other.site.what,
-               base_name(other.site.file), other.site.line, other.mask);
-      fail(text);
-    }
-  }
-  if (!complete) {
-    lane->state = Lane::at_warp;
-    yield();
-    return lane->result;
-  }
-  uint64_t ballot = 0;
-  for (int i = 0; i < kWarp; ++i) {
-    if ((mask >> i & 1u) != 0 && warp[i].value != 0) ballot |= uint64_t{1} << i;
-  }
-  for (int i = 0; i < kWarp; ++i) {
-    if ((mask >> i & 1u) == 0) continue;
-    Lane& each = warp[i];
-    each.state = Lane::ready;
-    if (op == WarpOp::sync) continue;
-    if (op == WarpOp::ballot) {
-      each.result = ballot;
-      continue;
-    }
-    const int segment = i / each.width * each.width;
-    int source = i;
-    if (op == WarpOp::shuffle) source = segment + (each.argument & (each.width - 1));
-    if (op == WarpOp::shuffle_up && i - each.argument >= segment) source = i - each.argument;
-    if (op == WarpOp::shuffle_down && i + each.argument < segment + each.width) {
-      source = i + each.argument;
-    }
-    if (op == WarpOp::shuffle_xor && (i ^ each.argument) < segment + each.width) {
-      source = i ^ each.argument;
-    }
-    if ((mask >> source & 1u) == 0) {
-      snprintf(text, sizeof text, "%s %s:%d: lane %d reads lane %d, which is not in mask %08x",
-               site.what, base_name(site.file), site.line, i, source, mask);
-      fail(text);
-    }
-    each.result = warp[source].value;
-  }
-  return lane->result;
-}
-
-void Scheduler::cluster_arrive(Site site) {
-  if (current->cluster_arrived) fail("cluster_arrive twice without cluster_wait between");
-  current->cluster_arrived = true;
-  current->cluster_phase = cluster_phase_;
-  current->site = site;
-  if (++cluster_waiting_ < threads_ * cluster) return;
-  cluster_waiting_ = 0;
-  ++cluster_phase_;
-  for (Lane& lane : lanes_) {
-    if (lane.state == Lane::at_cluster) lane.state = Lane::ready;
-  }
-}
-
-void Scheduler::cluster_wait(Site site) {
-  Lane* lane = current;
-  if (!lane->cluster_arrived) fail("cluster_wait without cluster_arrive");
-  lane->site = site;
-  if (lane->cluster_phase == cluster_phase_) {
-    lane->state = Lane::at_cluster;
-    yield();
-  }
-  lane->cluster_arrived = false;
-}
-
-size_t Scheduler::shared_offset(const void* key, const char* name, size_t bytes, size_t align) {
-  for (const SharedArray& array : layout_) {
-    if (array.key == key) return array.offset;
-  }
-  // The same place in every block of the launch, so that a peer's array is found by its offset.
-  const size_t offset = (static_bytes_ + align - 1) / align * align;
-  if (offset + bytes > kStaticShared || offset + bytes + dynamic_bytes > kShared) {
-    char text[256];
-    snprintf(text, sizeof text, "no room for shared array %s of %zu bytes after %zu", name, bytes,
-             static_bytes_ + dynamic_bytes);
-    fail(text);
-  }
-  layout_.push_back({key, offset, bytes});
-  static_bytes_ = offset + bytes;
-  for (int b = 0; b < cluster; ++b) {
-    Block& block = blocks_[static_cast<size_t>(b)];
-    block.dirty = std::max(block.dirty, static_bytes_);
-  }
-  return offset;
-}
-
-Arena* Scheduler::peer_arena(int rank) {
-  if (rank < 0 || rank >= cluster) fail("cluster_peer: no block of that rank");
-  Block& peer = blocks_[static_cast<size_t>(rank)];
-  if (&peer != current->block && cluster_phase_ == 0) {
-    fail("cluster_peer before a cluster barrier: the peer may not have started");
-  }
-  return &peer.arena;
 }
 
 void Scheduler::describe(const Lane& lane, char* out, size_t size) const {
@@ -424,47 +254,9 @@ void Scheduler::stuck() {
   }
 }
 
-// ---- what kernels call ---------------------------------------------------------------------------
-
 cudaError_t run(const cudaLaunchConfig_t& config, const void* function, Body body) {
   return scheduler().run(config, function, body);
 }
-
-void fail(const char* format, ...) {
-  char text[384];
-  va_list arguments;
-  va_start(arguments, format);
-  vsnprintf(text, sizeof text, format, arguments);
-  va_end(arguments);
-  scheduler().fail(text);
-}
-
-uint64_t warp_meet(WarpOp op, unsigned mask, uint64_t value, int argument, int width, Site site) {
-  return scheduler().warp_meet(op, mask, value, argument, width, site);
-}
-int block_barrier(bool predicate, Site site) { return scheduler().block_barrier(predicate, site); }
-void cluster_arrive(Site site) { scheduler().cluster_arrive(site); }
-void cluster_wait(Site site) { scheduler().cluster_wait(site); }
-int cluster_rank() { return scheduler().current->block->rank; }
-int cluster_size() { return scheduler().cluster; }
-
-Arena* own_arena() { return &scheduler().current->block->arena; }
-Arena* peer_arena(int rank) { return scheduler().peer_arena(rank); }
-size_t shared_offset(const void* key, const char* name, size_t bytes, size_t align) {
-  return scheduler().shared_offset(key, name, bytes, align);
-}
-size_t dynamic_shared_begin() { return kStaticShared; }
-size_t dynamic_shared_bytes() { return scheduler().dynamic_bytes; }
-
-void fail_bounds(const char* name, int64_t index, int64_t count) {
-  fail("%s[%lld] lies outside its %lld elements", name, static_cast<long long>(index),
-       static_cast<long long>(count));
-}
-void fail_unwritten(const char* name, int64_t index) {
-  fail("%s[%lld] is read before it was written", name, static_cast<long long>(index));
-}
-void fail_gone(const char* name) { fail("%s belongs to a block that has returned", name); }
-void fail_misaligned(const void* p, int bytes) { fail("%p is not aligned to %d bytes", p, bytes); }
 
 }  // namespace emulator
 }  // namespace firesteel

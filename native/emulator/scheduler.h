@@ -1,6 +1,7 @@
 // The threads of the blocks that run together, and where each of them waits.
 #pragma once
 #include <cuda_runtime.h>
+#include <string.h>
 
 #include <memory>
 #include <vector>
@@ -10,6 +11,16 @@
 
 namespace firesteel {
 namespace emulator {
+
+constexpr int kWarp = 32;
+
+inline bool same_place(const Site& a, const Site& b) {
+  return a.line == b.line && strcmp(a.file, b.file) == 0 && strcmp(a.what, b.what) == 0;
+}
+inline const char* base_name(const char* path) {
+  const char* slash = strrchr(path, '/');
+  return slash == nullptr ? path : slash + 1;
+}
 
 struct Block;
 
@@ -85,6 +96,7 @@ class Scheduler {
   std::vector<Block> blocks_;
   std::vector<SharedArray> layout_;
   std::vector<int> order_;
+  std::vector<uint64_t> sequence_;  // of the grid's clusters
   Fiber home_;
   Body body_{};
   dim3 grid_, block_;

@@ -16,6 +16,7 @@ namespace {
 
 constexpr size_t kSignalStack = size_t{64} << 10;
 constexpr int kSignals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+constexpr size_t kCount = sizeof kSignals / sizeof kSignals[0];
 
 struct Trap {
   sigjmp_buf landing;
@@ -24,10 +25,10 @@ struct Trap {
 };
 __thread Trap* armed = nullptr;  // while kernels of this thread run
 
-struct sigaction previous[sizeof kSignals / sizeof kSignals[0]];
+struct sigaction previous[kCount];
 
 void pass_on(int signal, siginfo_t* info, void* context) {
-  for (size_t i = 0; i < sizeof kSignals / sizeof kSignals[0]; ++i) {
+  for (size_t i = 0; i < kCount; ++i) {
     if (kSignals[i] != signal) continue;
     const struct sigaction& action = previous[i];
     if ((action.sa_flags & SA_SIGINFO) != 0) {
@@ -52,21 +53,38 @@ void on_signal(int signal, siginfo_t* info, void* context) {
   siglongjmp(trap->landing, 1);
 }
 
-void install() {
-  for (size_t i = 0; i < sizeof kSignals / sizeof kSignals[0]; ++i) {
-    struct sigaction action = {};
-    action.sa_sigaction = on_signal;
-    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    sigemptyset(&action.sa_mask);
-    sigaction(kSignals[i], &action, &previous[i]);
+// The handlers stand only while a launch runs, so that outside the process has its own.
+class Handlers {
+ public:
+  void enter() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (launches_++ > 0) return;
+    for (size_t i = 0; i < kCount; ++i) {
+      struct sigaction action = {};
+      action.sa_sigaction = on_signal;
+      action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+      sigemptyset(&action.sa_mask);
+      sigaction(kSignals[i], &action, &previous[i]);
+    }
   }
-}
+  void leave() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (--launches_ > 0) return;
+    for (size_t i = 0; i < kCount; ++i) sigaction(kSignals[i], &previous[i], nullptr);
+  }
+
+ private:
+  std::mutex mutex_;
+  int launches_ = 0;
+};
+Handlers handlers;
 
 // A handler cannot run on a fiber's stack that has just overflowed.
 class SignalStack {
  public:
   SignalStack() {
-    memory_ = mmap(nullptr, kSignalStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memory_ =
+        mmap(nullptr, kSignalStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   }
   ~SignalStack() {
     if (memory_ != MAP_FAILED) munmap(memory_, kSignalStack);
@@ -90,18 +108,19 @@ class SignalStack {
 }  // namespace
 
 void run_guarded(Scheduler& s, void (*work)(Scheduler&), void (*caught)(Scheduler&, const char*)) {
-  static std::once_flag once;
-  std::call_once(once, install);
   static thread_local SignalStack signals;
   static thread_local Trap trap;
   signals.enter();
+  handlers.enter();
   if (sigsetjmp(trap.landing, 1) == 0) {
     armed = &trap;
     work(s);
     armed = nullptr;
+    handlers.leave();
     signals.leave();
     return;
   }
+  handlers.leave();
   signals.leave();
   char text[128];
   if (s.stacks().is_guard(trap.address)) {

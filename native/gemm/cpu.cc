@@ -1,6 +1,6 @@
 // Work division: passes over blocks of C and K bound the workspace; within a pass op(A) is packed
-// once for all threads, then every thread takes pieces of C (rows x one panel of columns), for which
-// it packs op(B) on its own stack. No choice made here changes a bit of the result.
+// once for all threads, then every thread takes pieces of C (rows x one panel of columns), for
+// which it packs op(B) on its own stack. No choice made here changes a bit of the result.
 #include <string.h>
 
 #include <algorithm>
@@ -21,15 +21,21 @@ constexpr int64_t kPassCols = 2048;         // a multiple of every panel_cols
 constexpr int64_t kPackedFloats = 1 << 20;  // 4 MB of packed op(A): within L2 + L3 of any part
 constexpr int64_t kChunkFlops = 1 << 21;    // about 20 us of one core
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
+int64_t divide_up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+int64_t round_up(int64_t a, int64_t b) {
+  return divide_up(a, b) * b;
+}
 
 int64_t pass_depth(int64_t rows, int64_t k) {
   const int64_t blocks = std::max<int64_t>(1, kPackedFloats / (rows * kGemmBlock));
   return std::min(blocks * kGemmBlock, round_up(k, kGemmBlock));
 }
 
-int64_t padded_rows(int64_t m) { return round_up(std::min(m, kPassRows), gemm_table().tile_rows); }
+int64_t padded_rows(int64_t m) {
+  return round_up(std::min(m, kPassRows), gemm_table().tile_rows);
+}
 
 Status pack(Context& context, float* packed, const float* a, int64_t a_row, int64_t a_col,
             int64_t rows, int64_t k) {
@@ -57,23 +63,24 @@ Status multiply(Context& context, const GemmPiece& whole, int64_t cols) {
   const int64_t splits = std::min(wanted, divide_up(whole.rows, 96));
   const int64_t piece_strips = divide_up(whole.strips, splits);
   const int64_t row_pieces = divide_up(whole.strips, piece_strips);
-  const int64_t flops = 2 * std::min(piece_strips * t.tile_rows, whole.rows) * t.panel_cols * whole.k;
-  return context.parallel(
-      panels * row_pieces, std::max<int64_t>(1, kChunkFlops / flops),
-      [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-          const int64_t col = i / row_pieces * t.panel_cols;
-          GemmPiece piece = whole;
-          piece.first_strip = i % row_pieces * piece_strips;
-          const int64_t row = piece.first_strip * t.tile_rows;
-          piece.rows = std::min(piece_strips * t.tile_rows, whole.rows - row);
-          piece.cols = static_cast<int>(std::min<int64_t>(t.panel_cols, cols - col));
-          piece.b = whole.b + col * whole.b_col;
-          piece.sum = whole.sum + row * whole.sum_row + col;
-          piece.c = whole.c + row * whole.c_row + col;
-          t.multiply(piece);
-        }
-      });
+  const int64_t flops =
+      2 * std::min(piece_strips * t.tile_rows, whole.rows) * t.panel_cols * whole.k;
+  return context.parallel(panels * row_pieces, std::max<int64_t>(1, kChunkFlops / flops),
+                          [&](int64_t begin, int64_t end) {
+                            for (int64_t i = begin; i < end; ++i) {
+                              const int64_t col = i / row_pieces * t.panel_cols;
+                              GemmPiece piece = whole;
+                              piece.first_strip = i % row_pieces * piece_strips;
+                              const int64_t row = piece.first_strip * t.tile_rows;
+                              piece.rows = std::min(piece_strips * t.tile_rows, whole.rows - row);
+                              piece.cols =
+                                  static_cast<int>(std::min<int64_t>(t.panel_cols, cols - col));
+                              piece.b = whole.b + col * whole.b_col;
+                              piece.sum = whole.sum + row * whole.sum_row + col;
+                              piece.c = whole.c + row * whole.c_row + col;
+                              t.multiply(piece);
+                            }
+                          });
 }
 
 }  // namespace

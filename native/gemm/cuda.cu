@@ -1,5 +1,5 @@
-// Tiled f32 gemm on the CUDA cores. Every element of C is one chain of fmaf over p = 0 .. k - 1 that
-// starts at 0, whatever tile it falls in: the tile may follow the shape, the bits do not.
+// Tiled f32 gemm on the CUDA cores. Every element of C is one chain of fmaf over p = 0 .. k - 1
+// that starts at 0, whatever tile it falls in: the tile may follow the shape, the bits do not.
 //
 // A thread owns M_THREAD x N_THREAD elements of its block's tile. Slices of K_TILE of both operands
 // go through shared memory, two in turn, while the next ones are on their way in registers.
@@ -190,8 +190,7 @@ Status run(Context& context, const GemmArgs& args) {
   shape.grid = dim3(static_cast<unsigned>(blocks));
   shape.block = dim3(M_TILE / M_THREAD * (N_TILE / N_THREAD));
   shape.dynamic_smem = sizeof(float) * 2 * K_TILE * (M_TILE + 4 + N_TILE + 4);
-  return launch(context, "gemm", shape,
-                gemm_kernel<M_TILE, N_TILE, K_TILE, M_THREAD, N_THREAD>, g);
+  return launch(context, "gemm", shape, gemm_kernel<M_TILE, N_TILE, K_TILE, M_THREAD, N_THREAD>, g);
 }
 
 // Rows of a decoding step fit the flat tile, which keeps more of the weights in flight; the large
@@ -201,7 +200,9 @@ constexpr int64_t kLarge = 128;
 
 }  // namespace
 
-int64_t gemm_workspace(int64_t, int64_t, int64_t) { return 0; }
+int64_t gemm_workspace(int64_t, int64_t, int64_t) {
+  return 0;
+}
 
 Status gemm(Context& context, const GemmArgs& args) {
   if (args.m == 0 || args.n == 0 || (args.k == 0 && args.accumulate)) return {};

@@ -1,5 +1,5 @@
-// Packing operands of the register tile (tile.h) into panels: term after term, `width` elements each.
-// Those that lie along the terms are transposed in registers.
+// Packing operands of the register tile (tile.h) into panels: term after term, `width` elements
+// each. Those that lie along the terms are transposed in registers.
 #pragma once
 #include "runtime/simd/simd.h"
 
@@ -90,13 +90,15 @@ FIRESTEEL_INLINE void pack_panel(float* to, int width, const float* from, int64_
         for (int64_t p = 0; p < terms; ++p) store(out + p * width, load(from + p * p_step + first));
       } else {
         for (int64_t p = 0; p < terms; ++p) {
-          const F32 x = have > 0 ? load_partial(from + p * p_step + first, have, 0.0f) : splat(0.0f);
+          const F32 x =
+              have > 0 ? load_partial(from + p * p_step + first, have, 0.0f) : splat(0.0f);
           store_partial(out + p * width, x, wide);
         }
       }
     }
   } else if (p_step == 1) {
-    pack_rows(to, width, [&](int i) { return from + i * i_step; }, count, terms);
+    pack_rows(
+        to, width, [&](int i) { return from + i * i_step; }, count, terms);
   } else {
     for (int64_t p = 0; p < terms; ++p) {
       for (int i = 0; i < width; ++i) {

@@ -5,8 +5,8 @@
 namespace firesteel {
 
 // K is summed in blocks of this many terms; the block sums are added in order. Part of the result's
-// definition: block sums keep the rounding error of long K (vocabularies, token counts) near that of
-// one block. 256 x 32 floats are also a panel of op(B) that stays in L1 while rows pass by.
+// definition: block sums keep the rounding error of long K (vocabularies, token counts) near that
+// of one block. 256 x 32 floats are also a panel of op(B) that stays in L1 while rows pass by.
 constexpr int64_t kGemmBlock = 256;
 
 // A strip of op(A) rows, packed: strip s of block kb stands at (kb * strips + s) * tile_rows *
@@ -14,20 +14,20 @@ constexpr int64_t kGemmBlock = 256;
 //
 // One piece of work: `rows` rows of C times the columns of one panel, for `k` terms.
 struct GemmPiece {
-  int64_t rows;      // of C, from `first_strip` on
-  int cols;          // 1 .. panel width
-  int64_t k;         // terms of this pass; all passes but the last are multiples of kGemmBlock
+  int64_t rows;  // of C, from `first_strip` on
+  int cols;      // 1 .. panel width
+  int64_t k;     // terms of this pass; all passes but the last are multiples of kGemmBlock
   const float* packed;
   int64_t strips, first_strip;
-  const float* b;    // term 0, column 0 of the panel
+  const float* b;  // term 0, column 0 of the panel
   int64_t b_row, b_col;
-  float* sum;        // running sum of block sums, may be c; row stride sum_row
+  float* sum;  // running sum of block sums, may be c; row stride sum_row
   int64_t sum_row;
-  bool resume;       // sum holds the blocks of earlier passes
+  bool resume;  // sum holds the blocks of earlier passes
   float* c;
   int64_t c_row;
-  bool finish;       // the last pass: the total goes to c
-  bool accumulate;   // ... and is added to it
+  bool finish;      // the last pass: the total goes to c
+  bool accumulate;  // ... and is added to it
 };
 
 struct GemmTable {

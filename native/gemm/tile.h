@@ -1,6 +1,6 @@
 // The register tile that gemm and attention are built from: ROWS x VECTORS vectors of sums, lanes
-// along the columns of B, one fused multiply-add per term in the order of p. An element's arithmetic
-// does not depend on the tile it falls in.
+// along the columns of B, one fused multiply-add per term in the order of p. An element's
+// arithmetic does not depend on the tile it falls in.
 #pragma once
 #include <stdint.h>
 
@@ -56,8 +56,8 @@ struct Tile {
   }
 };
 
-// c[r] (+)= a[r] * b for ROWS rows of `width` columns, whole vectors; FRESH starts from 0 and not from
-// what c holds, which else is the first addend of the chain.
+// c[r] (+)= a[r] * b for ROWS rows of `width` columns, whole vectors; FRESH starts from 0 and not
+// from what c holds, which else is the first addend of the chain.
 template <int ROWS, bool FRESH>
 __attribute__((noinline)) void product(float* c, int64_t c_row, const float* a, int64_t a_row,
                                        int64_t a_col, const float* b, int64_t b_row, int width,
@@ -77,8 +77,8 @@ __attribute__((noinline)) void product(float* c, int64_t c_row, const float* a, 
   }
 }
 
-// Calls step.run<ROWS>(first row) for tiles that cover `rows` rows: kTileRows at a time, then one tile of
-// what is left.
+// Calls step.run<ROWS>(first row) for tiles that cover `rows` rows: kTileRows at a time, then one
+// tile of what is left.
 template <class Step, int ROWS = kTileRows - 1>
 FIRESTEEL_INLINE void last_rows(int rows, const Step& step, int64_t first) {
   if constexpr (ROWS > 0) {

@@ -1,6 +1,6 @@
-// The device under an engine. Each backend (runtime/cpu, runtime/cuda) defines these functions once;
-// which one a binary holds is decided when it is linked. `Context` is the backend's own type: what a
-// kernel's entry point is handed.
+// The device under an engine. Each backend (runtime/cpu, runtime/cuda) defines these functions
+// once; which one a binary holds is decided when it is linked. `Context` is the backend's own type:
+// what a kernel's entry point is handed.
 #pragma once
 #include <stdint.h>
 
@@ -17,10 +17,10 @@ using ContextPtr = std::unique_ptr<Context, void (*)(Context*)>;
 
 struct DeviceInfo {
   std::string name;
-  int64_t memory_bytes = 0;  // that a process may use: cgroup or RAM, or the card's
-  int compute = 0;           // CUDA: 10 * major + minor; CPU: 0
-  int units = 0;             // multiprocessors, or hardware threads available to the process
-  bool asynchronous = false; // entry points only enqueue: they return long before the work is done
+  int64_t memory_bytes = 0;   // that a process may use: cgroup or RAM, or the card's
+  int compute = 0;            // CUDA: 10 * major + minor; CPU: 0
+  int units = 0;              // multiprocessors, or hardware threads available to the process
+  bool asynchronous = false;  // entry points only enqueue: they return long before the work is done
 };
 
 // `threads`: CPU only, 0 = as many as the process may use. `cancelled` is polled between chunks.

@@ -17,7 +17,9 @@ int64_t block_size(int64_t bytes) {
 
 }  // namespace
 
-Storage::~Storage() { pool_->release(data_, block_); }
+Storage::~Storage() {
+  pool_->release(data_, block_);
+}
 
 MemoryPool::~MemoryPool() {
   for (auto& [block, list] : free_) {

@@ -1,6 +1,6 @@
-// The vocabulary of simd/ for plain floats, so that the per-element maths of a kernel (its math.h) is
-// one template over F: F32 in CPU loops, float in CUDA threads. Inside those templates constants are
-// written F(1.0f) and conditions are select(), never if.
+// The vocabulary of simd/ for plain floats, so that the per-element maths of a kernel (its math.h)
+// is one template over F: F32 in CPU loops, float in CUDA threads. Inside those templates constants
+// are written F(1.0f) and conditions are select(), never if.
 //
 // Only float matches: a double or an integer would otherwise be narrowed without a word, because
 // inside namespace firesteel these names hide those of the C library.
@@ -11,40 +11,91 @@
 
 namespace firesteel {
 
-template <class T> T abs(T) = delete;
-template <class T> T sqrt(T) = delete;
-template <class T> T floor(T) = delete;
-template <class T> T round_even(T) = delete;
-template <class T> T exp(T) = delete;
-template <class T> T exp2(T) = delete;
-template <class T> T log(T) = delete;
-template <class T> T log2(T) = delete;
-template <class T> T max(T, T) = delete;
-template <class T> T min(T, T) = delete;
-template <class T> T fma(T, T, T) = delete;
+template <class T>
+T abs(T) = delete;
+template <class T>
+T sqrt(T) = delete;
+template <class T>
+T floor(T) = delete;
+template <class T>
+T round_even(T) = delete;
+template <class T>
+T exp(T) = delete;
+template <class T>
+T exp2(T) = delete;
+template <class T>
+T log(T) = delete;
+template <class T>
+T log2(T) = delete;
+template <class T>
+T max(T, T) = delete;
+template <class T>
+T min(T, T) = delete;
+template <class T>
+T fma(T, T, T) = delete;
 
 #ifdef __CUDA_ARCH__
-FIRESTEEL_HD inline float abs(float x) { return fabsf(x); }
-FIRESTEEL_HD inline float sqrt(float x) { return sqrtf(x); }
-FIRESTEEL_HD inline float floor(float x) { return floorf(x); }
-FIRESTEEL_HD inline float round_even(float x) { return rintf(x); }
-FIRESTEEL_HD inline float exp(float x) { return expf(x); }
-FIRESTEEL_HD inline float exp2(float x) { return exp2f(x); }
-FIRESTEEL_HD inline float log(float x) { return logf(x); }
-FIRESTEEL_HD inline float log2(float x) { return log2f(x); }
-FIRESTEEL_HD inline float fma(float a, float b, float c) { return fmaf(a, b, c); }
-FIRESTEEL_HD inline uint32_t float_bits(float x) { return __float_as_uint(x); }
-FIRESTEEL_HD inline float bits_float(uint32_t x) { return __uint_as_float(x); }
+FIRESTEEL_HD inline float abs(float x) {
+  return fabsf(x);
+}
+FIRESTEEL_HD inline float sqrt(float x) {
+  return sqrtf(x);
+}
+FIRESTEEL_HD inline float floor(float x) {
+  return floorf(x);
+}
+FIRESTEEL_HD inline float round_even(float x) {
+  return rintf(x);
+}
+FIRESTEEL_HD inline float exp(float x) {
+  return expf(x);
+}
+FIRESTEEL_HD inline float exp2(float x) {
+  return exp2f(x);
+}
+FIRESTEEL_HD inline float log(float x) {
+  return logf(x);
+}
+FIRESTEEL_HD inline float log2(float x) {
+  return log2f(x);
+}
+FIRESTEEL_HD inline float fma(float a, float b, float c) {
+  return fmaf(a, b, c);
+}
+FIRESTEEL_HD inline uint32_t float_bits(float x) {
+  return __float_as_uint(x);
+}
+FIRESTEEL_HD inline float bits_float(uint32_t x) {
+  return __uint_as_float(x);
+}
 #else
-FIRESTEEL_HD inline float abs(float x) { return __builtin_fabsf(x); }
-FIRESTEEL_HD inline float sqrt(float x) { return __builtin_sqrtf(x); }
-FIRESTEEL_HD inline float floor(float x) { return __builtin_floorf(x); }
-FIRESTEEL_HD inline float round_even(float x) { return __builtin_rintf(x); }
-FIRESTEEL_HD inline float exp(float x) { return __builtin_expf(x); }
-FIRESTEEL_HD inline float exp2(float x) { return __builtin_exp2f(x); }
-FIRESTEEL_HD inline float log(float x) { return __builtin_logf(x); }
-FIRESTEEL_HD inline float log2(float x) { return __builtin_log2f(x); }
-FIRESTEEL_HD inline float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+FIRESTEEL_HD inline float abs(float x) {
+  return __builtin_fabsf(x);
+}
+FIRESTEEL_HD inline float sqrt(float x) {
+  return __builtin_sqrtf(x);
+}
+FIRESTEEL_HD inline float floor(float x) {
+  return __builtin_floorf(x);
+}
+FIRESTEEL_HD inline float round_even(float x) {
+  return __builtin_rintf(x);
+}
+FIRESTEEL_HD inline float exp(float x) {
+  return __builtin_expf(x);
+}
+FIRESTEEL_HD inline float exp2(float x) {
+  return __builtin_exp2f(x);
+}
+FIRESTEEL_HD inline float log(float x) {
+  return __builtin_logf(x);
+}
+FIRESTEEL_HD inline float log2(float x) {
+  return __builtin_log2f(x);
+}
+FIRESTEEL_HD inline float fma(float a, float b, float c) {
+  return __builtin_fmaf(a, b, c);
+}
 FIRESTEEL_HD inline uint32_t float_bits(float x) {
   uint32_t bits;
   __builtin_memcpy(&bits, &x, sizeof bits);
@@ -58,16 +109,26 @@ FIRESTEEL_HD inline float bits_float(uint32_t bits) {
 #endif
 
 // Where an operand is NaN the second one is returned, as SSE and AVX do.
-FIRESTEEL_HD inline float max(float a, float b) { return a > b ? a : b; }
-FIRESTEEL_HD inline float min(float a, float b) { return a < b ? a : b; }
+FIRESTEEL_HD inline float max(float a, float b) {
+  return a > b ? a : b;
+}
+FIRESTEEL_HD inline float min(float a, float b) {
+  return a < b ? a : b;
+}
 FIRESTEEL_HD inline float select(bool condition, float yes, float no) {
   return condition ? yes : no;
 }
-FIRESTEEL_HD inline bool any(bool condition) { return condition; }
+FIRESTEEL_HD inline bool any(bool condition) {
+  return condition;
+}
 
 // Exact widening and rounding to nearest, ties to even; NaN stays NaN.
-FIRESTEEL_HD inline float to_float(float x) { return x; }
-FIRESTEEL_HD inline float to_float(bf16 x) { return bits_float(uint32_t{x.bits} << 16); }
+FIRESTEEL_HD inline float to_float(float x) {
+  return x;
+}
+FIRESTEEL_HD inline float to_float(bf16 x) {
+  return bits_float(uint32_t{x.bits} << 16);
+}
 FIRESTEEL_HD inline float to_float(f16 x) {
   const uint32_t magnitude = (x.bits & 0x7fffu) << 13;
   // 2^112 moves the exponent from bias 15 to bias 127 and normalizes half's subnormals on the way.
@@ -76,14 +137,20 @@ FIRESTEEL_HD inline float to_float(f16 x) {
   return bits_float((uint32_t{x.bits} & 0x8000u) << 16 | finite | special);
 }
 
-template <class T> T from_float(float x);
-template <> FIRESTEEL_HD inline float from_float<float>(float x) { return x; }
-template <> FIRESTEEL_HD inline bf16 from_float<bf16>(float x) {
+template <class T>
+T from_float(float x);
+template <>
+FIRESTEEL_HD inline float from_float<float>(float x) {
+  return x;
+}
+template <>
+FIRESTEEL_HD inline bf16 from_float<bf16>(float x) {
   const uint32_t bits = float_bits(x);
   const uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
   return {static_cast<uint16_t>(x == x ? rounded : bits >> 16 | 0x40u)};
 }
-template <> FIRESTEEL_HD inline f16 from_float<f16>(float x) {
+template <>
+FIRESTEEL_HD inline f16 from_float<f16>(float x) {
   const uint32_t bits = float_bits(x);
   const uint32_t magnitude = bits & 0x7fffffffu;
   uint32_t half;

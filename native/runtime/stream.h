@@ -1,5 +1,5 @@
-// The in-order stream of an engine. Tasks run one after the other on a conductor thread; a small task
-// that finds the stream idle runs at once on the caller.
+// The in-order stream of an engine. Tasks run one after the other on a conductor thread; a small
+// task that finds the stream idle runs at once on the caller.
 //
 // A task that fails poisons what it should have written: tasks that read it do not run and poison
 // their own outputs with the same error, everything else goes on.
@@ -31,8 +31,8 @@ struct Task {
   std::vector<std::shared_ptr<Storage>> kept;  // workspaces: alive until the task is done
   std::shared_ptr<FaultRecord> faults;         // hung on the outputs when the task has run
   std::function<Status(Context&)> run;
-  // Called after the task, on the thread that ran it, with the task's own outcome (poison of what it
-  // reads included). Always called, also when the stream shuts down first (Code::disposed).
+  // Called after the task, on the thread that ran it, with the task's own outcome (poison of what
+  // it reads included). Always called, also when the stream shuts down first (Code::disposed).
   std::function<void(const Status&)> done;
 };
 

@@ -13,16 +13,20 @@ export type Label =
   | readonly Label[]
   | { readonly [key: string]: Label };
 
-export interface Prompt {
+/** A prompt before a policy's tokenizer has seen it. */
+export interface Question {
   /** Stable across runs and checkpoints. */
   id: string;
   messages: Message[];
-  tokens: Int32Array;
   label: Label | null;
   /** Further data that rewards and sources may read. */
   columns: Record<string, unknown>;
   /** Which of several tasks in one batch this is, e.g. "policy", "pointwise". */
   kind?: string;
+}
+
+export interface Prompt extends Question {
+  tokens: Int32Array;
 }
 
 /** What a policy did. `length` is the number of actions: of mask entries and action-level values. */

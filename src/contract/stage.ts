@@ -1,4 +1,4 @@
-import type { Column, Prompt, Trajectory } from "./data.js";
+import type { Column, Prompt, Question, Trajectory } from "./data.js";
 import type { DeviceEngine } from "./device.js";
 import type { Measurer } from "./metrics.js";
 import type { Policy } from "./policy.js";
@@ -22,6 +22,8 @@ export interface StepContext {
   readonly settings: RolloutSettings;
   /** The next training prompts of the task; the cursor is saved with the checkpoint. */
   prompts(count: number): Prompt[];
+  /** A prompt made on the way: from rollouts, hints, critiques. */
+  tokenize(question: Question): Prompt;
   sample(plan: SamplePlan): Promise<Trajectory[]>;
   /** Continues the first `at` actions of a rollout, `children` times. */
   fork(t: Trajectory, at: number, children: number): Promise<Trajectory[]>;

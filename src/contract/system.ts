@@ -1,5 +1,5 @@
-import type { Block, StageBlock } from "./block.js";
-import type { Group, Prompt, Trajectory } from "./data.js";
+import type { StageBlock } from "./block.js";
+import type { Actions, Group, Prompt, Trajectory } from "./data.js";
 import type { LossTerm } from "./loss.js";
 import type { Metrics } from "./metrics.js";
 
@@ -81,11 +81,11 @@ export interface System {
   readonly title: string;
   readonly arxiv: string | null;
   readonly evidence: "high" | "medium" | "low";
+  /** What it trains, and the embedded task on which it is shown. */
+  readonly policy: Actions["kind"];
+  readonly task: string;
   readonly models: Readonly<Record<string, ModelSpec>>;
   readonly phases: readonly Phase[];
   readonly stages: StagePlan | null;
   readonly inference: Inference | null;
 }
-
-/** Every block of a phase with the step it takes, in the order of the data. */
-export type PhaseBlocks = readonly { readonly at: keyof Phase; readonly block: Block }[];

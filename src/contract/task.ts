@@ -1,11 +1,11 @@
 import type { Scheduled } from "./block.js";
-import type { Actions, Prompt, Tokenizer } from "./data.js";
+import type { Actions, Question } from "./data.js";
 import type { RewardFunction } from "./reward.js";
 
-/** One supervised example: cross entropy over the completion, given the prompt. */
+/** One supervised example: cross entropy over the completion and its end, given the question. */
 export interface Demonstration {
-  readonly prompt: Prompt;
-  readonly completion: Int32Array;
+  readonly question: Question;
+  readonly completion: string;
 }
 
 /** Consecutive supervised steps with one learning-rate schedule and one kind of data. */
@@ -47,9 +47,10 @@ export interface Task {
   readonly id: string;
   readonly title: string;
   readonly kind: Actions["kind"];
-  readonly tokenizer: Tokenizer | null;
-  readonly train: readonly Prompt[];
-  readonly evaluation: readonly Prompt[];
+  /** Every symbol of its texts, for a policy that is made for it; null where the vocabulary is open. */
+  readonly alphabet: string | null;
+  readonly train: readonly Question[];
+  readonly evaluation: readonly Question[];
   readonly rewards: Readonly<Record<string, RewardFunction>>;
   /** Whether every reward is 0 or 1. */
   readonly binaryRewards: boolean;

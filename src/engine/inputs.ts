@@ -17,17 +17,18 @@ export class Inputs {
   }
 
   /**
-   * @param shape the expected dimensions; `null` for any
+   * @param shape the expected dimensions, `null` for any one; `null` for any shape at all
    * @throws FiresteelError ERR_SHAPE, ERR_DTYPE, ERR_OPTION (another engine's), ERR_DISPOSED
    */
   tensor(
     name: string,
     value: TensorLike,
     dtype: DType | readonly DType[],
-    shape: readonly (number | null)[],
+    shape: readonly (number | null)[] | null,
   ): Tensor {
     const allowed = typeof dtype === "string" ? [dtype] : dtype;
-    const tensor = value instanceof Tensor ? value : this.#copy(name, value, allowed, shape);
+    const tensor =
+      value instanceof Tensor ? value : this.#copy(name, value, allowed, shape ?? [null]);
     if (tensor.engine !== this.#engine) {
       throw invalid("ERR_OPTION", name, "a tensor of this engine", "a tensor of another engine");
     }
@@ -35,7 +36,7 @@ export class Inputs {
     if (!allowed.includes(tensor.dtype)) {
       throw invalid("ERR_DTYPE", name, `dtype ${allowed.join(" or ")}`, tensor.dtype);
     }
-    checkDimensions(name, tensor.shape, shape);
+    if (shape !== null) checkDimensions(name, tensor.shape, shape);
     return tensor;
   }
 
@@ -67,7 +68,7 @@ export class Inputs {
     name: string,
     value: TensorLike | null | undefined,
     dtype: DType | readonly DType[],
-    shape: readonly (number | null)[],
+    shape: readonly (number | null)[] | null,
   ): Tensor | null {
     return value === null || value === undefined ? null : this.tensor(name, value, dtype, shape);
   }
@@ -92,6 +93,12 @@ export function handle(tensor: Tensor): TensorHandle;
 export function handle(tensor: Tensor | null): TensorHandle | null;
 export function handle(tensor: Tensor | null): TensorHandle | null {
   return tensor === null ? null : handleOf(tensor, "a call");
+}
+
+/** The shape of what must be a tensor already. @throws FiresteelError ERR_DTYPE */
+export function shapeOf(name: string, value: unknown): readonly number[] {
+  if (value instanceof Tensor) return value.shape;
+  throw invalid("ERR_DTYPE", name, "a tensor", value);
 }
 
 export function checkDimensions(

@@ -7,6 +7,7 @@ import { handleOf, type Tensor } from "./tensor.js";
 export type OffsetsLike = Offsets | Int32Array | readonly number[];
 
 const tensors = new WeakMap<Offsets | Slots, Tensor>();
+const copies = new WeakMap<Offsets, Int32Array>();
 
 /**
  * Bounds of ragged rows: row r holds elements `values[r]` to `values[r + 1]`. Starts at 0, ascending.
@@ -29,6 +30,7 @@ export class Offsets {
     this.engine = engine;
     this.rows = copy.length - 1;
     this.total = copy[this.rows]!;
+    copies.set(this, copy);
     tensors.set(this, engine.keep(engine.tensor(copy)));
   }
 
@@ -87,6 +89,11 @@ export function withOffsets<T>(
 /** @throws FiresteelError ERR_DISPOSED */
 export function offsetsHandle(offsets: Offsets | Slots, name: string): TensorHandle {
   return handleOf(tensors.get(offsets)!, name);
+}
+
+/** The offsets themselves; not to be written to. */
+export function offsetValues(offsets: Offsets): Int32Array {
+  return copies.get(offsets)!;
 }
 
 function toInt32(name: string, values: unknown): Int32Array {

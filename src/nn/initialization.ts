@@ -1,5 +1,5 @@
-import { deriveSeed, deriveStream, random } from "./random.js";
 import type { WeightSpec } from "./modules/module.js";
+import { deriveSeed, deriveStream, random } from "./random.js";
 
 export interface InitializationOptions {
   /** Standard deviation of embeddings and projections; default 0.02. */

@@ -1,6 +1,4 @@
 import type { DeviceParameter } from "../contract/index.js";
-import type { Engine } from "../engine/engine.js";
-import { fill } from "../engine/nn/elementwise.js";
 import type { Tensor } from "../engine/tensor.js";
 
 /** A trainable tensor (f32) with the gradient that backward passes add to. */
@@ -9,9 +7,10 @@ export class Parameter implements DeviceParameter {
   readonly value: Tensor;
   #grad: Tensor | null = null;
 
-  constructor(engine: Engine, name: string, shape: readonly number[], values: Float32Array) {
+  /** @param value f32; becomes the parameter's */
+  constructor(name: string, value: Tensor) {
     this.name = name;
-    this.value = engine.keep(engine.tensor(values, shape));
+    this.value = value.engine.keep(value);
   }
 
   /** Made, as zeros, when it is first asked for: a frozen model never pays for it. */
@@ -21,10 +20,6 @@ export class Parameter implements DeviceParameter {
       this.#grad = engine.keep(engine.zeros(shape));
     }
     return this.#grad;
-  }
-
-  zeroGrad(): void {
-    if (this.#grad !== null) fill(this.value.engine, this.#grad, 0);
   }
 
   dispose(): void {

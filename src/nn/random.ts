@@ -4,9 +4,6 @@ import { xoroshiro128plusFromState } from "pure-rand/generator/xoroshiro128plus"
 import type { RandomStream } from "../contract/index.js";
 import { checkInteger } from "../engine/checks.js";
 
-
-
-
 /** A reproducible sequence: the same stream gives the same numbers on every machine. */
 export interface Random {
   /** In [0, 1), 53 bits. */
@@ -21,8 +18,8 @@ export interface Random {
 export function random(stream: RandomStream): Random {
   const [a, b] = stream;
   // The generator's state must not be all zero, and close streams must not give close states.
-  const state = [0, 1, 2, 3].map((word) => deriveSeed(a >>> 0, b >>> 0, word));
-  if (state.every((word) => word === 0)) state[0] = 1;
+  const state = Array.from({ length: 4 }, (_, word) => deriveSeed(a >>> 0, b >>> 0, word));
+  if (!state.some((word) => word !== 0)) state[0] = 1;
   const generator = xoroshiro128plusFromState(state);
   let spare: number | null = null;
   const uniform = () => uniformFloat64(generator);
@@ -46,7 +43,7 @@ export function random(stream: RandomStream): Random {
 
 /**
  * A 32-bit seed from a seed and what it is for, e.g. (seed, step, prompt, sample). Seeds that differ
- * in the last id alone never coincide (MurmurHash3's mix, a bijection of each word).
+ * in the last id alone (below 2^32) never coincide: MurmurHash3's mix is a bijection of each word.
  *
  * @param ids integers in [0, 2^53 - 1]
  * @throws FiresteelError ERR_RANGE

@@ -6,6 +6,8 @@ import type { Parameter } from "./parameter.js";
 /** A value on a tape. */
 export class Var {
   readonly value: Tensor;
+  /** Its value was made on the tape. */
+  readonly intermediate: boolean;
   /** Whether a gradient is wanted for it. */
   readonly differentiable: boolean;
   /** d objective / d value so far; null where nothing has arrived. */
@@ -15,10 +17,11 @@ export class Var {
   /** How many operations read it. */
   uses = 0;
 
-  constructor(value: Tensor, parameter: Parameter | null, differentiable: boolean) {
+  constructor(value: Tensor, intermediate: boolean, differentiable: boolean, grad: Tensor | null) {
     this.value = value;
+    this.intermediate = intermediate;
     this.differentiable = differentiable;
-    this.grad = parameter !== null && differentiable ? parameter.grad : null;
+    this.grad = grad;
   }
 }
 
@@ -45,12 +48,12 @@ export class Recording {
 
   /** A tensor that stays the caller's and gets no gradient. */
   constant(value: Tensor): Var {
-    return new Var(value, null, false);
+    return new Var(value, false, false, null);
   }
 
   /** A parameter; its gradient is added to `parameter.grad`. */
   parameter(parameter: Parameter): Var {
-    return new Var(parameter.value, parameter, this.grad);
+    return new Var(parameter.value, false, this.grad, this.grad ? parameter.grad : null);
   }
 
   /** Hands a tensor over, to be freed with the tape. */
@@ -113,7 +116,7 @@ export class Recording {
    * @param saved tensors that only the backward pass reads
    * @param backward reads the outputs' gradients, calls `accumulate` on differentiable inputs
    */
-  protected record<N extends readonly Tensor[]>(
+  protected record<N extends readonly [Tensor, ...Tensor[]]>(
     inputs: readonly Var[],
     values: N,
     saved: readonly Tensor[],
@@ -122,7 +125,7 @@ export class Recording {
     const differentiable = this.grad && inputs.some((input) => input.differentiable);
     for (const input of inputs) ++input.uses;
     for (const tensor of [...values, ...saved]) this.engine.keep(tensor);
-    const outputs = values.map((value) => new Var(value, null, differentiable)) as {
+    const outputs = values.map((value) => new Var(value, true, differentiable, null)) as {
       [K in keyof N]: Var;
     };
     if (!this.grad) for (const tensor of saved) tensor.dispose();

@@ -90,7 +90,7 @@ export class Tape extends Recording {
     })[0];
   }
 
-  /** x [T, N] / rms(x) * weight [N]. */
+  /** x [..., N] / rms(x) * weight [N]. */
   rmsNorm(x: Var, weight: Var, eps: number): Var {
     const { y: value, invRms } = rmsNorm(this.engine, x.value, weight.value, eps);
     return this.record([x, weight], [value], [invRms], (y) => {
@@ -189,7 +189,7 @@ export class Tape extends Recording {
     const backward = (y: Var, entropy: Var | null) => {
       const zero = y.grad === null ? engine.zeros(y.value.shape) : null;
       // A [T, V] gradient beside the logits would double the largest tensor of a step.
-      const inPlace = logits.uses === 1 && this.owns(logits);
+      const inPlace = logits.uses === 1 && logits.intermediate;
       const d = logProbBackward(engine, {
         logits: logits.value,
         targets,
@@ -210,7 +210,12 @@ export class Tape extends Recording {
       const [y] = this.record([logits], [forward.logProb], [stats], (a) => backward(a, null));
       return { logProb: y, entropy: null };
     }
-    const [y, entropy] = this.record([logits], [forward.logProb, forward.entropy], [stats], backward);
+    const [y, entropy] = this.record(
+      [logits],
+      [forward.logProb, forward.entropy],
+      [stats],
+      backward,
+    );
     return { logProb: y, entropy };
   }
 }

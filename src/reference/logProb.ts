@@ -14,14 +14,16 @@ export interface LogProbs {
   entropy: Float64Array;
 }
 
-interface Distribution {
+export interface Distribution {
   /** p over the vocabulary, or null where the row defines none (NaN, +inf, all -inf, wrong id). */
   p: Float64Array | null;
   logP: Float64Array;
+  /** In nats. */
   entropy: number;
 }
 
-function distribution(rows: LogProbRows, t: number): Distribution {
+/** softmax(logits / temperature) of row t. */
+export function distribution(rows: LogProbRows, t: number): Distribution {
   const { vocab, temperature = 1 } = rows;
   const target = rows.targets[t]!;
   const logP = new Float64Array(vocab);

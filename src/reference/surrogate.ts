@@ -38,7 +38,9 @@ export interface SurrogateValues {
   loss: number;
   policyLoss: number;
   klLoss: number;
-  /** d loss / d logProb. */
+  /** d loss / d logProb, of the policy loss and of the KL. */
+  dPolicy: Float64Array;
+  dKl: Float64Array;
   dLogProb: Float64Array;
   /** Sum of the absolute values of everything that was added up: what rounding is relative to. */
   magnitude: number;
@@ -118,7 +120,8 @@ export function surrogate(tokens: SurrogateTokens, setting: SurrogateSetting): S
   const { logProb, oldLogProb, refLogProb, weight, rowOffsets, mask } = tokens;
   const shares = tokenShares(tokens, setting);
   const out = { loss: 0, policyLoss: 0, klLoss: 0, magnitude: 0 };
-  const dLogProb = new Float64Array(logProb.length);
+  const dPolicy = new Float64Array(logProb.length);
+  const dKl = new Float64Array(logProb.length);
   for (let r = 0; r + 1 < rowOffsets.length; ++r) {
     for (let t = rowOffsets[r]!; t < rowOffsets[r + 1]!; ++t) {
       if (mask?.[t] === 0) continue;
@@ -126,14 +129,15 @@ export function surrogate(tokens: SurrogateTokens, setting: SurrogateSetting): S
       const policy = policyLoss(logProb[t]!, oldLogProb[t]!, advantage, setting);
       const w = weight?.[t] ?? 1;
       out.policyLoss += shares[t]! * w * policy.loss;
-      dLogProb[t] = shares[t]! * w * policy.gradient;
+      dPolicy[t] = shares[t]! * w * policy.gradient;
       out.magnitude += Math.abs(shares[t]! * w * policy.loss);
       if (setting.beta === 0 || !refLogProb) continue;
       const kl = klEstimate(logProb[t]!, refLogProb[t]!, setting.klEstimator);
       out.klLoss += shares[t]! * setting.beta * kl.value;
-      dLogProb[t] = dLogProb[t]! + shares[t]! * setting.beta * kl.gradient;
+      dKl[t] = shares[t]! * setting.beta * kl.gradient;
       out.magnitude += Math.abs(shares[t]! * setting.beta * kl.value);
     }
   }
-  return { ...out, loss: out.policyLoss + out.klLoss, dLogProb };
+  const dLogProb = dPolicy.map((gradient, t) => gradient + dKl[t]!);
+  return { ...out, loss: out.policyLoss + out.klLoss, dPolicy, dKl, dLogProb };
 }

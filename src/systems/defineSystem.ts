@@ -36,6 +36,10 @@ interface SystemHead {
   /** null where the system has no paper of its own. */
   arxiv: string | null;
   evidence: System["evidence"];
+  /** What it trains; default "tokens". */
+  policy?: System["policy"];
+  /** The embedded task on which it is shown; default "arithmetic". */
+  task?: string;
   models?: System["models"];
   stages?: System["stages"];
   inference?: System["inference"];
@@ -44,7 +48,10 @@ interface SystemHead {
 export type SystemDefinition = SystemHead &
   ((PhaseDefinition & { phases?: never }) | { phases: readonly PhaseDefinition[] });
 
-const headKeys = ["id", "title", "arxiv", "evidence", "models", "stages", "inference"];
+const headKeys = [
+  ...["id", "title", "arxiv", "evidence", "policy", "task"],
+  ...["models", "stages", "inference"],
+];
 const phaseKeys = [
   "name",
   "model",
@@ -80,7 +87,8 @@ const phaseKeys = [
 export function defineSystem(definition: SystemDefinition): System {
   const flat = !("phases" in definition && definition.phases !== undefined);
   checkKeys("defineSystem", definition, [...headKeys, ...(flat ? phaseKeys : ["phases"])]);
-  const { id, title, arxiv, evidence, models = {}, stages = null, inference = null } = definition;
+  const { id, title, arxiv, evidence, policy = "tokens", task = "arithmetic" } = definition;
+  const { models = {}, stages = null, inference = null } = definition;
   if (!/^[a-z0-9]+(-[a-z0-9]+)*$/.test(id)) {
     throw refused("a system's id", "lower-case words joined by hyphens", id);
   }
@@ -112,7 +120,8 @@ export function defineSystem(definition: SystemDefinition): System {
       );
     }
   }
-  return Object.freeze({ id, title, arxiv, evidence, models, phases, stages, inference });
+  const head = { id, title, arxiv, evidence, policy, task };
+  return Object.freeze({ ...head, models, phases, stages, inference });
 }
 
 function definePhase(phase: PhaseDefinition, fallback: string, flat: boolean): Phase {

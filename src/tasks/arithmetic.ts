@@ -1,20 +1,16 @@
-import type { Prompt } from "../contract/data.js";
+import type { Question } from "../contract/data.js";
 import type { Demonstration, Task } from "../contract/task.js";
 import { exact } from "../verifiers/exact.js";
 import { shuffled } from "./shuffled.js";
-import { symbolTokenizer } from "./symbols.js";
 
 const base = 4;
 const digits = 4;
 const heldOut = 64;
 
-/** The digits, and the marks of every form a prompt can take (design of the SPARK prompts). */
-const tokenizer = symbolTokenizer("0123=?:|!ynAB");
-
 /** The running sums modulo the base, first digit left out: the last one is the answer. */
-export function trace(question: readonly number[]): number[] {
+export function trace(summands: readonly number[]): number[] {
   const sums: number[] = [];
-  question.reduce((sum, digit) => {
+  summands.reduce((sum, digit) => {
     sums.push((sum + digit) % base);
     return sums.at(-1)!;
   });
@@ -26,14 +22,12 @@ export function answerOf(completion: string): string | null {
   return /[0-3]$/.test(completion) ? completion.slice(-1) : null;
 }
 
-function promptOf(question: readonly number[]): Prompt {
-  const asked = question.join("");
-  const content = `${asked}=`;
+function questionOf(summands: readonly number[]): Question {
+  const asked = summands.join("");
   return {
     id: `arithmetic/${asked}`,
-    messages: [{ role: "user", content }],
-    tokens: tokenizer.encode(content),
-    label: String(trace(question).at(-1)),
+    messages: [{ role: "user", content: `${asked}=` }],
+    label: String(trace(summands).at(-1)),
     columns: {},
     kind: "policy",
   };
@@ -49,16 +43,13 @@ const questions = shuffled(
 const evaluation = questions.slice(0, heldOut);
 const training = questions.slice(heldOut);
 
-function demonstration(question: readonly number[], sums: readonly number[]): Demonstration {
-  const ids = tokenizer.encode(sums.join(""));
-  const completion = new Int32Array(ids.length + 1);
-  completion.set(ids);
-  completion[ids.length] = tokenizer.endOfSequence;
-  return { prompt: promptOf(question), completion };
-}
-
-function drawQuestion(uniform: () => number): readonly number[] {
-  return training[Math.floor(uniform() * training.length)]!;
+/** A demonstration of a random training question, with the trace that `write` makes of it. */
+function demonstrate(
+  uniform: () => number,
+  write: (summands: readonly number[]) => readonly number[],
+): Demonstration {
+  const summands = training[Math.floor(uniform() * training.length)]!;
+  return { question: questionOf(summands), completion: write(summands).join("") };
 }
 
 /**
@@ -66,12 +57,12 @@ function drawQuestion(uniform: () => number): readonly number[] {
  * `wrap`, else a random digit with probability `noise`. Later sums go on from what was written.
  */
 export function blurredTrace(
-  question: readonly number[],
+  summands: readonly number[],
   uniform: () => number,
   { wrap = 0.6, noise = 0.05 } = {},
 ): number[] {
   const sums: number[] = [];
-  question.reduce((sum, digit) => {
+  summands.reduce((sum, digit) => {
     const exactSum = sum + digit;
     let written = exactSum % base;
     if (exactSum >= base && uniform() < wrap) written = (written + 1) % base;
@@ -91,9 +82,10 @@ export const arithmetic: Task = {
   id: "arithmetic",
   title: "Sums of four digits modulo 4, by a trace of running sums",
   kind: "tokens",
-  tokenizer,
-  train: training.map(promptOf),
-  evaluation: evaluation.map(promptOf),
+  // The digits, and the marks of every form that a prompt can take (judging, reflection).
+  alphabet: "0123=?:|!ynAB",
+  train: training.map(questionOf),
+  evaluation: evaluation.map(questionOf),
   rewards: {
     correct: ({ completions, prompts }) =>
       completions.map((text, i) => exact(answerOf(text), String(prompts[i]!.label))),
@@ -111,20 +103,14 @@ export const arithmetic: Task = {
         { step: 415, rate: 5e-3 },
         { step: 416, rate: 2e-3 },
       ],
-      draw: (uniform) => {
-        const question = drawQuestion(uniform);
-        return demonstration(question, trace(question));
-      },
+      draw: (uniform) => demonstrate(uniform, trace),
     },
     {
       name: "blurred",
       steps: 150,
       batchSize: 32,
       learningRate: [{ step: 0, rate: 2e-3 }],
-      draw: (uniform) => {
-        const question = drawQuestion(uniform);
-        return demonstration(question, blurredTrace(question, uniform));
-      },
+      draw: (uniform) => demonstrate(uniform, (summands) => blurredTrace(summands, uniform)),
     },
   ],
   policy: { layers: 2, width: 64, heads: 2, kvHeads: 2, hidden: 128 },

@@ -111,3 +111,27 @@ export function samplingMetrics(pairs: readonly { sampler: number; trainer: numb
     "sampling/importance_sampling_ratio/max": extreme(ratios, Math.max),
   };
 }
+
+/** What every step reports, null where it does not exist. */
+export const stepMetrics: Metrics = Object.fromEntries(
+  [
+    "reward",
+    "reward_std",
+    "frac_reward_zero_std",
+    "loss",
+    "kl",
+    "entropy",
+    ...["low_mean", "low_min", "high_mean", "high_max", "region_mean"].map(
+      (name) => `clip_ratio/${name}`,
+    ),
+    ...Object.keys(rolloutMetrics([])).filter((name) => name.startsWith("completions/")),
+    ...Object.keys(samplingMetrics([])),
+    "learning_rate",
+    "grad_norm",
+    "num_tokens",
+    "step_time",
+    "eval/accuracy",
+    "tokens_per_second/generate",
+    "tokens_per_second/train",
+  ].map((name) => [name, null]),
+);

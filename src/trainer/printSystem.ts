@@ -50,7 +50,8 @@ export function showOption(value: OptionValue): string {
   return JSON.stringify(value).replaceAll('":', '": ').replaceAll(',"', ', "');
 }
 
-function optionLines(options: readonly DescribedOption[]): string[] {
+/** One line an option: name, value, description. */
+export function optionLines(options: readonly DescribedOption[]): string[] {
   const width = Math.max(0, ...options.map(({ name }) => name.length));
   const values = options.map(({ value }) => showOption(value));
   const valueWidth = Math.max(0, ...values.map((text) => text.length));

@@ -1,4 +1,4 @@
-import type { Prompt } from "../contract/data.js";
+import type { Prompt, Question, Tokenizer } from "../contract/data.js";
 import type { StateStore } from "../contract/state.js";
 import { permutation, uniformAt } from "./random.js";
 
@@ -27,4 +27,10 @@ export function nextPrompts(
     }
     return train[order[at % train.length]!]!;
   });
+}
+
+/** A question as a policy reads it. Policies whose actions are not text get no tokens. */
+export function tokenized(question: Question, tokenizer: Tokenizer | null): Prompt {
+  const text = question.messages.map(({ content }) => content).join("");
+  return { ...question, tokens: tokenizer?.encode(text) ?? new Int32Array(0) };
 }

@@ -1,6 +1,7 @@
 import type { DescribedOption, Scheduled } from "../contract/block.js";
 import type { Task } from "../contract/task.js";
 import { flag, integer, number, orNull, parseOptions, scheduled } from "../engine/options.js";
+import { optionLines } from "./printSystem.js";
 
 /** Everything about a run besides its system and task; saved with every checkpoint. */
 export interface TrainSettings {
@@ -79,7 +80,31 @@ export function trainSettings(
   return { settings: values, described };
 }
 
-/** The names of all settings, in the order in which they are printed. */
-export function settingNames(task: Task): string[] {
-  return Object.keys(shapeFor(task));
+/** The names of all settings. */
+export const settingNames = Object.keys({
+  seed: true,
+  steps: true,
+  promptsPerStep: true,
+  numGenerations: true,
+  temperature: true,
+  maxCompletionLength: true,
+  minibatchSize: true,
+  microBatchSize: true,
+  numIterations: true,
+  learningRate: true,
+  adamBeta1: true,
+  adamBeta2: true,
+  adamEpsilon: true,
+  weightDecay: true,
+  maxGradNorm: true,
+  warmStart: true,
+  evalSteps: true,
+  evalSamples: true,
+  saveSteps: true,
+} satisfies Record<keyof TrainSettings, true>);
+
+/** Every setting with its value, as text. */
+export function printSettings(task: Task, settings: TrainSettings): string {
+  const { described } = trainSettings(task, settings);
+  return ["", `settings (task ${task.id})`, ...optionLines(described)].join("\n").concat("\n");
 }

@@ -71,8 +71,8 @@ export function widen(data: ArrayLike<number>, dtype: Float): Float64Array {
 /** Relative error of rounding once to a dtype. */
 export const rounding: Readonly<Record<Float, number>> = {
   f32: 2 ** -24,
-  bf16: 2 ** -9,
-  f16: 2 ** -12,
+  bf16: 2 ** -8,
+  f16: 2 ** -11,
 };
 
 /**

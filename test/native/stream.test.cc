@@ -38,8 +38,12 @@ struct Fixture {
   }
 };
 
-Access reads(std::shared_ptr<Storage> s) { return {s, true, false, false}; }
-Access writes(std::shared_ptr<Storage> s) { return {s, false, true, true}; }
+Access reads(std::shared_ptr<Storage> s) {
+  return {s, true, false, false};
+}
+Access writes(std::shared_ptr<Storage> s) {
+  return {s, false, true, true};
+}
 
 TEST_CASE("tasks run in the order of submission, queued or inline") {
   Fixture f;
@@ -73,9 +77,9 @@ TEST_CASE("a failed task poisons its outputs and what consumes them, and nothing
   Fixture f;
   auto a = f.block(), b = f.block(), c = f.block(), d = f.block();
   bool consumer_ran = false, other_ran = false;
-  f.stream->submit(f.task("broken", {writes(a)},
-                          [] { return Status::error(Code::range, "told to fail"); }),
-                   false);
+  f.stream->submit(
+      f.task("broken", {writes(a)}, [] { return Status::error(Code::range, "told to fail"); }),
+      false);
   f.stream->submit(f.task("consumer", {reads(a), writes(b)},
                           [&] {
                             consumer_ran = true;

@@ -1,5 +1,5 @@
-// Stands in for the header of the same name in the CUDA toolkit: the part of it that firesteel uses,
-// with the host as the device. Kernels see it through runtime/cuda/launch.h.
+// Stands in for the header of the same name in the CUDA toolkit: the part of it that firesteel
+// uses, with the host as the device. Kernels see it through runtime/cuda/launch.h.
 #pragma once
 #include <math.h>
 #include <stddef.h>
@@ -18,7 +18,8 @@
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 
-// ---- inside kernels ------------------------------------------------------------------------------
+// ---- inside kernels
+// ------------------------------------------------------------------------------
 
 // Of the running thread; set whenever a fiber takes its turn.
 extern __thread uint3 threadIdx, blockIdx;
@@ -44,9 +45,9 @@ inline void __syncwarp(unsigned mask = 0xffffffffu, FIRESTEEL_HERE) {
                                  {"__syncwarp", file, line});
 }
 inline unsigned __ballot_sync(unsigned mask, int predicate, FIRESTEEL_HERE) {
-  return static_cast<unsigned>(
-      firesteel::emulator::warp_meet(firesteel::emulator::WarpOp::ballot, mask, predicate != 0, 0,
-                                     32, {"__ballot_sync", file, line}));
+  return static_cast<unsigned>(firesteel::emulator::warp_meet(firesteel::emulator::WarpOp::ballot,
+                                                              mask, predicate != 0, 0, 32,
+                                                              {"__ballot_sync", file, line}));
 }
 inline int __any_sync(unsigned mask, int predicate, FIRESTEEL_HERE) {
   return __ballot_sync(mask, predicate, file, line) != 0;
@@ -97,29 +98,35 @@ T __shfl_xor_sync(unsigned mask, T value, int lanes, int width = 32, FIRESTEEL_H
 inline void __threadfence() {}
 inline void __threadfence_block() {}
 
-inline int __popc(unsigned x) { return __builtin_popcount(x); }
-inline int __ffs(int x) { return __builtin_ffs(x); }
-inline int __clz(int x) { return x == 0 ? 32 : __builtin_clz(static_cast<unsigned>(x)); }
+inline int __popc(unsigned x) {
+  return __builtin_popcount(x);
+}
+inline int __ffs(int x) {
+  return __builtin_ffs(x);
+}
+inline int __clz(int x) {
+  return x == 0 ? 32 : __builtin_clz(static_cast<unsigned>(x));
+}
 
 // Integers only: firesteel has no floating-point atomics. Fibers run one at a time, so plain
 // operations are atomic. `P` is a pointer or a SharedPtr.
-#define FIRESTEEL_ATOMIC(name, T, expression)                                          \
-  template <class P>                                                                   \
+#define FIRESTEEL_ATOMIC(name, T, expression)                                              \
+  template <class P>                                                                       \
   std::enable_if_t<std::is_same<decltype(static_cast<T>(*std::declval<P>())), T>::value && \
-                       firesteel::emulator::points_to<P, T>::value,                    \
-                   T>                                                                  \
-  name(P p, T b) {                                                                     \
-    const T a = *p;                                                                    \
-    *p = static_cast<T>(expression);                                                   \
-    return a;                                                                          \
+                       firesteel::emulator::points_to<P, T>::value,                        \
+                   T>                                                                      \
+  name(P p, T b) {                                                                         \
+    const T a = *p;                                                                        \
+    *p = static_cast<T>(expression);                                                       \
+    return a;                                                                              \
   }
-#define FIRESTEEL_ATOMICS(T)                     \
-  FIRESTEEL_ATOMIC(atomicAdd, T, a + b)          \
-  FIRESTEEL_ATOMIC(atomicSub, T, a - b)          \
+#define FIRESTEEL_ATOMICS(T)                      \
+  FIRESTEEL_ATOMIC(atomicAdd, T, a + b)           \
+  FIRESTEEL_ATOMIC(atomicSub, T, a - b)           \
   FIRESTEEL_ATOMIC(atomicMin, T, (b < a ? b : a)) \
   FIRESTEEL_ATOMIC(atomicMax, T, (b > a ? b : a)) \
-  FIRESTEEL_ATOMIC(atomicOr, T, (a | b))         \
-  FIRESTEEL_ATOMIC(atomicAnd, T, (a & b))        \
+  FIRESTEEL_ATOMIC(atomicOr, T, (a | b))          \
+  FIRESTEEL_ATOMIC(atomicAnd, T, (a & b))         \
   FIRESTEEL_ATOMIC(atomicExch, T, b)
 
 namespace firesteel {
@@ -139,7 +146,8 @@ FIRESTEEL_ATOMICS(unsigned long long)
 #undef FIRESTEEL_ATOMICS
 #undef FIRESTEEL_ATOMIC
 
-// ---- on the host ---------------------------------------------------------------------------------
+// ---- on the host
+// ---------------------------------------------------------------------------------
 
 enum cudaError_t {
   cudaSuccess = 0,

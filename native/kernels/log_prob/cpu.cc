@@ -18,7 +18,9 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 // Elements of logits in a chunk of work: 20 to 60 us at 1 to 3 elements per ns.
 constexpr int64_t kChunk = 1 << 16;
 
-int64_t rows_per_chunk(int64_t vocab) { return vocab < kChunk ? kChunk / vocab : 1; }
+int64_t rows_per_chunk(int64_t vocab) {
+  return vocab < kChunk ? kChunk / vocab : 1;
+}
 
 float log2_scale(float inv_temperature) {
   return static_cast<float>(1.4426950408889634 * static_cast<double>(inv_temperature));
@@ -38,16 +40,17 @@ void forward_row(const LogProbArgs& a, RowState (*row)(const LogProbRow&), float
     return write_row(a, t, kNan);
   }
   const char* logits = static_cast<const char*>(a.logits) + t * a.row_stride * size_of(a.dtype);
-  const RowState state = row({logits, a.vocab, a.targets[t], scale, a.log_prob + t,
-                              a.entropy != nullptr ? a.entropy + t : nullptr, a.stats + 2 * t});
+  const RowState state =
+      row({logits, a.vocab, a.targets[t], static_cast<double>(a.inv_temperature), scale,
+           a.log_prob + t, a.entropy != nullptr ? a.entropy + t : nullptr, a.stats + 2 * t});
   if (state == RowState::fine) return;
-  record_fault(a.faults,
-               state == RowState::no_support ? Fault::no_support : Fault::not_a_number, t);
+  record_fault(a.faults, state == RowState::no_support ? Fault::no_support : Fault::not_a_number,
+               t);
   write_row(a, t, kNan);
 }
 
-void backward_row(const LogProbBackwardArgs& a, void (*row)(const LogProbBackwardRow&),
-                  float scale, int64_t t) {
+void backward_row(const LogProbBackwardArgs& a, void (*row)(const LogProbBackwardRow&), float scale,
+                  int64_t t) {
   const int64_t size = size_of(a.dtype);
   char* out = static_cast<char*>(a.d_logits) + t * a.d_row_stride * size;
   const float max = a.stats[2 * t];
@@ -66,9 +69,14 @@ void backward_row(const LogProbBackwardArgs& a, void (*row)(const LogProbBackwar
        -(hit + entropy * spread), -0.693147181f * spread, hit});
 }
 
+Status unknown_dtype() {
+  return Status::error(Code::dtype, "expected logits of f32, bf16 or f16");
+}
+
 }  // namespace
 
 Status log_prob_forward(Context& context, const LogProbArgs& a) {
+  if (a.dtype > DType::f16) return unknown_dtype();
   const auto row = log_prob_table().forward[static_cast<int>(a.dtype)];
   const float scale = log2_scale(a.inv_temperature);
   return context.parallel(a.tokens, rows_per_chunk(a.vocab), [&](int64_t begin, int64_t end) {
@@ -77,6 +85,7 @@ Status log_prob_forward(Context& context, const LogProbArgs& a) {
 }
 
 Status log_prob_backward(Context& context, const LogProbBackwardArgs& a) {
+  if (a.dtype > DType::f16) return unknown_dtype();
   const auto row = log_prob_table().backward[static_cast<int>(a.dtype)];
   const float scale = log2_scale(a.inv_temperature);
   return context.parallel(a.tokens, rows_per_chunk(a.vocab), [&](int64_t begin, int64_t end) {

@@ -1,4 +1,5 @@
-// log_prob: log-probability of one target per row of logits, with entropy, in one pass over the row.
+// log_prob: log-probability of one target per row of logits, with entropy, in one pass over the
+// row.
 //
 //   z = logits / temperature,  log_prob[t] = z[y] - logsumexp(z),  entropy[t] = -sum p log p
 //
@@ -51,8 +52,9 @@ struct LogProbBackwardArgs {
   void* d_logits;           // [T, V] out, dtype of logits, row stride d_row_stride; may be `logits`
   int64_t d_row_stride;
 };
-// d_logits[t, v] = ((1[v == y] - p_v) * d_log_prob[t] - p_v (log p_v + H) * d_entropy[t]) / temperature,
-// rounded once. Rows that are masked or faulty (stats NaN) are written with exact zeros.
+// d_logits[t, v] = ((1[v == y] - p_v) * d_log_prob[t] - p_v (log p_v + H) * d_entropy[t]) /
+// temperature, rounded once. Rows that are masked or faulty (stats NaN) are written with exact
+// zeros.
 Status log_prob_backward(Context&, const LogProbBackwardArgs&);
 
 }  // namespace firesteel

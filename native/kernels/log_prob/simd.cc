@@ -1,8 +1,8 @@
-// One pass over a row in blocks that stay in the first-level cache: the maximum of a block, then its
-// exponentials relative to that maximum, then one rescaling of the running sums. Sums are float lanes
-// within a block and double across blocks.
-#include "kernels/log_prob/table.h"
+// One pass over a row in blocks that stay in the first-level cache: the maximum of a block, then
+// its exponentials relative to that maximum, then one rescaling of the running sums. Sums are float
+// lanes within a block and double across blocks.
 #include "runtime/simd/simd.h"
+#include "kernels/log_prob/table.h"
 
 namespace firesteel {
 namespace FIRESTEEL_ISA {
@@ -41,7 +41,7 @@ struct Lanes {
   F32 s, w;
 };
 FIRESTEEL_INLINE void accumulate(Lanes& sums, F32 x, F32 top, F32 scale) {
-  const F32 t = max(F32(kLowest), (x - top) * scale);  // NaN, being second, passes through max
+  const F32 t = max(F32(kLowest), (x - top) * scale);  // NaN, being second, passes, and then makes w NaN
   const F32 e = exp2_nonpositive(t);
   sums.s = sums.s + e;
   sums.w = fma(e, t, sums.w);
@@ -92,10 +92,10 @@ RowState forward(const LogProbRow& row) {
     const int64_t left = row.vocab - begin;
     const int n = left < kBlock ? static_cast<int>(left) : kBlock;
     const float highest = block_max(x + begin, n);
-    // max may lose a NaN, the sum never does: a block of nothing but -inf is summed too, around 0.
+    // max may lose a NaN, w never does: a block of nothing but -inf is summed too, around 0.
     const bool empty = highest == -kInfinity;
     Sums block = block_sums(x + begin, n, empty ? 0.0f : highest, row.scale);
-    if (block.s != block.s) return RowState::not_a_number;
+    if (block.w != block.w) return RowState::not_a_number;
     if (empty) continue;
     if (top == -kInfinity) {
       top = highest;
@@ -114,7 +114,7 @@ RowState forward(const LogProbRow& row) {
 
   const double log2_sum = __builtin_log2(sums.s);
   const double target = static_cast<double>(to_float(x[row.target]));
-  *row.log_prob = static_cast<float>(((target - top) * scale - log2_sum) * kLn2);
+  *row.log_prob = static_cast<float>((target - top) * row.inv_temperature - log2_sum * kLn2);
   if (row.entropy != nullptr) {
     const double entropy = (log2_sum - sums.w / sums.s) * kLn2;
     *row.entropy = static_cast<float>(entropy > 0.0 ? entropy : 0.0);

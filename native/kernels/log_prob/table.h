@@ -7,7 +7,8 @@ namespace firesteel {
 struct LogProbRow {
   const void* logits;  // [V]
   int64_t vocab;
-  int32_t target;   // in [0, V)
+  int32_t target;  // in [0, V)
+  double inv_temperature;
   float scale;      // log2(e) / temperature
   float* log_prob;  // [1]
   float* entropy;   // [1] or null

@@ -1,5 +1,5 @@
-// Per-token maths of the surrogate losses, over F = float (CUDA) or F32 (CPU). A new form is a case of
-// policy_loss, a new estimator a case of kl_loss, a new aggregation a case of row_coefficient.
+// Per-token maths of the surrogate losses, over F = float (CUDA) or F32 (CPU). A new form is a case
+// of policy_loss, a new estimator a case of kl_loss, a new aggregation a case of row_coefficient.
 #pragma once
 #include "kernels/surrogate/options.h"
 #include "runtime/scalar.h"
@@ -12,8 +12,8 @@ struct LossTerm {
   F loss, gradient;
 };
 
-// exp(a - b). Far from 0 the rounding of a - b alone would cost |a - b| half-ulps of the result; it is
-// recovered (Knuth's two-sum) and multiplied back in.
+// exp(a - b). Far from 0 the rounding of a - b alone would cost |a - b| half-ulps of the result; it
+// is recovered (Knuth's two-sum) and multiplied back in.
 template <class F>
 struct Ratio {
   F log_ratio, ratio;
@@ -29,9 +29,10 @@ FIRESTEEL_HD inline Ratio<F> ratio_of(F a, F b) {
   return {difference, select(finite, fma(power, rest, power), power)};
 }
 
-// -min(ratio A, clip(ratio) A) (Schulman et al. 2017, eq. 7) with two options: delta caps the ratio of
-// the unclipped arm (TRL's two-sided clipping), and for A < 0 the loss is at most -dual_clip A (Ye et
-// al. 2020, eq. 5). The gradient is exact: bounds belong to the inside, a tie goes to the unclipped arm.
+// -min(ratio A, clip(ratio) A) (Schulman et al. 2017, eq. 7) with two options: delta caps the ratio
+// of the unclipped arm (TRL's two-sided clipping), and for A < 0 the loss is at most -dual_clip A
+// (Ye et al. 2020, eq. 5). The gradient is exact: bounds belong to the inside, a tie goes to the
+// unclipped arm.
 template <class F>
 FIRESTEEL_HD inline LossTerm<F> clip_loss(const SurrogateTerms& s, F ratio, F advantage) {
   const F low(s.low), high(s.high), delta(s.delta), zero(0.0f);
@@ -39,7 +40,7 @@ FIRESTEEL_HD inline LossTerm<F> clip_loss(const SurrogateTerms& s, F ratio, F ad
   const F clipped = max(low, min(high, ratio)) * advantage;
   const auto takes_unclipped = unclipped <= clipped;
   const auto inside = (low <= ratio) & (ratio <= high);
-  const auto moves = (takes_unclipped & (ratio <= delta)) | (!takes_unclipped & inside);
+  const auto moves = (takes_unclipped & (ratio <= delta)) | (inside & !takes_unclipped);
   const F loss = -select(takes_unclipped, unclipped, clipped);
   const F gradient = select(moves, -(ratio * advantage), zero);
   const F ceiling = select(advantage < zero, -(F(s.dual_clip) * advantage), F(__builtin_inff()));
@@ -53,7 +54,8 @@ FIRESTEEL_HD inline LossTerm<F> clip_loss(const SurrogateTerms& s, F ratio, F ad
 template <class F>
 FIRESTEEL_HD inline LossTerm<F> policy_loss(const SurrogateTerms& s, F ratio, F advantage) {
   switch (s.form) {
-    case SurrogateForm::clip: return clip_loss(s, ratio, advantage);
+    case SurrogateForm::clip:
+      return clip_loss(s, ratio, advantage);
   }
   return {F(0.0f), F(0.0f)};
 }
@@ -79,15 +81,19 @@ FIRESTEEL_HD inline LossTerm<F> kl_loss(const SurrogateTerms& s, F log_prob, F r
   const Ratio<F> r = ratio_of(ref_log_prob, log_prob);
   const F d = r.log_ratio;  // -k1
   switch (s.kl) {
-    case KlEstimator::k1: return {-d, one};
-    case KlEstimator::k2: return {F(0.5f) * d * d, -d};
-    case KlEstimator::abs: return {abs(d), select(d < zero, one, select(d > zero, -one, zero))};
+    case KlEstimator::k1:
+      return {-d, one};
+    case KlEstimator::k2:
+      return {F(0.5f) * d * d, -d};
+    case KlEstimator::abs:
+      return {abs(d), select(d < zero, one, select(d > zero, -one, zero))};
     case KlEstimator::k3: {
       const F k3 = exp_minus_tangent(d, r.ratio);
       return {k3, -select(abs(d) < one, k3 + d, r.ratio - one)};  // 1 - exp(d)
     }
     // The value of k3, the gradient of k2: the estimator whose gradient is that of the reverse KL.
-    case KlEstimator::k3_plus: return {exp_minus_tangent(d, r.ratio), -d};
+    case KlEstimator::k3_plus:
+      return {exp_minus_tangent(d, r.ratio), -d};
   }
   return {zero, zero};
 }
@@ -124,7 +130,8 @@ FIRESTEEL_HD inline auto is_valid(const TokenTerm<F>& t, F advantage, F weight) 
          (t.kl == t.kl) & (t.policy == t.policy) & (t.gradient == t.gradient);
 }
 
-// What divides the sum when the caller gives no denominator; at least 1, so that nothing trained is 0.
+// What divides the sum when the caller gives no denominator; at least 1, so that nothing trained is
+// 0.
 FIRESTEEL_HD inline double default_denominator(Aggregation aggregation, double trained_tokens,
                                                double active_rows) {
   const double n = aggregation == Aggregation::token_sum    ? 1.0
@@ -139,8 +146,10 @@ FIRESTEEL_HD inline double row_coefficient(Aggregation aggregation, double row_t
   switch (aggregation) {
     case Aggregation::seq_mean_token_mean:
       return 1.0 / ((row_tokens < 1.0 ? 1.0 : row_tokens) * denominator);
-    case Aggregation::seq_mean_token_sum_norm: return 1.0 / (horizon * denominator);
-    default: return 1.0 / denominator;
+    case Aggregation::seq_mean_token_sum_norm:
+      return 1.0 / (horizon * denominator);
+    default:
+      return 1.0 / denominator;
   }
 }
 

@@ -1,8 +1,9 @@
-// adamw: decoupled weight decay Adam (Loshchilov & Hutter 2019, alg. 2) with clipping by global norm.
-// The norm stays on the device: sum_squares accumulates it over all gradients, adamw reads it.
+// adamw: decoupled weight decay Adam (Loshchilov & Hutter 2019, alg. 2) with clipping by global
+// norm. The norm stays on the device: sum_squares accumulates it over all gradients, adamw reads
+// it.
 #pragma once
-#include "runtime/status.h"
 #include <stdint.h>
+#include "runtime/status.h"
 
 namespace firesteel {
 
@@ -20,9 +21,9 @@ Status sum_squares(Context&, const SumSquaresArgs&);
 
 struct AdamwArgs {
   int64_t count;
-  float* param;               // [count] in and out
-  const float* grad;          // [count]
-  float *m, *v;               // [count] in and out
+  float* param;       // [count] in and out
+  const float* grad;  // [count]
+  float *m, *v;       // [count] in and out
   float lr, beta1, beta2, eps, weight_decay;
   float correction1;          // 1 - beta1^step, computed by the caller in float64
   float correction2;          // 1 - beta2^step

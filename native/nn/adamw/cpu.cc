@@ -16,7 +16,9 @@ namespace {
 constexpr int64_t kBlock = 1 << 14;  // elements summed on their own; fixes the order of the sum
 constexpr int64_t kGrain = 1 << 15;  // elements of a step: about 20 us
 
-int64_t blocks(int64_t count) { return (count + kBlock - 1) / kBlock; }
+int64_t blocks(int64_t count) {
+  return (count + kBlock - 1) / kBlock;
+}
 
 }  // namespace
 

@@ -1,5 +1,5 @@
 #include "nn/adamw/adamw.h"
-
+#include "nn/adamw/math.h"
 #include "runtime/cuda/context.h"
 #include "runtime/cuda/launch.h"
 #include "runtime/cuda/pack.h"
@@ -12,7 +12,9 @@ constexpr int kThreads = 256;
 constexpr int64_t kRun = 16384;  // elements that one block of sum_squares adds up
 constexpr int kFinishThreads = 1024;
 
-int64_t runs(int64_t count) { return (count + kRun - 1) / kRun; }
+int64_t runs(int64_t count) {
+  return (count + kRun - 1) / kRun;
+}
 
 __global__ void __launch_bounds__(kThreads)
     square_runs_kernel(int64_t count, const float* x, double* partial, bool wide) {
@@ -39,11 +41,12 @@ __global__ void __launch_bounds__(kFinishThreads)
 }
 
 __global__ void adamw_kernel(AdamwArgs a, bool wide) {
-  float clip = 1.0f;
+  AdamwFactors factors{1.0f,  a.lr,           a.beta1,       a.beta2,
+                       a.eps, a.weight_decay, a.correction1, a.correction2};
   if (a.grad_square != nullptr) {
     const double square = a.grad_square[0];
     if (!isfinite(square)) return;
-    clip = fminf(1.0f, a.max_grad_norm / (static_cast<float>(::sqrt(square)) + 1e-6f));
+    factors.clip = fminf(1.0f, a.max_grad_norm / (static_cast<float>(::sqrt(square)) + 1e-6f));
   }
   for_quads(a.count, [&](int64_t i, int64_t left) {
     const Quad grad = load_quad(a.grad + i, left, wide);
@@ -51,11 +54,11 @@ __global__ void adamw_kernel(AdamwArgs a, bool wide) {
     Quad m = load_quad(a.m + i, left, wide), v = load_quad(a.v + i, left, wide);
 #pragma unroll
     for (int e = 0; e < Quad::size; ++e) {
-      const float g = grad.x[e] * clip;
-      m.x[e] = fmaf(a.beta1, m.x[e], (1.0f - a.beta1) * g);
-      v.x[e] = fmaf(a.beta2, v.x[e], (1.0f - a.beta2) * g * g);
-      const float step = m.x[e] / a.correction1 / (sqrtf(v.x[e] / a.correction2) + a.eps);
-      param.x[e] = fmaf(-a.lr, fmaf(a.weight_decay, param.x[e], step), param.x[e]);
+      const AdamwState<float> next =
+          adamw_step(factors, AdamwState<float>{param.x[e], m.x[e], v.x[e]}, grad.x[e]);
+      param.x[e] = next.param;
+      m.x[e] = next.m;
+      v.x[e] = next.v;
     }
     store_quad(a.param + i, param, left, wide);
     store_quad(a.m + i, m, left, wide);

@@ -1,5 +1,5 @@
-// Work division: pieces are spans of consecutive tokens, cut where a row ends. Neither the spans nor
-// the heads that share a piece change the order of any sum.
+// Work division: pieces are spans of consecutive tokens, cut where a row ends. Neither the spans
+// nor the heads that share a piece change the order of any sum.
 #include <algorithm>
 
 #include "nn/attention/attention.h"
@@ -14,31 +14,6 @@ FIRESTEEL_DISPATCH(AttentionTable, attention_table)
 namespace {
 
 constexpr int64_t kChunkFlops = 1 << 20;
-
-Status check_offsets(const char* name, const int32_t* offsets, int64_t rows, int64_t end) {
-  bool good = offsets[0] == 0 && offsets[rows] == end;
-  for (int64_t r = 0; r < rows; ++r) good = good && offsets[r] <= offsets[r + 1];
-  if (good) return {};
-  return Status::error(Code::range, std::string("attention: expected ") + name +
-                                        " to ascend from 0 to " + std::to_string(end));
-}
-
-Status check_slots(const AttentionArgs& a) {
-  for (int64_t r = 0; r < a.rows; ++r) {
-    if (a.key_offsets[r + 1] - a.key_offsets[r] < a.query_offsets[r + 1] - a.query_offsets[r]) {
-      return Status::error(Code::range, "attention: row " + std::to_string(r) +
-                                            " has more queries than keys");
-    }
-  }
-  for (int64_t j = 0; a.key_index && j < a.keys; ++j) {
-    if (a.key_index[j] < 0 || a.key_index[j] >= a.slots) {
-      return Status::error(Code::range, "attention: expected slots in [0, " +
-                                            std::to_string(a.slots) + "), received " +
-                                            std::to_string(a.key_index[j]));
-    }
-  }
-  return {};
-}
 
 // Calls body(row, first, end) for the parts of [begin, end) that lie in one row each.
 template <class Body>
@@ -65,7 +40,9 @@ HeadPart head_part(int64_t i, int64_t kv_heads, int64_t group) {
   return {kv_head, kv_head * group + first, std::min<int64_t>(kAttentionRows, group - first)};
 }
 
-int64_t query_span(int64_t group) { return std::max<int64_t>(1, kAttentionRows / group); }
+int64_t query_span(int64_t group) {
+  return std::max<int64_t>(1, kAttentionRows / group);
+}
 
 int64_t flops(int64_t keys, int64_t rows, int64_t group, int64_t dim) {
   return 4 * std::max<int64_t>(1, keys / rows) * group * dim;
@@ -92,36 +69,31 @@ Status split(Context& context, const int32_t* offsets, int64_t rows, int64_t tok
 
 Status attention_forward(Context& context, const AttentionArgs& a) {
   if (a.queries == 0 || a.rows == 0) return {};
-  Status status = check_offsets("query offsets", a.query_offsets, a.rows, a.queries);
-  if (status.ok()) status = check_offsets("key offsets", a.key_offsets, a.rows, a.keys);
-  if (status.ok()) status = check_slots(a);
-  if (!status.ok()) return status;
-
   const int64_t group = a.heads / a.kv_heads;
-  return split(
-      context, a.query_offsets, a.rows, a.queries, head_parts(a.kv_heads, group), query_span(group),
-      flops(a.keys, a.rows, group, a.head_dim),
-      [&](int64_t i, int64_t row, int64_t begin, int64_t end) {
-        const HeadPart part = head_part(i, a.kv_heads, group);
-        const int64_t first_key = a.key_offsets[row], at = begin * a.heads + part.head;
-        const int64_t first_slot = a.key_index ? 0 : first_key;
-        AttentionQueries piece{};
-        piece.count = static_cast<int>(end - begin);
-        piece.heads = static_cast<int>(part.heads);
-        piece.dim = static_cast<int>(a.head_dim);
-        piece.position = a.key_offsets[row + 1] - first_key - (a.query_offsets[row + 1] - begin);
-        piece.key_index = a.key_index ? a.key_index + first_key : nullptr;
-        piece.q = a.q + begin * a.q_stride + part.head * a.head_dim;
-        piece.q_stride = a.q_stride;
-        piece.k = a.k + first_slot * a.kv_stride + part.kv_head * a.head_dim;
-        piece.v = a.v + first_slot * a.kv_stride + part.kv_head * a.head_dim;
-        piece.kv_stride = a.kv_stride;
-        piece.scale = a.scale;
-        piece.token = a.heads;
-        piece.out = a.out + at * a.head_dim;
-        piece.stats_out = a.stats ? a.stats + 2 * at : nullptr;
-        attention_table().forward(piece);
-      });
+  return split(context, a.query_offsets, a.rows, a.queries, head_parts(a.kv_heads, group),
+               query_span(group), flops(a.key_offsets[a.rows], a.rows, group, a.head_dim),
+               [&](int64_t i, int64_t row, int64_t begin, int64_t end) {
+                 const HeadPart part = head_part(i, a.kv_heads, group);
+                 const int64_t first_key = a.key_offsets[row], at = begin * a.heads + part.head;
+                 const int64_t first_slot = a.key_index ? 0 : first_key;
+                 AttentionQueries piece{};
+                 piece.count = static_cast<int>(end - begin);
+                 piece.heads = static_cast<int>(part.heads);
+                 piece.dim = static_cast<int>(a.head_dim);
+                 piece.position =
+                     a.key_offsets[row + 1] - first_key - (a.query_offsets[row + 1] - begin);
+                 piece.key_index = a.key_index ? a.key_index + first_key : nullptr;
+                 piece.q = a.q + begin * a.q_stride + part.head * a.head_dim;
+                 piece.q_stride = a.q_stride;
+                 piece.k = a.k + first_slot * a.kv_stride + part.kv_head * a.head_dim;
+                 piece.v = a.v + first_slot * a.kv_stride + part.kv_head * a.head_dim;
+                 piece.kv_stride = a.kv_stride;
+                 piece.scale = a.scale;
+                 piece.token = a.heads;
+                 piece.out = a.out + at * a.head_dim;
+                 piece.stats_out = a.stats ? a.stats + 2 * at : nullptr;
+                 attention_table().forward(piece);
+               });
 }
 
 int64_t attention_backward_workspace(int64_t tokens, int64_t heads) {
@@ -130,23 +102,18 @@ int64_t attention_backward_workspace(int64_t tokens, int64_t heads) {
 
 Status attention_backward(Context& context, const AttentionBackwardArgs& a) {
   if (a.tokens == 0 || a.rows == 0) return {};
-  Status status = check_offsets("row offsets", a.row_offsets, a.rows, a.tokens);
-  if (!status.ok()) return status;
-
   float* const delta = static_cast<float*>(a.workspace);
   const int64_t rows = a.tokens * a.heads, group = a.heads / a.kv_heads;
-  status = context.parallel(rows, std::max<int64_t>(1, 65536 / a.head_dim),
-                            [&](int64_t begin, int64_t end) {
-                              const int64_t at = begin * a.head_dim;
-                              attention_table().delta(a.out + at, a.d_out + at, end - begin,
-                                                      a.head_dim, delta + begin);
-                            });
+  Status status = context.parallel(
+      rows, std::max<int64_t>(1, 65536 / a.head_dim), [&](int64_t begin, int64_t end) {
+        const int64_t at = begin * a.head_dim;
+        attention_table().delta(a.out + at, a.d_out + at, end - begin, a.head_dim, delta + begin);
+      });
   if (!status.ok()) return status;
 
   const int64_t cost = flops(a.tokens, a.rows, group, a.head_dim);
   status = split(context, a.row_offsets, a.rows, a.tokens, head_parts(a.kv_heads, group),
-                 query_span(group), cost,
-                 [&](int64_t i, int64_t row, int64_t begin, int64_t end) {
+                 query_span(group), cost, [&](int64_t i, int64_t row, int64_t begin, int64_t end) {
                    const HeadPart part = head_part(i, a.kv_heads, group);
                    const int64_t first = a.row_offsets[row], at = begin * a.heads + part.head;
                    AttentionQueries piece{};

@@ -19,7 +19,9 @@ namespace {
 
 // Elements from one token of a shared tile to the next: a multiple of 4, and odd in units of 16
 // bytes so that 32 lanes reading one token each do not meet in the same banks.
-__host__ __device__ constexpr int tile_stride(int head_dim) { return ((head_dim + 3) / 4 | 1) * 4; }
+__host__ __device__ constexpr int tile_stride(int head_dim) {
+  return ((head_dim + 3) / 4 | 1) * 4;
+}
 
 // tile[i][d] = token_of(i)[d] for i < count, zeros beyond count (up to size) and beyond head_dim.
 template <class TokenOf>
@@ -36,8 +38,8 @@ __device__ __forceinline__ void load_tile(SharedPtr<float> tile, int size, int c
 
 // dot[i] = own_lane . rows[i], d ascending.
 template <int ROWS>
-__device__ __forceinline__ void dots(SharedPtr<float> lane_token, SharedPtr<float> rows, int head_dim,
-                                     float (&dot)[ROWS]) {
+__device__ __forceinline__ void dots(SharedPtr<float> lane_token, SharedPtr<float> rows,
+                                     int head_dim, float (&dot)[ROWS]) {
   const int stride = tile_stride(head_dim);
 #pragma unroll
   for (int i = 0; i < ROWS; ++i) dot[i] = 0.0f;
@@ -52,7 +54,8 @@ __device__ __forceinline__ void dots(SharedPtr<float> lane_token, SharedPtr<floa
   }
 }
 
-// sum[i][c] += sum over lanes j that row i sees of weight[i][j] * tile[j][lane + 32 c], j ascending.
+// sum[i][c] += sum over lanes j that row i sees of weight[i][j] * tile[j][lane + 32 c], j
+// ascending.
 template <int ROWS, int CHUNKS, class Sees>
 __device__ __forceinline__ void spend(SharedPtr<float> weights, SharedPtr<float> tile, int head_dim,
                                       float (&sum)[ROWS][CHUNKS], Sees sees) {
@@ -100,14 +103,12 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_forward_kernel(Atte
   const int dim = static_cast<int>(a.head_dim), stride = tile_stride(dim);
   const int64_t head = blockIdx.x % a.heads, kv_head = head / (a.heads / a.kv_heads);
   const RaggedTile at = ragged_tile(a.query_offsets, a.rows, kQueries, blockIdx.x / a.heads);
-  const int row_queries = a.query_offsets[at.row + 1] - a.query_offsets[at.row];
-  if (at.begin >= row_queries) return;
-  const int count = row_queries - at.begin < kQueries ? row_queries - at.begin : kQueries;
-  const int64_t first_query = a.query_offsets[at.row] + at.begin;
+  if (at.count == 0) return;
+  const int64_t first_query = at.first + at.begin;
   const int64_t first_key = a.key_offsets[at.row];
-  const int row_keys = a.key_offsets[at.row + 1] - first_key;
-  const int first_position = row_keys - row_queries + at.begin;
-  const int seen_keys = first_position + count;
+  const int row_keys = static_cast<int>(a.key_offsets[at.row + 1] - first_key);
+  const int first_position = row_keys - at.items + at.begin;
+  const int seen_keys = first_position + at.count;
 
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const SharedPtr<float> queries = dynamic_smem<float>();
@@ -117,9 +118,8 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_forward_kernel(Atte
   const SharedPtr<float> own_queries = queries + warp * ROWS * stride;
   const int own_position = first_position + warp * ROWS;
 
-  load_tile(queries, kQueries, count, dim, [&](int i) {
-    return a.q + (first_query + i) * a.q_stride + head * dim;
-  });
+  load_tile(queries, kQueries, at.count, dim,
+            [&](int i) { return a.q + (first_query + i) * a.q_stride + head * dim; });
 
   float max[ROWS], total[ROWS], sum[ROWS][CHUNKS] = {};
 #pragma unroll
@@ -128,15 +128,13 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_forward_kernel(Atte
     total[i] = 0.0f;
   }
   for (int k0 = 0; k0 < seen_keys; k0 += kWarp) {
-    const auto slot = [&](int j) -> int64_t {
-      const int64_t key = first_key + k0 + j;
-      return a.key_index ? a.key_index[key] : key;
+    const auto offset = [&](int j) {
+      const int64_t key = first_key + k0 + j, slot = a.key_index ? a.key_index[key] : key;
+      return slot * a.kv_stride + kv_head * dim;
     };
     __syncthreads();
-    load_tile(keys, kWarp, seen_keys - k0, dim,
-              [&](int j) { return a.k + slot(j) * a.kv_stride + kv_head * dim; });
-    load_tile(values, kWarp, seen_keys - k0, dim,
-              [&](int j) { return a.v + slot(j) * a.kv_stride + kv_head * dim; });
+    load_tile(keys, kWarp, seen_keys - k0, dim, [&](int j) { return a.k + offset(j); });
+    load_tile(values, kWarp, seen_keys - k0, dim, [&](int j) { return a.v + offset(j); });
     __syncthreads();
 
     float score[ROWS];
@@ -163,7 +161,7 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_forward_kernel(Atte
 #pragma unroll
   for (int i = 0; i < ROWS; ++i) {
     const int query = warp * ROWS + i;
-    if (query >= count) continue;
+    if (query >= at.count) continue;
     const int64_t to = (first_query + query) * a.heads + head;
     store_token(a.out + to * dim, dim, sum[i], 1.0f / total[i]);
     if (a.stats != nullptr && lane == 0) {
@@ -180,11 +178,9 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_d_q_kernel(Attentio
   const int dim = static_cast<int>(a.head_dim), stride = tile_stride(dim);
   const int64_t head = blockIdx.x % a.heads, kv_head = head / (a.heads / a.kv_heads);
   const RaggedTile at = ragged_tile(a.row_offsets, a.rows, kQueries, blockIdx.x / a.heads);
-  const int row_tokens = a.row_offsets[at.row + 1] - a.row_offsets[at.row];
-  if (at.begin >= row_tokens) return;
-  const int count = row_tokens - at.begin < kQueries ? row_tokens - at.begin : kQueries;
-  const int64_t row_first = a.row_offsets[at.row], first_query = row_first + at.begin;
-  const int seen_keys = at.begin + count;
+  if (at.count == 0) return;
+  const int64_t first_query = at.first + at.begin;
+  const int seen_keys = at.begin + at.count;
 
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const SharedPtr<float> queries = dynamic_smem<float>();
@@ -196,19 +192,17 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_d_q_kernel(Attentio
   const SharedPtr<float> own_d_outs = d_outs + warp * ROWS * stride;
   const int own_position = at.begin + warp * ROWS;
 
-  load_tile(queries, kQueries, count, dim, [&](int i) {
-    return a.q + (first_query + i) * a.q_stride + head * dim;
-  });
-  load_tile(d_outs, kQueries, count, dim, [&](int i) {
-    return a.d_out + ((first_query + i) * a.heads + head) * dim;
-  });
+  load_tile(queries, kQueries, at.count, dim,
+            [&](int i) { return a.q + (first_query + i) * a.q_stride + head * dim; });
+  load_tile(d_outs, kQueries, at.count, dim,
+            [&](int i) { return a.d_out + ((first_query + i) * a.heads + head) * dim; });
   __syncthreads();
 
   float* const deltas = static_cast<float*>(a.workspace);
   float max[ROWS], inverse[ROWS], delta[ROWS], sum[ROWS][CHUNKS] = {};
 #pragma unroll
   for (int i = 0; i < ROWS; ++i) {
-    const bool live = warp * ROWS + i < count;
+    const bool live = warp * ROWS + i < at.count;
     const int64_t query = (first_query + warp * ROWS + i) * a.heads + head;
     max[i] = live ? a.stats[2 * query] : 0.0f;
     inverse[i] = live ? 1.0f / a.stats[2 * query + 1] : 0.0f;
@@ -222,12 +216,10 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_d_q_kernel(Attentio
 
   for (int k0 = 0; k0 < seen_keys; k0 += kWarp) {
     __syncthreads();
-    load_tile(keys, kWarp, seen_keys - k0, dim, [&](int j) {
-      return a.k + (row_first + k0 + j) * a.kv_stride + kv_head * dim;
-    });
-    load_tile(values, kWarp, seen_keys - k0, dim, [&](int j) {
-      return a.v + (row_first + k0 + j) * a.kv_stride + kv_head * dim;
-    });
+    load_tile(keys, kWarp, seen_keys - k0, dim,
+              [&](int j) { return a.k + (at.first + k0 + j) * a.kv_stride + kv_head * dim; });
+    load_tile(values, kWarp, seen_keys - k0, dim,
+              [&](int j) { return a.v + (at.first + k0 + j) * a.kv_stride + kv_head * dim; });
     __syncthreads();
 
     float score[ROWS], d_weight[ROWS];
@@ -246,7 +238,7 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_d_q_kernel(Attentio
 #pragma unroll
   for (int i = 0; i < ROWS; ++i) {
     const int query = warp * ROWS + i;
-    if (query >= count) continue;
+    if (query >= at.count) continue;
     store_token(a.d_q + ((first_query + query) * a.heads + head) * dim, dim, sum[i], a.scale);
   }
 }
@@ -260,10 +252,7 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_dk_dv_kernel(Attent
   const int dim = static_cast<int>(a.head_dim), stride = tile_stride(dim);
   const int64_t kv_head = blockIdx.x % a.kv_heads, heads_each = a.heads / a.kv_heads;
   const RaggedTile at = ragged_tile(a.row_offsets, a.rows, kKeys, blockIdx.x / a.kv_heads);
-  const int row_tokens = a.row_offsets[at.row + 1] - a.row_offsets[at.row];
-  if (at.begin >= row_tokens) return;
-  const int count = row_tokens - at.begin < kKeys ? row_tokens - at.begin : kKeys;
-  const int64_t row_first = a.row_offsets[at.row];
+  if (at.count == 0) return;
 
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const SharedPtr<float> keys = dynamic_smem<float>();
@@ -276,28 +265,24 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_dk_dv_kernel(Attent
   const SharedPtr<float> own_values = values + warp * ROWS * stride;
   const int own_position = at.begin + warp * ROWS;
 
-  load_tile(keys, kKeys, count, dim, [&](int j) {
-    return a.k + (row_first + at.begin + j) * a.kv_stride + kv_head * dim;
-  });
-  load_tile(values, kKeys, count, dim, [&](int j) {
-    return a.v + (row_first + at.begin + j) * a.kv_stride + kv_head * dim;
-  });
+  load_tile(keys, kKeys, at.count, dim,
+            [&](int j) { return a.k + (at.first + at.begin + j) * a.kv_stride + kv_head * dim; });
+  load_tile(values, kKeys, at.count, dim,
+            [&](int j) { return a.v + (at.first + at.begin + j) * a.kv_stride + kv_head * dim; });
 
   const float* const deltas = static_cast<const float*>(a.workspace);
   float sum_k[ROWS][CHUNKS] = {}, sum_v[ROWS][CHUNKS] = {};
   for (int64_t head = kv_head * heads_each; head < (kv_head + 1) * heads_each; ++head) {
-    for (int q0 = at.begin; q0 < row_tokens; q0 += kWarp) {
+    for (int q0 = at.begin; q0 < at.items; q0 += kWarp) {
       __syncthreads();
-      load_tile(queries, kWarp, row_tokens - q0, dim, [&](int i) {
-        return a.q + (row_first + q0 + i) * a.q_stride + head * dim;
-      });
-      load_tile(d_outs, kWarp, row_tokens - q0, dim, [&](int i) {
-        return a.d_out + ((row_first + q0 + i) * a.heads + head) * dim;
-      });
+      load_tile(queries, kWarp, at.items - q0, dim,
+                [&](int i) { return a.q + (at.first + q0 + i) * a.q_stride + head * dim; });
+      load_tile(d_outs, kWarp, at.items - q0, dim,
+                [&](int i) { return a.d_out + ((at.first + q0 + i) * a.heads + head) * dim; });
       __syncthreads();
 
-      const bool live = q0 + lane < row_tokens;
-      const int64_t query = (row_first + q0 + lane) * a.heads + head;
+      const bool live = q0 + lane < at.items;
+      const int64_t query = (at.first + q0 + lane) * a.heads + head;
       const float max = live ? a.stats[2 * query] : 0.0f;
       const float inverse = live ? 1.0f / a.stats[2 * query + 1] : 0.0f;
       const float delta = live ? deltas[query] : 0.0f;
@@ -313,7 +298,7 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_dk_dv_kernel(Attent
       }
       __syncwarp();
       const auto sees = [&](int j, int i) {
-        return q0 + i < row_tokens && own_position + j <= q0 + i;
+        return q0 + i < at.items && own_position + j <= q0 + i;
       };
       spend(weights, d_outs, dim, sum_v, sees);
       spend(d_scores, queries, dim, sum_k, sees);
@@ -323,8 +308,8 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_dk_dv_kernel(Attent
 #pragma unroll
   for (int j = 0; j < ROWS; ++j) {
     const int key = warp * ROWS + j;
-    if (key >= count) continue;
-    const int64_t to = ((row_first + at.begin + key) * a.kv_heads + kv_head) * dim;
+    if (key >= at.count) continue;
+    const int64_t to = ((at.first + at.begin + key) * a.kv_heads + kv_head) * dim;
     store_token(a.d_k + to, dim, sum_k[j], a.scale);
     store_token(a.d_v + to, dim, sum_v[j], 1.0f);
   }
@@ -335,8 +320,8 @@ constexpr int kTile = 32;
 constexpr int kWarps = 4, kRows = kTile / kWarps;
 constexpr int kKeyWarps = 8, kKeyRows = kTile / kKeyWarps;
 
-// One block for each tile of `tile` items and each head. A block holds `tokens` tokens and `weights`
-// rows of 32 weights in shared memory.
+// One block for each tile of `tile` items and each head. A block holds `tokens` tokens and
+// `weights` rows of 32 weights in shared memory.
 struct Tiling {
   int64_t items, rows, heads, head_dim;
   int tile, warps, tokens, weights;
@@ -362,8 +347,8 @@ Status forward(Context& context, const AttentionArgs& a) {
     const Tiling one{a.queries, a.rows, a.heads, a.head_dim, 1, 1, 1 + 2 * kWarp, 1};
     return launch_tiles(context, "attention", one, attention_forward_kernel<CHUNKS, 1, 1>, a);
   }
-  const Tiling tiles{a.queries, a.rows, a.heads, a.head_dim, kTile, kWarps, kTile + 2 * kWarp,
-                     kTile};
+  const Tiling tiles{a.queries, a.rows, a.heads,           a.head_dim,
+                     kTile,     kWarps, kTile + 2 * kWarp, kTile};
   return launch_tiles(context, "attention", tiles, attention_forward_kernel<CHUNKS, kWarps, kRows>,
                       a);
 }
@@ -384,7 +369,7 @@ Status backward(Context& context, const AttentionBackwardArgs& a) {
 }  // namespace
 
 Status attention_forward(Context& context, const AttentionArgs& a) {
-  if (a.queries == 0) return {};
+  if (a.queries == 0 || a.rows == 0) return {};
   if (a.head_dim <= 64) return forward<2>(context, a);
   if (a.head_dim <= 128) return forward<4>(context, a);
   return forward<8>(context, a);
@@ -395,7 +380,7 @@ int64_t attention_backward_workspace(int64_t tokens, int64_t heads) {
 }
 
 Status attention_backward(Context& context, const AttentionBackwardArgs& a) {
-  if (a.tokens == 0) return {};
+  if (a.tokens == 0 || a.rows == 0) return {};
   if (a.head_dim <= 64) return backward<2>(context, a);
   if (a.head_dim <= 128) return backward<4>(context, a);
   return backward<8>(context, a);

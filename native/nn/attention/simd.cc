@@ -10,7 +10,9 @@ constexpr int kBlock = kAttentionBlock;
 constexpr int kMaxDim = kAttentionMaxDim;
 constexpr float kInfinity = __builtin_inff();
 
-FIRESTEEL_INLINE int whole_vectors(int n) { return (n + F32::lanes - 1) / F32::lanes * F32::lanes; }
+FIRESTEEL_INLINE int whole_vectors(int n) {
+  return (n + F32::lanes - 1) / F32::lanes * F32::lanes;
+}
 FIRESTEEL_INLINE int clamp_lanes(int64_t n) {
   return n < 0 ? 0 : n < F32::lanes ? static_cast<int>(n) : F32::lanes;
 }
@@ -28,17 +30,20 @@ FIRESTEEL_INLINE void copy_rows(float* to, int width, const Row& row, int64_t co
 }
 
 FIRESTEEL_INLINE void copy_out(float* to, const float* row, int dim) {
-  for (int d = 0; d < dim; d += F32::lanes) store_partial(to + d, load(row + d), clamp_lanes(dim - d));
+  for (int d = 0; d < dim; d += F32::lanes)
+    store_partial(to + d, load(row + d), clamp_lanes(dim - d));
 }
 
 FIRESTEEL_INLINE void clear_rows(float* rows, int64_t count) {
   for (int64_t i = 0; i < count; i += F32::lanes) store(rows + i, splat(0.0f));
 }
 
-// c[r] += a[r] * b over the keys that each row sees: rows are consecutive queries, the first sees `n`
-// keys of the block, each further one as many or one more. Unseen keys are not touched: 0 * NaN.
+// c[r] += a[r] * b over the keys that each row sees: rows are consecutive queries, the first sees
+// `n` keys of the block, each further one as many or one more. Unseen keys are not touched: 0 *
+// NaN.
 template <int ROWS>
-FIRESTEEL_INLINE void causal_product(float* c, const float* a, const float* b, int width, int64_t n) {
+FIRESTEEL_INLINE void causal_product(float* c, const float* a, const float* b, int width,
+                                     int64_t n) {
   const int64_t common = n < kBlock ? n : kBlock;
   product<ROWS, false>(c, width, a, kBlock, 1, b, width, width, common);
   for (int r = 1; r < ROWS && common < kBlock; ++r) {
@@ -56,7 +61,7 @@ struct Running {
 
 // Scores of one row become exp(scale * score - max), 0 where unseen; returns what the row's earlier
 // sums are to be multiplied by.
-FIRESTEEL_INLINE float soften(float* score, int64_t seen, float scale, Running& row) {
+__attribute__((noinline)) float soften(float* score, int64_t seen, float scale, Running& row) {
   F32 top = -kInfinity;
   for (int j = 0; j < kBlock; j += F32::lanes) {
     const F32 x = select(first_lanes(clamp_lanes(seen - j)), load(score + j) * scale, -kInfinity);
@@ -86,8 +91,8 @@ struct ForwardBlock {
   int64_t first_key;
   int head;
   int64_t first_query;
-  float* out;                  // [heads * count][width]
-  Running* running;            // [heads * count]
+  float* out;        // [heads * count][width]
+  Running* running;  // [heads * count]
 
   template <int ROWS>
   FIRESTEEL_MEMBER void run(int64_t tile_row) const {
@@ -116,9 +121,13 @@ void forward(const AttentionQueries& a) {
   const int64_t all = a.position + a.count;
   for (int64_t key = 0; key < all; key += kBlock) {
     const int n = all - key < kBlock ? static_cast<int>(all - key) : kBlock;
-    const auto slot = [&](int64_t j) { return (a.key_index ? a.key_index[key + j] : key + j) * a.kv_stride; };
-    pack_rows(keys, kBlock, [&](int j) { return a.k + slot(j); }, n, a.dim);
-    copy_rows(values, width, [&](int64_t j) { return a.v + slot(j); }, n, a.dim);
+    const auto slot = [&](int64_t j) {
+      return (a.key_index ? a.key_index[key + j] : key + j) * a.kv_stride;
+    };
+    pack_rows(
+        keys, kBlock, [&](int j) { return a.k + slot(j); }, n, a.dim);
+    copy_rows(
+        values, width, [&](int64_t j) { return a.v + slot(j); }, n, a.dim);
     const int64_t first = key > a.position ? key - a.position : 0;
     for (int h = 0; h < a.heads; ++h) {
       each_tile(a.count - first, ForwardBlock{a, keys, values, width, key, h, first, out, running});
@@ -146,8 +155,8 @@ void delta(const float* out, const float* d_out, int64_t rows, int64_t dim, floa
     F32 sum = 0.0f;
     for (int64_t d = 0; d < dim; d += F32::lanes) {
       const int n = clamp_lanes(dim - d);
-      sum = fma(load_partial(out + i * dim + d, n, 0.0f), load_partial(d_out + i * dim + d, n, 0.0f),
-                sum);
+      sum = fma(load_partial(out + i * dim + d, n, 0.0f),
+                load_partial(d_out + i * dim + d, n, 0.0f), sum);
     }
     delta[i] = reduce_add(sum);
   }
@@ -155,8 +164,9 @@ void delta(const float* out, const float* d_out, int64_t rows, int64_t dim, floa
 
 // A query's scores over `width` keys become probabilities and, of d p, d score; both 0 outside of
 // [0, seen).
-FIRESTEEL_INLINE void soften_backward(float* score, float* d_score, int width, int64_t seen,
-                                      float scale, const float* stats, float delta) {
+__attribute__((noinline)) void soften_backward(float* score, float* d_score, int width,
+                                               int64_t seen, float scale, const float* stats,
+                                               float delta) {
   const F32 top = stats[0], inverse = splat(1.0f) / stats[1];
   for (int j = 0; j < width; j += F32::lanes) {
     const Mask live = first_lanes(clamp_lanes(seen - j));
@@ -175,7 +185,7 @@ struct BackwardQueriesBlock {
   int64_t first_key;
   int head;
   int64_t first_query;
-  float* d_q;                  // [heads * count][width]
+  float* d_q;  // [heads * count][width]
 
   template <int ROWS>
   FIRESTEEL_MEMBER void run(int64_t tile_row) const {
@@ -204,9 +214,12 @@ void backward_queries(const AttentionQueries& a) {
   for (int64_t key = 0; key < all; key += kBlock) {
     const int n = all - key < kBlock ? static_cast<int>(all - key) : kBlock;
     const float *k = a.k + key * a.kv_stride, *v = a.v + key * a.kv_stride;
-    pack_rows(keys, kBlock, [&](int j) { return k + j * a.kv_stride; }, n, a.dim);
-    pack_rows(values, kBlock, [&](int j) { return v + j * a.kv_stride; }, n, a.dim);
-    copy_rows(key_rows, width, [&](int64_t j) { return k + j * a.kv_stride; }, n, a.dim);
+    pack_rows(
+        keys, kBlock, [&](int j) { return k + j * a.kv_stride; }, n, a.dim);
+    pack_rows(
+        values, kBlock, [&](int j) { return v + j * a.kv_stride; }, n, a.dim);
+    copy_rows(
+        key_rows, width, [&](int64_t j) { return k + j * a.kv_stride; }, n, a.dim);
     const int64_t first = key > a.position ? key - a.position : 0;
     for (int h = 0; h < a.heads; ++h) {
       each_tile(a.count - first,
@@ -225,8 +238,8 @@ struct BackwardScores {
   const AttentionKeys& a;
   const float *keys, *values;  // [dim][kAttentionKeys]
   int head;
-  int64_t first_query;         // counted from the piece's first key
-  float *p, *d_score;          // [queries][kAttentionKeys]
+  int64_t first_query;  // counted from the piece's first key
+  float *p, *d_score;   // [queries][kAttentionKeys]
 
   template <int ROWS>
   FIRESTEEL_MEMBER void run(int64_t row) const {
@@ -246,11 +259,11 @@ struct BackwardScores {
 
 // Adds what a chunk of queries gives to d_k and d_v. Key j takes queries from j on, in their order.
 struct BackwardKeys {
-  const float *p, *d_score;        // [queries][kAttentionKeys]
-  const float *query_rows, *d_out; // [queries][width]
+  const float *p, *d_score;         // [queries][kAttentionKeys]
+  const float *query_rows, *d_out;  // [queries][width]
   int width;
   int64_t first_query, queries;
-  float *d_k, *d_v;                // [keys][width]
+  float *d_k, *d_v;  // [keys][width]
 
   template <int ROWS>
   FIRESTEEL_MEMBER void run(int64_t key) const {
@@ -282,15 +295,19 @@ void backward_keys(const AttentionKeys& a) {
   const int width = whole_vectors(a.dim);
   clear_rows(d_k, int64_t{a.count} * width);
   clear_rows(d_v, int64_t{a.count} * width);
-  pack_rows(keys, kKeys, [&](int j) { return a.k + j * a.kv_stride; }, a.count, a.dim);
-  pack_rows(values, kKeys, [&](int j) { return a.v + j * a.kv_stride; }, a.count, a.dim);
+  pack_rows(
+      keys, kKeys, [&](int j) { return a.k + j * a.kv_stride; }, a.count, a.dim);
+  pack_rows(
+      values, kKeys, [&](int j) { return a.v + j * a.kv_stride; }, a.count, a.dim);
   for (int h = 0; h < a.heads; ++h) {
     for (int64_t first = 0; first < a.queries; first += kKeys) {
       const int64_t n = a.queries - first < kKeys ? a.queries - first : kKeys;
       const float* q = a.q + first * a.q_stride + h * a.dim;
       const float* d_out = a.d_out + (first * a.token + h) * a.dim;
-      copy_rows(query_rows, width, [&](int64_t i) { return q + i * a.q_stride; }, n, a.dim);
-      copy_rows(d_out_rows, width, [&](int64_t i) { return d_out + i * a.token * a.dim; }, n, a.dim);
+      copy_rows(
+          query_rows, width, [&](int64_t i) { return q + i * a.q_stride; }, n, a.dim);
+      copy_rows(
+          d_out_rows, width, [&](int64_t i) { return d_out + i * a.token * a.dim; }, n, a.dim);
       each_tile(n, BackwardScores{a, keys, values, h, first, p, d_score});
       each_tile(a.count,
                 BackwardKeys{p, d_score, query_rows, d_out_rows, width, first, n, d_k, d_v});

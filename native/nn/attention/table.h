@@ -12,42 +12,42 @@ constexpr int kAttentionRows = 64;
 constexpr int kAttentionKeys = 32;
 constexpr int kAttentionMaxDim = 256;
 
-// Consecutive queries of one row, for heads that share a key head. Pointers are at the first query and
-// head; a token's heads lie head_dim apart.
+// Consecutive queries of one row, for heads that share a key head. Pointers are at the first query
+// and head; a token's heads lie head_dim apart.
 struct AttentionQueries {
-  int count, heads;          // count * heads <= kAttentionRows
+  int count, heads;  // count * heads <= kAttentionRows
   int dim;
   int64_t position;          // of the first query in its row
   const int32_t* key_index;  // slots of the row's keys, or null: key j at slot j
   const float* q;
   int64_t q_stride;
-  const float *k, *v;        // slot 0, this key head
+  const float *k, *v;  // slot 0, this key head
   int64_t kv_stride;
   float scale;
-  int64_t token;             // heads of a token, all of them: strides of what follows
-  float* out;                // [queries, token, dim]; forward only
-  float* stats_out;          // [queries, token, 2]; null in decoding
-  const float* stats;        // backward only, from here on
-  const float* d_out;        // as out
-  const float* delta;        // [queries, token]
-  float* d_q;                // as out
+  int64_t token;       // heads of a token, all of them: strides of what follows
+  float* out;          // [queries, token, dim]; forward only
+  float* stats_out;    // [queries, token, 2]; null in decoding
+  const float* stats;  // backward only, from here on
+  const float* d_out;  // as out
+  const float* delta;  // [queries, token]
+  float* d_q;          // as out
 };
 
 // Consecutive keys of one row in training, for one key head and its `heads` query heads.
 struct AttentionKeys {
-  int count;                 // <= kAttentionKeys
+  int count;  // <= kAttentionKeys
   int heads, dim;
-  int64_t queries;           // of the row from the first key's position on; all pointers are at it
+  int64_t queries;  // of the row from the first key's position on; all pointers are at it
   const float* q;
   int64_t q_stride;
   const float *k, *v;
   int64_t kv_stride;
   float scale;
-  int64_t token, kv_token;   // query heads and key heads of a token
-  const float* stats;        // [queries, token, 2]
-  const float* d_out;        // [queries, token, dim]
-  const float* delta;        // [queries, token]
-  float *d_k, *d_v;          // [keys, kv_token, dim]
+  int64_t token, kv_token;  // query heads and key heads of a token
+  const float* stats;       // [queries, token, 2]
+  const float* d_out;       // [queries, token, dim]
+  const float* delta;       // [queries, token]
+  float *d_k, *d_v;         // [keys, kv_token, dim]
 };
 
 struct AttentionTable {

@@ -15,7 +15,9 @@ namespace {
 constexpr int64_t kGrain = 1 << 16;  // elements: 256 KB, about 20 us
 constexpr int64_t kColumns = 16;     // a cache line of floats
 
-bool castable(DType t) { return t == DType::f32 || t == DType::bf16 || t == DType::f16; }
+bool castable(DType t) {
+  return t == DType::f32 || t == DType::bf16 || t == DType::f16;
+}
 
 }  // namespace
 
@@ -59,9 +61,8 @@ Status cast(Context& context, const CastArgs& a) {
     return Status::error(Code::dtype, "cast: expected f32, bf16 or f16 on both sides");
   }
   return context.parallel(a.count, kGrain, [&](int64_t begin, int64_t end) {
-    elementwise_table().cast(end - begin,
-                             static_cast<const char*>(a.x) + begin * size_of(a.from), a.from,
-                             static_cast<char*>(a.y) + begin * size_of(a.to), a.to);
+    elementwise_table().cast(end - begin, static_cast<const char*>(a.x) + begin * size_of(a.from),
+                             a.from, static_cast<char*>(a.y) + begin * size_of(a.to), a.to);
   });
 }
 

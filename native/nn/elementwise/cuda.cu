@@ -81,10 +81,14 @@ Status cast_to(Context& context, const CastArgs& a) {
 template <class From>
 Status cast_from(Context& context, const CastArgs& a) {
   switch (a.to) {
-    case DType::f32: return cast_to<From, float>(context, a);
-    case DType::bf16: return cast_to<From, bf16>(context, a);
-    case DType::f16: return cast_to<From, f16>(context, a);
-    default: return Status::error(Code::dtype, "cast: expected f32, bf16 or f16 as the result");
+    case DType::f32:
+      return cast_to<From, float>(context, a);
+    case DType::bf16:
+      return cast_to<From, bf16>(context, a);
+    case DType::f16:
+      return cast_to<From, f16>(context, a);
+    default:
+      return Status::error(Code::dtype, "cast: expected f32, bf16 or f16 as the result");
   }
 }
 
@@ -119,10 +123,14 @@ Status fill(Context& context, const FillArgs& a) {
 
 Status cast(Context& context, const CastArgs& a) {
   switch (a.from) {
-    case DType::f32: return cast_from<float>(context, a);
-    case DType::bf16: return cast_from<bf16>(context, a);
-    case DType::f16: return cast_from<f16>(context, a);
-    default: return Status::error(Code::dtype, "cast: expected f32, bf16 or f16 as the source");
+    case DType::f32:
+      return cast_from<float>(context, a);
+    case DType::bf16:
+      return cast_from<bf16>(context, a);
+    case DType::f16:
+      return cast_from<f16>(context, a);
+    default:
+      return Status::error(Code::dtype, "cast: expected f32, bf16 or f16 as the source");
   }
 }
 

@@ -1,8 +1,8 @@
 // The plain array operations that a tape and an optimiser need.
 #pragma once
+#include <stdint.h>
 #include "runtime/dtype.h"
 #include "runtime/status.h"
-#include <stdint.h>
 
 namespace firesteel {
 

@@ -48,17 +48,23 @@ void convert(int64_t count, const void* x, void* y) {
 template <class From>
 void convert_to(int64_t count, const void* x, void* y, DType to) {
   switch (to) {
-    case DType::bf16: return convert<From, bf16>(count, x, y);
-    case DType::f16: return convert<From, f16>(count, x, y);
-    default: return convert<From, float>(count, x, y);
+    case DType::bf16:
+      return convert<From, bf16>(count, x, y);
+    case DType::f16:
+      return convert<From, f16>(count, x, y);
+    default:
+      return convert<From, float>(count, x, y);
   }
 }
 
 void cast(int64_t count, const void* x, DType from, void* y, DType to) {
   switch (from) {
-    case DType::bf16: return convert_to<bf16>(count, x, y, to);
-    case DType::f16: return convert_to<f16>(count, x, y, to);
-    default: return convert_to<float>(count, x, y, to);
+    case DType::bf16:
+      return convert_to<bf16>(count, x, y, to);
+    case DType::f16:
+      return convert_to<f16>(count, x, y, to);
+    default:
+      return convert_to<float>(count, x, y, to);
   }
 }
 

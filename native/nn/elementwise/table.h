@@ -1,7 +1,7 @@
 // What the elementwise per-ISA object offers to cpu.cc.
 #pragma once
-#include "runtime/dtype.h"
 #include <stdint.h>
+#include "runtime/dtype.h"
 
 namespace firesteel {
 

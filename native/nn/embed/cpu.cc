@@ -12,23 +12,25 @@ namespace {
 constexpr int64_t kGrain = 1 << 16;  // elements
 constexpr int64_t kColumns = 16;     // a cache line of floats
 
-bool inside(int32_t id, int64_t rows) { return id >= 0 && id < rows; }
+bool inside(int32_t id, int64_t rows) {
+  return id >= 0 && id < rows;
+}
 
 }  // namespace
 
 Status gather_rows(Context& context, const GatherRowsArgs& a) {
-  return context.parallel(
-      a.count, kGrain / std::max<int64_t>(1, a.width), [&](int64_t begin, int64_t end) {
-        for (int64_t t = begin; t < end; ++t) {
-          float* row = a.y + t * a.width;
-          if (inside(a.ids[t], a.table_rows)) {
-            std::copy_n(a.table + a.ids[t] * a.width, a.width, row);
-          } else {
-            std::fill_n(row, a.width, std::numeric_limits<float>::quiet_NaN());
-            record_fault(a.faults, Fault::id_out_of_range, t);
-          }
-        }
-      });
+  return context.parallel(a.count, kGrain / std::max<int64_t>(1, a.width),
+                          [&](int64_t begin, int64_t end) {
+                            for (int64_t t = begin; t < end; ++t) {
+                              float* row = a.y + t * a.width;
+                              if (inside(a.ids[t], a.table_rows)) {
+                                std::copy_n(a.table + a.ids[t] * a.width, a.width, row);
+                              } else {
+                                std::fill_n(row, a.width, std::numeric_limits<float>::quiet_NaN());
+                                record_fault(a.faults, Fault::id_out_of_range, t);
+                              }
+                            }
+                          });
 }
 
 Status scatter_rows(Context& context, const ScatterRowsArgs& a) {

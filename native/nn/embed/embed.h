@@ -1,8 +1,8 @@
 // embed: rows of a table by index, and the two ways back.
 #pragma once
+#include <stdint.h>
 #include "runtime/fault.h"
 #include "runtime/status.h"
-#include <stdint.h>
 
 namespace firesteel {
 
@@ -21,7 +21,7 @@ Status gather_rows(Context&, const GatherRowsArgs&);
 // table[ids[t]] = x[t] (ids distinct; others are left as they are; out of range: skipped, a fault).
 struct ScatterRowsArgs {
   int64_t count, width, table_rows;
-  const float* x;      // [count, width], row stride x_stride elements
+  const float* x;  // [count, width], row stride x_stride elements
   int64_t x_stride;
   const int32_t* ids;  // [count]
   float* table;        // [table_rows, width] in and out

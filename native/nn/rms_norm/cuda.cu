@@ -15,10 +15,11 @@ constexpr int kRowsPerBlock = 8;
 __device__ __forceinline__ int64_t warp_row() {
   return static_cast<int64_t>(blockIdx.x) * kRowsPerBlock + threadIdx.x / kWarp;
 }
-__device__ __forceinline__ int64_t lane_begin() { return threadIdx.x % kWarp * 4; }
+__device__ __forceinline__ int64_t lane_begin() {
+  return threadIdx.x % kWarp * 4;
+}
 
-__global__ void __launch_bounds__(kRowsPerBlock* kWarp)
-    rms_norm_kernel(RmsNormArgs a, bool wide) {
+__global__ void __launch_bounds__(kRowsPerBlock* kWarp) rms_norm_kernel(RmsNormArgs a, bool wide) {
   const int64_t row = warp_row();
   if (row >= a.rows) return;
   const float* x = a.x + row * a.width;
@@ -73,7 +74,7 @@ __global__ void __launch_bounds__(kColumnsPerBlock* kRowRuns)
     rms_norm_d_weight_kernel(RmsNormBackwardArgs a) {
   column_sums(a.rows, a.width, a.d_weight, [&](int64_t r, int64_t j) {
     const int64_t at = r * a.width + j;
-    return static_cast<double>(a.d_y[at]) * (a.x[at] * a.inv_rms[r]);
+    return static_cast<double>(a.d_y[at]) * static_cast<double>(a.x[at] * a.inv_rms[r]);
   });
 }
 
@@ -88,8 +89,8 @@ LaunchShape warp_per_row(int64_t rows) {
 
 Status rms_norm_forward(Context& context, const RmsNormArgs& a) {
   if (a.rows == 0 || a.width == 0) return {};
-  const bool wide = pack_aligned(a.x, a.width) && pack_aligned(a.y, a.width) &&
-                    pack_aligned(a.weight, 0);
+  const bool wide =
+      pack_aligned(a.x, a.width) && pack_aligned(a.y, a.width) && pack_aligned(a.weight, 0);
   return launch(context, "rms_norm", warp_per_row(a.rows), rms_norm_kernel, a, wide);
 }
 
@@ -98,12 +99,12 @@ Status rms_norm_backward(Context& context, const RmsNormBackwardArgs& a) {
   const bool wide = pack_aligned(a.x, a.width) && pack_aligned(a.d_y, a.width) &&
                     pack_aligned(a.d_x, a.width) && pack_aligned(a.weight, 0);
   if (a.rows > 0) {
-    Status status = launch(context, "rms_norm_backward", warp_per_row(a.rows),
-                           rms_norm_d_x_kernel, a, wide);
+    Status status =
+        launch(context, "rms_norm_backward", warp_per_row(a.rows), rms_norm_d_x_kernel, a, wide);
     if (!status.ok()) return status;
   }
-  return launch(context, "rms_norm_backward", column_sum_shape(a.width),
-                rms_norm_d_weight_kernel, a);
+  return launch(context, "rms_norm_backward", column_sum_shape(a.width), rms_norm_d_weight_kernel,
+                a);
 }
 
 }  // namespace firesteel

@@ -1,7 +1,7 @@
 // rms_norm: y = x / sqrt(mean(x^2) + eps) * weight, per row (Zhang & Sennrich 2019, eq. 4).
 #pragma once
-#include "runtime/status.h"
 #include <stdint.h>
+#include "runtime/status.h"
 
 namespace firesteel {
 
@@ -12,8 +12,8 @@ struct RmsNormArgs {
   const float* x;       // [rows, width], contiguous
   const float* weight;  // [width]
   float eps;
-  float* y;             // [rows, width] out
-  float* inv_rms;       // [rows] out, for backward
+  float* y;        // [rows, width] out
+  float* inv_rms;  // [rows] out, for backward
 };
 Status rms_norm_forward(Context&, const RmsNormArgs&);
 

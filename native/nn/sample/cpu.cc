@@ -29,9 +29,9 @@ int32_t draw(const SampleArgs& a, const float* logits, float max, float u) {
                          a.inv_temperature, nullptr);
     until[b] = total;
   }
-  const double wanted = u * total;
+  const double wanted = double{u} * total;
   int64_t b = std::upper_bound(until, until + blocks, wanted) - until;
-  // u < 1 rounds to `total` only where u * total does; the last block with any weight then holds it.
+  // Only a u outside of [0, 1) gets here: it draws from the last block with any weight.
   if (b == blocks) b = std::lower_bound(until, until + blocks, total) - until;
 
   float weight[kBlock];
@@ -42,7 +42,7 @@ int32_t draw(const SampleArgs& a, const float* logits, float max, float u) {
   for (int64_t i = 0; i < count; ++i) {
     if (weight[i] <= 0.0f) continue;
     last = i;
-    sum += weight[i];
+    sum += double{weight[i]};
     if (sum > wanted) break;
   }
   return static_cast<int32_t>(b * kBlock + last);

@@ -1,5 +1,5 @@
-// One block per row, which it reads three times, twice from the cache: for the maximum, for the sums
-// of exp over chunks, and of the one chunk in which the cumulative sum passes u.
+// One block per row, which it reads three times, twice from the cache: for the maximum, for the
+// sums of exp over chunks, and of the one chunk in which the cumulative sum passes u.
 #include "nn/sample/sample.h"
 
 #include "runtime/cuda/context.h"

@@ -1,6 +1,5 @@
-// Four neighbouring elements a thread at a time.
+#include "nn/swiglu/math.h"
 #include "nn/swiglu/swiglu.h"
-
 #include "runtime/cuda/context.h"
 #include "runtime/cuda/launch.h"
 #include "runtime/cuda/pack.h"
@@ -8,14 +7,12 @@
 namespace firesteel {
 namespace {
 
-__device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
-
 __global__ void swiglu_kernel(SwigluArgs a, bool wide) {
   for_quads(a.count, [&](int64_t i, int64_t left) {
     const Quad gate = load_quad(a.gate + i, left, wide), up = load_quad(a.up + i, left, wide);
     Quad y;
 #pragma unroll
-    for (int e = 0; e < Quad::size; ++e) y.x[e] = gate.x[e] * sigmoid(gate.x[e]) * up.x[e];
+    for (int e = 0; e < Quad::size; ++e) y.x[e] = swiglu_value(gate.x[e], up.x[e]);
     store_quad(a.y + i, y, left, wide);
   });
 }
@@ -27,9 +24,9 @@ __global__ void swiglu_backward_kernel(SwigluBackwardArgs a, bool wide) {
     Quad d_gate, d_up;
 #pragma unroll
     for (int e = 0; e < Quad::size; ++e) {
-      const float s = sigmoid(gate.x[e]), silu = gate.x[e] * s;
-      d_up.x[e] = d_y.x[e] * silu;
-      d_gate.x[e] = d_y.x[e] * up.x[e] * fmaf(silu, 1.0f - s, s);
+      const SwigluGradient<float> d = swiglu_gradient(gate.x[e], up.x[e], d_y.x[e]);
+      d_gate.x[e] = d.gate;
+      d_up.x[e] = d.up;
     }
     store_quad(a.d_gate + i, d_gate, left, wide);
     store_quad(a.d_up + i, d_up, left, wide);

@@ -1,7 +1,7 @@
 // swiglu: y = silu(gate) * up (Shazeer 2020), silu(x) = x / (1 + exp(-x)).
 #pragma once
-#include "runtime/status.h"
 #include <stdint.h>
+#include "runtime/status.h"
 
 namespace firesteel {
 

@@ -76,7 +76,9 @@ Status device_allocate(Context&, int64_t bytes, void** out) {
   return {};
 }
 
-void device_free(Context&, void* data, int64_t) { free(data); }
+void device_free(Context&, void* data, int64_t) {
+  free(data);
+}
 
 Status copy_to_device(Context&, void* dst, const void* src, int64_t bytes) {
   memmove(dst, src, static_cast<size_t>(bytes));
@@ -93,6 +95,8 @@ Status copy_on_device(Context&, void* dst, const void* src, int64_t bytes) {
   return {};
 }
 
-Status device_wait(Context&) { return {}; }
+Status device_wait(Context&) {
+  return {};
+}
 
 }  // namespace firesteel

@@ -19,8 +19,8 @@ class ThreadPool {
   ~ThreadPool();
 
   using Chunk = void (*)(void* body, int64_t begin, int64_t end);
-  // Runs chunk(body, b, e) over [0, items) in pieces of `grain` on the caller and up to `threads` - 1
-  // workers. False when `cancelled` was seen before all pieces were taken.
+  // Runs chunk(body, b, e) over [0, items) in pieces of `grain` on the caller and up to `threads` -
+  // 1 workers. False when `cancelled` was seen before all pieces were taken.
   bool run(int64_t items, int64_t grain, int threads, const std::atomic<bool>& cancelled,
            Chunk chunk, void* body);
 

@@ -21,7 +21,7 @@ inline LaunchShape column_sum_shape(int64_t width) {
 // y[j] = sum over rows r of value(r, j). Every thread of a column_sum_shape launch calls it once.
 template <class Value>
 __device__ __forceinline__ void column_sums(int64_t rows, int64_t width, float* y, Value value) {
-  FIRESTEEL_SHARED(double, runs, kColumnsPerBlock * kRowRuns);
+  FIRESTEEL_SHARED(double, runs, kColumnsPerBlock* kRowRuns);
   const int column = threadIdx.x % kColumnsPerBlock, run = threadIdx.x / kColumnsPerBlock;
   const int64_t j = static_cast<int64_t>(blockIdx.x) * kColumnsPerBlock + column;
   const int64_t length = (rows + kRowRuns - 1) / kRowRuns;

@@ -40,8 +40,7 @@ Status cuda_status(cudaError_t error, const char* what) {
   }
 }
 
-Status device_open(int, const std::atomic<bool>* cancelled, ContextPtr* context,
-                   DeviceInfo* info) {
+Status device_open(int, const std::atomic<bool>* cancelled, ContextPtr* context, DeviceInfo* info) {
   int count = 0;
   cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess) {
@@ -58,10 +57,10 @@ Status device_open(int, const std::atomic<bool>* cancelled, ContextPtr* context,
   info->compute = 10 * properties.major + properties.minor;
   info->units = properties.multiProcessorCount;
   if (info->compute < kOldestCompute) {
-    return Status::error(Code::no_device, "expected a CUDA device of compute capability 8.0 or later but " +
-                                              info->name + " has " +
-                                              std::to_string(properties.major) + "." +
-                                              std::to_string(properties.minor));
+    return Status::error(Code::no_device,
+                         "expected a CUDA device of compute capability 8.0 or later but " +
+                             info->name + " has " + std::to_string(properties.major) + "." +
+                             std::to_string(properties.minor));
   }
   ContextPtr opened(new Context, close);
   error = cudaStreamCreateWithFlags(&opened->stream, cudaStreamNonBlocking);
@@ -82,26 +81,29 @@ Status device_allocate(Context&, int64_t bytes, void** out) {
   return cuda_status(cudaMalloc(out, static_cast<size_t>(bytes)), "cudaMalloc");
 }
 
-// The runtime waits until no kernel uses the memory. On a lost device there is nothing left to free.
-void device_free(Context&, void* data, int64_t) { cudaFree(data); }
+// The runtime waits until no kernel uses the memory. On a lost device there is nothing left to
+// free.
+void device_free(Context&, void* data, int64_t) {
+  cudaFree(data);
+}
 
 // From pageable memory the runtime returns as soon as it has staged the bytes.
 Status copy_to_device(Context& context, void* dst, const void* src, int64_t bytes) {
-  return cuda_status(cudaMemcpyAsync(dst, src, static_cast<size_t>(bytes), cudaMemcpyHostToDevice,
-                                     context.stream),
-                     "copy to the device");
+  return cuda_status(
+      cudaMemcpyAsync(dst, src, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, context.stream),
+      "copy to the device");
 }
 
 Status copy_to_host(Context& context, void* dst, const void* src, int64_t bytes) {
-  const cudaError_t error = cudaMemcpyAsync(dst, src, static_cast<size_t>(bytes),
-                                            cudaMemcpyDeviceToHost, context.stream);
+  const cudaError_t error =
+      cudaMemcpyAsync(dst, src, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, context.stream);
   if (error != cudaSuccess) return cuda_status(error, "copy to the host");
   return device_wait(context);
 }
 
 Status copy_on_device(Context& context, void* dst, const void* src, int64_t bytes) {
-  return cuda_status(cudaMemcpyAsync(dst, src, static_cast<size_t>(bytes),
-                                     cudaMemcpyDeviceToDevice, context.stream),
+  return cuda_status(cudaMemcpyAsync(dst, src, static_cast<size_t>(bytes), cudaMemcpyDeviceToDevice,
+                                     context.stream),
                      "copy on the device");
 }
 

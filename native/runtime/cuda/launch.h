@@ -10,8 +10,8 @@
 //   }
 //   return launch(context, "name", {grid, block, smem_bytes, cluster}, kernel, a);
 //
-// Kernels hold only trivially destructible objects. A block is whole warps. Every barrier is reached
-// by every thread of the block: no thread returns before it.
+// Kernels hold only trivially destructible objects. A block is whole warps. Every barrier is
+// reached by every thread of the block: no thread returns before it.
 #pragma once
 #include <stdint.h>
 
@@ -29,13 +29,14 @@ namespace firesteel {
 #ifdef FIRESTEEL_EMULATED
 
 // Shared memory that knows its bounds and which cells were written; used like a pointer. An element
-// is a proxy: copy it (`T x = p[i]`) before taking a member or deducing a template argument from it.
+// is a proxy: copy it (`T x = p[i]`) before taking a member or deducing a template argument from
+// it.
 template <class T>
 using SharedPtr = emulator::SharedPtr<T>;
 
-#define FIRESTEEL_SHARED(T, name, N)          \
-  static char name##_key;                     \
-  const ::firesteel::SharedPtr<T> name =      \
+#define FIRESTEEL_SHARED(T, name, N)     \
+  static char name##_key;                \
+  const ::firesteel::SharedPtr<T> name = \
       ::firesteel::emulator::shared_array<T>(&name##_key, #name, N)
 
 template <class T>
@@ -44,8 +45,12 @@ SharedPtr<T> dynamic_smem(size_t byte_offset = 0) {
 }
 
 // Blocks of a cluster are consecutive blocks along x.
-inline int cluster_rank() { return emulator::cluster_rank(); }
-inline int cluster_size() { return emulator::cluster_size(); }
+inline int cluster_rank() {
+  return emulator::cluster_rank();
+}
+inline int cluster_size() {
+  return emulator::cluster_size();
+}
 inline void cluster_arrive(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
   emulator::cluster_arrive({"cluster_arrive", file, line});
 }
@@ -104,8 +109,8 @@ __device__ __forceinline__ void cluster_wait() {
   __syncthreads();
 #endif
 }
-// The same cell of shared memory in the block `rank` of the cluster. Before that memory is touched all
-// blocks must have passed a cluster barrier, and none may return while it still is.
+// The same cell of shared memory in the block `rank` of the cluster. Before that memory is touched
+// all blocks must have passed a cluster barrier, and none may return while it still is.
 template <class T>
 __device__ __forceinline__ T* cluster_peer(T* p, int rank) {
 #ifdef FIRESTEEL_CLUSTERS

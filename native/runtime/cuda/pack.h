@@ -1,5 +1,5 @@
-// Packs of four floats where the end of a row or an odd address may forbid the 16-byte access. Which
-// form is taken never changes a value, so views at any offset give the same bits.
+// Packs of four floats where the end of a row or an odd address may forbid the 16-byte access.
+// Which form is taken never changes a value, so views at any offset give the same bits.
 #pragma once
 #include <stdint.h>
 

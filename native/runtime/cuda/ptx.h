@@ -27,11 +27,16 @@ __device__ __forceinline__ float exp2_approx(float x) {
 #endif
 }
 
-// ---- 16-bit floats -------------------------------------------------------------------------------
+// ---- 16-bit floats
+// -------------------------------------------------------------------------------
 
 // Exact.
-__device__ __forceinline__ float widen(float x) { return x; }
-__device__ __forceinline__ float widen(bf16 x) { return to_float(x); }
+__device__ __forceinline__ float widen(float x) {
+  return x;
+}
+__device__ __forceinline__ float widen(bf16 x) {
+  return to_float(x);
+}
 __device__ __forceinline__ float widen(f16 x) {
 #ifdef __CUDA_ARCH__
   float y;
@@ -70,7 +75,8 @@ __device__ __forceinline__ f16 narrow<f16>(float x) {
 #endif
 }
 
-// ---- 16-byte accesses ----------------------------------------------------------------------------
+// ---- 16-byte accesses
+// ----------------------------------------------------------------------------
 
 // As many neighbouring elements as one 16-byte access holds.
 template <class T>
@@ -153,31 +159,40 @@ __device__ __forceinline__ void store_pack_streaming(T* p, const Pack<T>& pack) 
   u.pack = pack;
   asm volatile("st.global.cs.v4.u32 [%0], {%1, %2, %3, %4};"
                :
-               : "l"(__cvta_generic_to_global(p)), "r"(u.word[0]), "r"(u.word[1]),
-                 "r"(u.word[2]), "r"(u.word[3])
+               : "l"(__cvta_generic_to_global(p)), "r"(u.word[0]), "r"(u.word[1]), "r"(u.word[2]),
+                 "r"(u.word[3])
                : "memory");
 }
 
 #endif  // FIRESTEEL_EMULATED
 
+// `count` may be negative or larger than a pack.
+template <class T>
+__device__ __forceinline__ int pack_count(int64_t count) {
+  return count < 0 ? 0 : count < Pack<T>::size ? static_cast<int>(count) : Pack<T>::size;
+}
+
 // Element by element: where the address is not aligned, and at the end of a row (`count` elements
 // exist, the others read as `fill` and are not written). Values are those of the 16-byte forms.
 template <class T>
 __device__ __forceinline__ Pack<T> load_pack_partial(const T* p, int64_t count, T fill) {
+  const int n = pack_count<T>(count);
   Pack<T> pack;
 #pragma unroll
-  for (int i = 0; i < Pack<T>::size; ++i) pack.x[i] = i < count ? p[i] : fill;
+  for (int i = 0; i < Pack<T>::size; ++i) pack.x[i] = i < n ? p[i] : fill;
   return pack;
 }
 template <class T>
 __device__ __forceinline__ void store_pack_partial(T* p, const Pack<T>& pack, int64_t count) {
+  const int n = pack_count<T>(count);
 #pragma unroll
   for (int i = 0; i < Pack<T>::size; ++i) {
-    if (i < count) p[i] = pack.x[i];
+    if (i < n) p[i] = pack.x[i];
   }
 }
 
-// ---- faults --------------------------------------------------------------------------------------
+// ---- faults
+// --------------------------------------------------------------------------------------
 
 // Integer atomics only: the count and the smallest row do not depend on the order of threads.
 __device__ __forceinline__ void record_fault(FaultWord* word, Fault kind, int64_t row) {

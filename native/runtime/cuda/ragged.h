@@ -8,12 +8,17 @@ namespace firesteel {
 
 struct RaggedTile {
   int64_t row;
-  int begin;    // the tile's first item, counted from the row's first
+  int64_t first;  // the row's first item
+  int items;      // of the row
+  int begin;      // the tile's first item, counted from the row's first
+  int count;      // items of the tile; 0: nothing to do
 };
 
-inline int64_t ragged_tiles(int64_t items, int64_t rows, int size) { return items / size + rows; }
+inline int64_t ragged_tiles(int64_t items, int64_t rows, int size) {
+  return items / size + rows;
+}
 
-// offsets [rows + 1] ascending from 0; number < ragged_tiles(offsets[rows], rows, size).
+// offsets [rows + 1] ascend from 0 to `items`; number < ragged_tiles(items, rows, size).
 __device__ __forceinline__ RaggedTile ragged_tile(const int32_t* offsets, int64_t rows, int size,
                                                   int64_t number) {
   int64_t low = 0, high = rows;  // first tile of low <= number < first tile of high
@@ -25,7 +30,10 @@ __device__ __forceinline__ RaggedTile ragged_tile(const int32_t* offsets, int64_
       high = middle;
     }
   }
-  return {low, static_cast<int>(number - offsets[low] / size - low) * size};
+  const int items = offsets[low + 1] - offsets[low];
+  const int begin = static_cast<int>(number - offsets[low] / size - low) * size;
+  const int left = begin < items ? items - begin : 0;
+  return {low, offsets[low], items, begin, left < size ? left : size};
 }
 
 }  // namespace firesteel

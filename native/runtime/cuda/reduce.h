@@ -75,8 +75,8 @@ __device__ __forceinline__ T warp_reduce(T value, Op op) {
   return value;
 }
 
-// Warps first, then their results by a butterfly over warp numbers. Ends with a barrier: the scratch
-// may be used again at once. The block is one-dimensional.
+// Warps first, then their results by a butterfly over warp numbers. Ends with a barrier: the
+// scratch may be used again at once. The block is one-dimensional.
 template <class Op, class T>
 __device__ __forceinline__ T block_reduce(T value, Op op) {
   FIRESTEEL_SHARED(T, partial, kWarp);

@@ -25,42 +25,96 @@ FIRESTEEL_INLINE Mask first_lanes(int n) {
   const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   return {_mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane))};
 }
-FIRESTEEL_INLINE F32 splat(float x) { return F32(x); }
+FIRESTEEL_INLINE F32 splat(float x) {
+  return F32(x);
+}
 
-FIRESTEEL_INLINE F32 operator+(F32 a, F32 b) { return a.v + b.v; }
-FIRESTEEL_INLINE F32 operator-(F32 a, F32 b) { return a.v - b.v; }
-FIRESTEEL_INLINE F32 operator*(F32 a, F32 b) { return a.v * b.v; }
-FIRESTEEL_INLINE F32 operator/(F32 a, F32 b) { return a.v / b.v; }
-FIRESTEEL_INLINE F32 operator-(F32 a) { return -a.v; }
-FIRESTEEL_INLINE F32 fma(F32 a, F32 b, F32 c) { return _mm256_fmadd_ps(a.v, b.v, c.v); }
-FIRESTEEL_INLINE F32 max(F32 a, F32 b) { return _mm256_max_ps(a.v, b.v); }
-FIRESTEEL_INLINE F32 min(F32 a, F32 b) { return _mm256_min_ps(a.v, b.v); }
-FIRESTEEL_INLINE F32 abs(F32 a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v); }
-FIRESTEEL_INLINE F32 sqrt(F32 a) { return _mm256_sqrt_ps(a.v); }
-FIRESTEEL_INLINE F32 floor(F32 a) { return _mm256_round_ps(a.v, 0x09); }
-FIRESTEEL_INLINE F32 round_even(F32 a) { return _mm256_round_ps(a.v, 0x08); }
+FIRESTEEL_INLINE F32 operator+(F32 a, F32 b) {
+  return a.v + b.v;
+}
+FIRESTEEL_INLINE F32 operator-(F32 a, F32 b) {
+  return a.v - b.v;
+}
+FIRESTEEL_INLINE F32 operator*(F32 a, F32 b) {
+  return a.v * b.v;
+}
+FIRESTEEL_INLINE F32 operator/(F32 a, F32 b) {
+  return a.v / b.v;
+}
+FIRESTEEL_INLINE F32 operator-(F32 a) {
+  return -a.v;
+}
+FIRESTEEL_INLINE F32 fma(F32 a, F32 b, F32 c) {
+  return _mm256_fmadd_ps(a.v, b.v, c.v);
+}
+FIRESTEEL_INLINE F32 max(F32 a, F32 b) {
+  return _mm256_max_ps(a.v, b.v);
+}
+FIRESTEEL_INLINE F32 min(F32 a, F32 b) {
+  return _mm256_min_ps(a.v, b.v);
+}
+FIRESTEEL_INLINE F32 abs(F32 a) {
+  return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v);
+}
+FIRESTEEL_INLINE F32 sqrt(F32 a) {
+  return _mm256_sqrt_ps(a.v);
+}
+FIRESTEEL_INLINE F32 floor(F32 a) {
+  return _mm256_round_ps(a.v, 0x09);
+}
+FIRESTEEL_INLINE F32 round_even(F32 a) {
+  return _mm256_round_ps(a.v, 0x08);
+}
 
-FIRESTEEL_INLINE Mask operator<(F32 a, F32 b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ)}; }
-FIRESTEEL_INLINE Mask operator<=(F32 a, F32 b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_LE_OQ)}; }
-FIRESTEEL_INLINE Mask operator>(F32 a, F32 b) { return b < a; }
-FIRESTEEL_INLINE Mask operator>=(F32 a, F32 b) { return b <= a; }
-FIRESTEEL_INLINE Mask operator==(F32 a, F32 b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_EQ_OQ)}; }
-FIRESTEEL_INLINE Mask operator&(Mask a, Mask b) { return {_mm256_and_ps(a.m, b.m)}; }
-FIRESTEEL_INLINE Mask operator|(Mask a, Mask b) { return {_mm256_or_ps(a.m, b.m)}; }
+FIRESTEEL_INLINE Mask operator<(F32 a, F32 b) {
+  return {_mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ)};
+}
+FIRESTEEL_INLINE Mask operator<=(F32 a, F32 b) {
+  return {_mm256_cmp_ps(a.v, b.v, _CMP_LE_OQ)};
+}
+FIRESTEEL_INLINE Mask operator>(F32 a, F32 b) {
+  return b < a;
+}
+FIRESTEEL_INLINE Mask operator>=(F32 a, F32 b) {
+  return b <= a;
+}
+FIRESTEEL_INLINE Mask operator==(F32 a, F32 b) {
+  return {_mm256_cmp_ps(a.v, b.v, _CMP_EQ_OQ)};
+}
+FIRESTEEL_INLINE Mask operator&(Mask a, Mask b) {
+  return {_mm256_and_ps(a.m, b.m)};
+}
+FIRESTEEL_INLINE Mask operator|(Mask a, Mask b) {
+  return {_mm256_or_ps(a.m, b.m)};
+}
 FIRESTEEL_INLINE Mask operator!(Mask a) {
   return {_mm256_xor_ps(a.m, _mm256_castsi256_ps(_mm256_set1_epi32(-1)))};
 }
-FIRESTEEL_INLINE bool any(Mask a) { return _mm256_movemask_ps(a.m) != 0; }
-FIRESTEEL_INLINE bool all(Mask a) { return _mm256_movemask_ps(a.m) == 0xff; }
+FIRESTEEL_INLINE bool any(Mask a) {
+  return _mm256_movemask_ps(a.m) != 0;
+}
+FIRESTEEL_INLINE bool all(Mask a) {
+  return _mm256_movemask_ps(a.m) == 0xff;
+}
 FIRESTEEL_INLINE int count(Mask a) {
   return __builtin_popcount(static_cast<unsigned>(_mm256_movemask_ps(a.m)));
 }
-FIRESTEEL_INLINE F32 select(Mask c, F32 yes, F32 no) { return _mm256_blendv_ps(no.v, yes.v, c.m); }
+FIRESTEEL_INLINE F32 select(Mask c, F32 yes, F32 no) {
+  return _mm256_blendv_ps(no.v, yes.v, c.m);
+}
 
-FIRESTEEL_INLINE I32 to_bits(F32 a) { return (I32)a.v; }
-FIRESTEEL_INLINE F32 from_bits(I32 a) { return (__m256)a; }
-FIRESTEEL_INLINE I32 to_int(F32 a) { return (I32)_mm256_cvtps_epi32(a.v); }
-FIRESTEEL_INLINE F32 to_float(I32 a) { return _mm256_cvtepi32_ps((__m256i)a); }
+FIRESTEEL_INLINE I32 to_bits(F32 a) {
+  return (I32)a.v;
+}
+FIRESTEEL_INLINE F32 from_bits(I32 a) {
+  return (__m256)a;
+}
+FIRESTEEL_INLINE I32 to_int(F32 a) {
+  return (I32)_mm256_cvtps_epi32(a.v);
+}
+FIRESTEEL_INLINE F32 from_int(I32 a) {
+  return _mm256_cvtepi32_ps((__m256i)a);
+}
 
 FIRESTEEL_INLINE F32 widen_bf16(__m128i x) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16));
@@ -78,8 +132,12 @@ FIRESTEEL_INLINE __m128i narrow_f16(F32 x) {
   return _mm256_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT);
 }
 
-FIRESTEEL_INLINE F32 load(const float* p) { return _mm256_loadu_ps(p); }
-FIRESTEEL_INLINE F32 load(const bf16* p) { return widen_bf16(_mm_loadu_si128((const __m128i*)p)); }
+FIRESTEEL_INLINE F32 load(const float* p) {
+  return _mm256_loadu_ps(p);
+}
+FIRESTEEL_INLINE F32 load(const bf16* p) {
+  return widen_bf16(_mm_loadu_si128((const __m128i*)p));
+}
 FIRESTEEL_INLINE F32 load(const f16* p) {
   return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
 }
@@ -99,9 +157,15 @@ FIRESTEEL_INLINE F32 load_partial(const bf16* p, int n, float fill) {
 FIRESTEEL_INLINE F32 load_partial(const f16* p, int n, float fill) {
   return select(first_lanes(n), F32(_mm256_cvtph_ps(load_halves(p, n))), fill);
 }
-FIRESTEEL_INLINE void store(float* p, F32 x) { _mm256_storeu_ps(p, x.v); }
-FIRESTEEL_INLINE void store(bf16* p, F32 x) { _mm_storeu_si128((__m128i*)p, narrow_bf16(x)); }
-FIRESTEEL_INLINE void store(f16* p, F32 x) { _mm_storeu_si128((__m128i*)p, narrow_f16(x)); }
+FIRESTEEL_INLINE void store(float* p, F32 x) {
+  _mm256_storeu_ps(p, x.v);
+}
+FIRESTEEL_INLINE void store(bf16* p, F32 x) {
+  _mm_storeu_si128((__m128i*)p, narrow_bf16(x));
+}
+FIRESTEEL_INLINE void store(f16* p, F32 x) {
+  _mm_storeu_si128((__m128i*)p, narrow_f16(x));
+}
 FIRESTEEL_INLINE void store_partial(float* p, F32 x, int n) {
   _mm256_maskstore_ps(p, _mm256_castps_si256(first_lanes(n).m), x.v);
 }
@@ -121,7 +185,9 @@ FIRESTEEL_INLINE Mask load_mask_partial(const uint8_t* p, int n) {
   const __m256i x = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(bytes));
   return {_mm256_castsi256_ps(_mm256_cmpgt_epi32(x, _mm256_setzero_si256()))};
 }
-FIRESTEEL_INLINE Mask load_mask(const uint8_t* p) { return load_mask_partial(p, 8); }
+FIRESTEEL_INLINE Mask load_mask(const uint8_t* p) {
+  return load_mask_partial(p, 8);
+}
 
 FIRESTEEL_INLINE float reduce_add(F32 x) {
   return sum4(_mm256_castps256_ps128(x.v) + _mm256_extractf128_ps(x.v, 1));

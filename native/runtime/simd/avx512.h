@@ -26,41 +26,99 @@ struct Mask {
   __mmask16 m;
 };
 
-FIRESTEEL_INLINE Mask first_lanes(int n) { return {static_cast<__mmask16>((1u << n) - 1u)}; }
-FIRESTEEL_INLINE F32 splat(float x) { return F32(x); }
+FIRESTEEL_INLINE Mask first_lanes(int n) {
+  return {static_cast<__mmask16>((1u << n) - 1u)};
+}
+FIRESTEEL_INLINE F32 splat(float x) {
+  return F32(x);
+}
 
-FIRESTEEL_INLINE F32 operator+(F32 a, F32 b) { return a.v + b.v; }
-FIRESTEEL_INLINE F32 operator-(F32 a, F32 b) { return a.v - b.v; }
-FIRESTEEL_INLINE F32 operator*(F32 a, F32 b) { return a.v * b.v; }
-FIRESTEEL_INLINE F32 operator/(F32 a, F32 b) { return a.v / b.v; }
-FIRESTEEL_INLINE F32 operator-(F32 a) { return -a.v; }
-FIRESTEEL_INLINE F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a.v, b.v, c.v); }
-FIRESTEEL_INLINE F32 max(F32 a, F32 b) { return _mm512_max_ps(a.v, b.v); }
-FIRESTEEL_INLINE F32 min(F32 a, F32 b) { return _mm512_min_ps(a.v, b.v); }
-FIRESTEEL_INLINE F32 abs(F32 a) { return _mm512_abs_ps(a.v); }
-FIRESTEEL_INLINE F32 sqrt(F32 a) { return _mm512_sqrt_ps(a.v); }
-FIRESTEEL_INLINE F32 floor(F32 a) { return _mm512_roundscale_ps(a.v, 0x09); }
-FIRESTEEL_INLINE F32 round_even(F32 a) { return _mm512_roundscale_ps(a.v, 0x08); }
+FIRESTEEL_INLINE F32 operator+(F32 a, F32 b) {
+  return a.v + b.v;
+}
+FIRESTEEL_INLINE F32 operator-(F32 a, F32 b) {
+  return a.v - b.v;
+}
+FIRESTEEL_INLINE F32 operator*(F32 a, F32 b) {
+  return a.v * b.v;
+}
+FIRESTEEL_INLINE F32 operator/(F32 a, F32 b) {
+  return a.v / b.v;
+}
+FIRESTEEL_INLINE F32 operator-(F32 a) {
+  return -a.v;
+}
+FIRESTEEL_INLINE F32 fma(F32 a, F32 b, F32 c) {
+  return _mm512_fmadd_ps(a.v, b.v, c.v);
+}
+FIRESTEEL_INLINE F32 max(F32 a, F32 b) {
+  return _mm512_max_ps(a.v, b.v);
+}
+FIRESTEEL_INLINE F32 min(F32 a, F32 b) {
+  return _mm512_min_ps(a.v, b.v);
+}
+FIRESTEEL_INLINE F32 abs(F32 a) {
+  return _mm512_abs_ps(a.v);
+}
+FIRESTEEL_INLINE F32 sqrt(F32 a) {
+  return _mm512_sqrt_ps(a.v);
+}
+FIRESTEEL_INLINE F32 floor(F32 a) {
+  return _mm512_roundscale_ps(a.v, 0x09);
+}
+FIRESTEEL_INLINE F32 round_even(F32 a) {
+  return _mm512_roundscale_ps(a.v, 0x08);
+}
 
-FIRESTEEL_INLINE Mask operator<(F32 a, F32 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
-FIRESTEEL_INLINE Mask operator<=(F32 a, F32 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LE_OQ)}; }
-FIRESTEEL_INLINE Mask operator>(F32 a, F32 b) { return b < a; }
-FIRESTEEL_INLINE Mask operator>=(F32 a, F32 b) { return b <= a; }
-FIRESTEEL_INLINE Mask operator==(F32 a, F32 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ)}; }
-FIRESTEEL_INLINE Mask operator&(Mask a, Mask b) { return {static_cast<__mmask16>(a.m & b.m)}; }
-FIRESTEEL_INLINE Mask operator|(Mask a, Mask b) { return {static_cast<__mmask16>(a.m | b.m)}; }
-FIRESTEEL_INLINE Mask operator!(Mask a) { return {static_cast<__mmask16>(~a.m)}; }
-FIRESTEEL_INLINE bool any(Mask a) { return a.m != 0; }
-FIRESTEEL_INLINE bool all(Mask a) { return a.m == 0xffff; }
-FIRESTEEL_INLINE int count(Mask a) { return __builtin_popcount(a.m); }
+FIRESTEEL_INLINE Mask operator<(F32 a, F32 b) {
+  return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)};
+}
+FIRESTEEL_INLINE Mask operator<=(F32 a, F32 b) {
+  return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LE_OQ)};
+}
+FIRESTEEL_INLINE Mask operator>(F32 a, F32 b) {
+  return b < a;
+}
+FIRESTEEL_INLINE Mask operator>=(F32 a, F32 b) {
+  return b <= a;
+}
+FIRESTEEL_INLINE Mask operator==(F32 a, F32 b) {
+  return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ)};
+}
+FIRESTEEL_INLINE Mask operator&(Mask a, Mask b) {
+  return {static_cast<__mmask16>(a.m & b.m)};
+}
+FIRESTEEL_INLINE Mask operator|(Mask a, Mask b) {
+  return {static_cast<__mmask16>(a.m | b.m)};
+}
+FIRESTEEL_INLINE Mask operator!(Mask a) {
+  return {static_cast<__mmask16>(~a.m)};
+}
+FIRESTEEL_INLINE bool any(Mask a) {
+  return a.m != 0;
+}
+FIRESTEEL_INLINE bool all(Mask a) {
+  return a.m == 0xffff;
+}
+FIRESTEEL_INLINE int count(Mask a) {
+  return __builtin_popcount(a.m);
+}
 FIRESTEEL_INLINE F32 select(Mask c, F32 yes, F32 no) {
   return _mm512_mask_blend_ps(c.m, no.v, yes.v);
 }
 
-FIRESTEEL_INLINE I32 to_bits(F32 a) { return (I32)a.v; }
-FIRESTEEL_INLINE F32 from_bits(I32 a) { return (__m512)a; }
-FIRESTEEL_INLINE I32 to_int(F32 a) { return (I32)_mm512_cvtps_epi32(a.v); }
-FIRESTEEL_INLINE F32 to_float(I32 a) { return _mm512_cvtepi32_ps((__m512i)a); }
+FIRESTEEL_INLINE I32 to_bits(F32 a) {
+  return (I32)a.v;
+}
+FIRESTEEL_INLINE F32 from_bits(I32 a) {
+  return (__m512)a;
+}
+FIRESTEEL_INLINE I32 to_int(F32 a) {
+  return (I32)_mm512_cvtps_epi32(a.v);
+}
+FIRESTEEL_INLINE F32 from_int(I32 a) {
+  return _mm512_cvtepi32_ps((__m512i)a);
+}
 
 FIRESTEEL_INLINE F32 widen_bf16(__m256i x) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
@@ -74,8 +132,12 @@ FIRESTEEL_INLINE __m256i narrow_bf16(F32 x) {
   return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_mask_mov_epi32(up, nan, quiet), 16));
 }
 
-FIRESTEEL_INLINE F32 load(const float* p) { return _mm512_loadu_ps(p); }
-FIRESTEEL_INLINE F32 load(const bf16* p) { return widen_bf16(_mm256_loadu_si256((const __m256i*)p)); }
+FIRESTEEL_INLINE F32 load(const float* p) {
+  return _mm512_loadu_ps(p);
+}
+FIRESTEEL_INLINE F32 load(const bf16* p) {
+  return widen_bf16(_mm256_loadu_si256((const __m256i*)p));
+}
 FIRESTEEL_INLINE F32 load(const f16* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
 }
@@ -90,8 +152,12 @@ FIRESTEEL_INLINE F32 load_partial(const f16* p, int n, float fill) {
   const Mask live = first_lanes(n);
   return select(live, F32(_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(live.m, p))), fill);
 }
-FIRESTEEL_INLINE void store(float* p, F32 x) { _mm512_storeu_ps(p, x.v); }
-FIRESTEEL_INLINE void store(bf16* p, F32 x) { _mm256_storeu_si256((__m256i*)p, narrow_bf16(x)); }
+FIRESTEEL_INLINE void store(float* p, F32 x) {
+  _mm512_storeu_ps(p, x.v);
+}
+FIRESTEEL_INLINE void store(bf16* p, F32 x) {
+  _mm256_storeu_si256((__m256i*)p, narrow_bf16(x));
+}
 FIRESTEEL_INLINE void store(f16* p, F32 x) {
   _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT));
 }
@@ -137,7 +203,9 @@ FIRESTEEL_INLINE F64 widen(F32 x) {
 }
 
 // p * 2^n for a whole number n, with overflow to inf and gradual underflow.
-FIRESTEEL_INLINE F32 ldexp(F32 p, F32 n) { return _mm512_scalef_ps(p.v, n.v); }
+FIRESTEEL_INLINE F32 ldexp(F32 p, F32 n) {
+  return _mm512_scalef_ps(p.v, n.v);
+}
 
 }  // namespace avx512
 }  // namespace firesteel

@@ -58,16 +58,24 @@ const Choice& choice() {
 
 }  // namespace
 
-Isa current_isa() { return choice().isa; }
+Isa current_isa() {
+  return choice().isa;
+}
 
-const char* isa_error() { return choice().error.empty() ? nullptr : choice().error.c_str(); }
+const char* isa_error() {
+  return choice().error.empty() ? nullptr : choice().error.c_str();
+}
 
 const char* isa_name(Isa isa) {
   switch (isa) {
-    case Isa::sse2: return "sse2";
-    case Isa::avx2: return "avx2";
-    case Isa::avx512: return "avx512";
-    case Isa::neon: return "neon";
+    case Isa::sse2:
+      return "sse2";
+    case Isa::avx2:
+      return "avx2";
+    case Isa::avx512:
+      return "avx512";
+    case Isa::neon:
+      return "neon";
   }
   return "unknown";
 }

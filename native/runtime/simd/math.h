@@ -4,9 +4,15 @@
 namespace firesteel {
 namespace FIRESTEEL_ISA {
 
-FIRESTEEL_INLINE F64 operator+(F64 a, F64 b) { return {a.lo + b.lo, a.hi + b.hi}; }
-FIRESTEEL_INLINE F64 operator-(F64 a, F64 b) { return {a.lo - b.lo, a.hi - b.hi}; }
-FIRESTEEL_INLINE F64 operator*(F64 a, F64 b) { return {a.lo * b.lo, a.hi * b.hi}; }
+FIRESTEEL_INLINE F64 operator+(F64 a, F64 b) {
+  return {a.lo + b.lo, a.hi + b.hi};
+}
+FIRESTEEL_INLINE F64 operator-(F64 a, F64 b) {
+  return {a.lo - b.lo, a.hi - b.hi};
+}
+FIRESTEEL_INLINE F64 operator*(F64 a, F64 b) {
+  return {a.lo * b.lo, a.hi * b.hi};
+}
 
 // In a fixed tree: halves are added until one double is left.
 FIRESTEEL_INLINE double reduce_add(F64 x) {
@@ -18,11 +24,13 @@ FIRESTEEL_INLINE double reduce_add(F64 x) {
   }
   return part[0];
 }
-FIRESTEEL_INLINE double reduce_add_f64(F32 x) { return reduce_add(widen(x)); }
+FIRESTEEL_INLINE double reduce_add_f64(F32 x) {
+  return reduce_add(widen(x));
+}
 
 #ifndef __AVX512F__  // which has it as one instruction
-// p * 2^n for a whole number n in [-160, 130] and p near 1. In two steps, because 2^n itself may not
-// be a float: with overflow to inf and gradual underflow. NaN in p stays.
+// p * 2^n for a whole number n in [-160, 130] and p near 1. In two steps, because 2^n itself may
+// not be a float: with overflow to inf and gradual underflow. NaN in p stays.
 FIRESTEEL_INLINE F32 ldexp(F32 p, F32 n) {
   const I32 whole = to_int(n);
   const I32 half = whole >> 1;
@@ -46,8 +54,9 @@ FIRESTEEL_INLINE F32 exp2(F32 x) {
   return ldexp(exp2_fraction(x - n), n);
 }
 
-// 2^x for x in [-127, 0] or NaN, half the work of exp2: at most 3 ULP from 2^-126 on, something between
-// 0 and 2^-126 below, and exactly 0 at -127, which is where a caller clamps -inf.
+// 2^x for x in [-127, 0], half the work of exp2: at most 3 ULP from 2^-126 on, something between 0
+// and 2^-126 below, and exactly 0 at -127, which is where a caller clamps -inf. Not for NaN, which
+// the last line would turn into any number.
 FIRESTEEL_INLINE F32 exp2_nonpositive(F32 x) {
   const F32 shifter(0x1.8p23f);  // leaves the whole part of x in the low bits, rounded to even
   const F32 shifted = x + shifter;

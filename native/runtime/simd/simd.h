@@ -1,5 +1,6 @@
-// One vector of floats, in the widest form that FIRESTEEL_ISA offers. A kernel's simd.cc includes this
-// file, is compiled once per instruction set, and works inside namespace firesteel::FIRESTEEL_ISA:
+// One vector of floats, in the widest form that FIRESTEEL_ISA offers. A kernel's simd.cc includes
+// this file, is compiled once per instruction set, and works inside namespace
+// firesteel::FIRESTEEL_ISA:
 //
 //   F32 (with lanes), Mask, I32
 //   load, load_partial, store, store_partial for float, bf16 and f16; load_mask for bytes
@@ -23,8 +24,25 @@
 
 #define FIRESTEEL_INLINE static inline __attribute__((always_inline))
 #define FIRESTEEL_MEMBER inline __attribute__((always_inline))
-#define FIRESTEEL_TEXT_(x) #x
-#define FIRESTEEL_TEXT(x) FIRESTEEL_TEXT_(x)
-#include FIRESTEEL_TEXT(runtime/simd/FIRESTEEL_ISA.h)
+
+// FIRESTEEL_ISA also names the namespace, so it is a word; an #include line made from it would not
+// survive a formatter.
+#define FIRESTEEL_IS_sse2 1
+#define FIRESTEEL_IS_avx2 2
+#define FIRESTEEL_IS_avx512 3
+#define FIRESTEEL_IS_neon 4
+#define FIRESTEEL_JOIN_(a, b) a##b
+#define FIRESTEEL_JOIN(a, b) FIRESTEEL_JOIN_(a, b)
+#if FIRESTEEL_JOIN(FIRESTEEL_IS_, FIRESTEEL_ISA) == FIRESTEEL_IS_sse2
+#include "runtime/simd/sse2.h"
+#elif FIRESTEEL_JOIN(FIRESTEEL_IS_, FIRESTEEL_ISA) == FIRESTEEL_IS_avx2
+#include "runtime/simd/avx2.h"
+#elif FIRESTEEL_JOIN(FIRESTEEL_IS_, FIRESTEEL_ISA) == FIRESTEEL_IS_avx512
+#include "runtime/simd/avx512.h"
+#elif FIRESTEEL_JOIN(FIRESTEEL_IS_, FIRESTEEL_ISA) == FIRESTEEL_IS_neon
+#include "runtime/simd/neon.h"
+#else
+#error "unknown FIRESTEEL_ISA"
+#endif
 
 #include "runtime/simd/math.h"

@@ -24,32 +24,72 @@ struct Mask {
 FIRESTEEL_INLINE Mask first_lanes(int n) {
   return {_mm_castsi128_ps(_mm_cmpgt_epi32(_mm_set1_epi32(n), _mm_setr_epi32(0, 1, 2, 3)))};
 }
-FIRESTEEL_INLINE F32 splat(float x) { return F32(x); }
+FIRESTEEL_INLINE F32 splat(float x) {
+  return F32(x);
+}
 
-FIRESTEEL_INLINE F32 operator+(F32 a, F32 b) { return a.v + b.v; }
-FIRESTEEL_INLINE F32 operator-(F32 a, F32 b) { return a.v - b.v; }
-FIRESTEEL_INLINE F32 operator*(F32 a, F32 b) { return a.v * b.v; }
-FIRESTEEL_INLINE F32 operator/(F32 a, F32 b) { return a.v / b.v; }
-FIRESTEEL_INLINE F32 operator-(F32 a) { return -a.v; }
+FIRESTEEL_INLINE F32 operator+(F32 a, F32 b) {
+  return a.v + b.v;
+}
+FIRESTEEL_INLINE F32 operator-(F32 a, F32 b) {
+  return a.v - b.v;
+}
+FIRESTEEL_INLINE F32 operator*(F32 a, F32 b) {
+  return a.v * b.v;
+}
+FIRESTEEL_INLINE F32 operator/(F32 a, F32 b) {
+  return a.v / b.v;
+}
+FIRESTEEL_INLINE F32 operator-(F32 a) {
+  return -a.v;
+}
 // Two roundings: callers that rely on one say so and keep their bound without it.
-FIRESTEEL_INLINE F32 fma(F32 a, F32 b, F32 c) { return a.v * b.v + c.v; }
-FIRESTEEL_INLINE F32 max(F32 a, F32 b) { return _mm_max_ps(a.v, b.v); }
-FIRESTEEL_INLINE F32 min(F32 a, F32 b) { return _mm_min_ps(a.v, b.v); }
-FIRESTEEL_INLINE F32 abs(F32 a) { return _mm_andnot_ps(_mm_set1_ps(-0.0f), a.v); }
-FIRESTEEL_INLINE F32 sqrt(F32 a) { return _mm_sqrt_ps(a.v); }
+FIRESTEEL_INLINE F32 fma(F32 a, F32 b, F32 c) {
+  return a.v * b.v + c.v;
+}
+FIRESTEEL_INLINE F32 max(F32 a, F32 b) {
+  return _mm_max_ps(a.v, b.v);
+}
+FIRESTEEL_INLINE F32 min(F32 a, F32 b) {
+  return _mm_min_ps(a.v, b.v);
+}
+FIRESTEEL_INLINE F32 abs(F32 a) {
+  return _mm_andnot_ps(_mm_set1_ps(-0.0f), a.v);
+}
+FIRESTEEL_INLINE F32 sqrt(F32 a) {
+  return _mm_sqrt_ps(a.v);
+}
 
-FIRESTEEL_INLINE Mask operator<(F32 a, F32 b) { return {_mm_cmplt_ps(a.v, b.v)}; }
-FIRESTEEL_INLINE Mask operator<=(F32 a, F32 b) { return {_mm_cmple_ps(a.v, b.v)}; }
-FIRESTEEL_INLINE Mask operator>(F32 a, F32 b) { return b < a; }
-FIRESTEEL_INLINE Mask operator>=(F32 a, F32 b) { return b <= a; }
-FIRESTEEL_INLINE Mask operator==(F32 a, F32 b) { return {_mm_cmpeq_ps(a.v, b.v)}; }
-FIRESTEEL_INLINE Mask operator&(Mask a, Mask b) { return {_mm_and_ps(a.m, b.m)}; }
-FIRESTEEL_INLINE Mask operator|(Mask a, Mask b) { return {_mm_or_ps(a.m, b.m)}; }
+FIRESTEEL_INLINE Mask operator<(F32 a, F32 b) {
+  return {_mm_cmplt_ps(a.v, b.v)};
+}
+FIRESTEEL_INLINE Mask operator<=(F32 a, F32 b) {
+  return {_mm_cmple_ps(a.v, b.v)};
+}
+FIRESTEEL_INLINE Mask operator>(F32 a, F32 b) {
+  return b < a;
+}
+FIRESTEEL_INLINE Mask operator>=(F32 a, F32 b) {
+  return b <= a;
+}
+FIRESTEEL_INLINE Mask operator==(F32 a, F32 b) {
+  return {_mm_cmpeq_ps(a.v, b.v)};
+}
+FIRESTEEL_INLINE Mask operator&(Mask a, Mask b) {
+  return {_mm_and_ps(a.m, b.m)};
+}
+FIRESTEEL_INLINE Mask operator|(Mask a, Mask b) {
+  return {_mm_or_ps(a.m, b.m)};
+}
 FIRESTEEL_INLINE Mask operator!(Mask a) {
   return {_mm_xor_ps(a.m, _mm_castsi128_ps(_mm_set1_epi32(-1)))};
 }
-FIRESTEEL_INLINE bool any(Mask a) { return _mm_movemask_ps(a.m) != 0; }
-FIRESTEEL_INLINE bool all(Mask a) { return _mm_movemask_ps(a.m) == 0xf; }
+FIRESTEEL_INLINE bool any(Mask a) {
+  return _mm_movemask_ps(a.m) != 0;
+}
+FIRESTEEL_INLINE bool all(Mask a) {
+  return _mm_movemask_ps(a.m) == 0xf;
+}
 FIRESTEEL_INLINE int count(Mask a) {
   const int bits = _mm_movemask_ps(a.m);
   return (bits & 1) + (bits >> 1 & 1) + (bits >> 2 & 1) + (bits >> 3);
@@ -58,13 +98,21 @@ FIRESTEEL_INLINE F32 select(Mask c, F32 yes, F32 no) {
   return _mm_or_ps(_mm_and_ps(c.m, yes.v), _mm_andnot_ps(c.m, no.v));
 }
 
-FIRESTEEL_INLINE I32 to_bits(F32 a) { return (I32)a.v; }
-FIRESTEEL_INLINE F32 from_bits(I32 a) { return (__m128)a; }
-FIRESTEEL_INLINE I32 to_int(F32 a) { return (I32)_mm_cvtps_epi32(a.v); }
-FIRESTEEL_INLINE F32 to_float(I32 a) { return _mm_cvtepi32_ps((__m128i)a); }
+FIRESTEEL_INLINE I32 to_bits(F32 a) {
+  return (I32)a.v;
+}
+FIRESTEEL_INLINE F32 from_bits(I32 a) {
+  return (__m128)a;
+}
+FIRESTEEL_INLINE I32 to_int(F32 a) {
+  return (I32)_mm_cvtps_epi32(a.v);
+}
+FIRESTEEL_INLINE F32 from_int(I32 a) {
+  return _mm_cvtepi32_ps((__m128i)a);
+}
 
 FIRESTEEL_INLINE F32 round_even(F32 a) {
-  const F32 rounded = to_float(to_int(a));  // from 2^23 on every float is whole
+  const F32 rounded = from_int(to_int(a));  // from 2^23 on every float is whole
   const F32 sign = _mm_and_ps(a.v, _mm_set1_ps(-0.0f));
   return select(abs(a) < 0x1p23f, F32(_mm_or_ps(rounded.v, sign.v)), a);
 }
@@ -128,9 +176,15 @@ FIRESTEEL_INLINE __m128i load_halves(const void* p, int n) {
 FIRESTEEL_INLINE void store_halves(void* p, __m128i x, int n) {
   memcpy(p, &x, static_cast<size_t>(n) * 2);
 }
-FIRESTEEL_INLINE F32 load(const float* p) { return _mm_loadu_ps(p); }
-FIRESTEEL_INLINE F32 load(const bf16* p) { return widen_bf16(load_halves(p, 4)); }
-FIRESTEEL_INLINE F32 load(const f16* p) { return widen_f16(load_halves(p, 4)); }
+FIRESTEEL_INLINE F32 load(const float* p) {
+  return _mm_loadu_ps(p);
+}
+FIRESTEEL_INLINE F32 load(const bf16* p) {
+  return widen_bf16(load_halves(p, 4));
+}
+FIRESTEEL_INLINE F32 load(const f16* p) {
+  return widen_f16(load_halves(p, 4));
+}
 FIRESTEEL_INLINE F32 load_partial(const float* p, int n, float fill) {
   float live[4] = {fill, fill, fill, fill};
   memcpy(live, p, static_cast<size_t>(n) * 4);
@@ -142,14 +196,24 @@ FIRESTEEL_INLINE F32 load_partial(const bf16* p, int n, float fill) {
 FIRESTEEL_INLINE F32 load_partial(const f16* p, int n, float fill) {
   return select(first_lanes(n), widen_f16(load_halves(p, n)), fill);
 }
-FIRESTEEL_INLINE void store(float* p, F32 x) { _mm_storeu_ps(p, x.v); }
-FIRESTEEL_INLINE void store(bf16* p, F32 x) { store_halves(p, narrow_bf16(x), 4); }
-FIRESTEEL_INLINE void store(f16* p, F32 x) { store_halves(p, narrow_f16(x), 4); }
+FIRESTEEL_INLINE void store(float* p, F32 x) {
+  _mm_storeu_ps(p, x.v);
+}
+FIRESTEEL_INLINE void store(bf16* p, F32 x) {
+  store_halves(p, narrow_bf16(x), 4);
+}
+FIRESTEEL_INLINE void store(f16* p, F32 x) {
+  store_halves(p, narrow_f16(x), 4);
+}
 FIRESTEEL_INLINE void store_partial(float* p, F32 x, int n) {
   memcpy(p, &x.v, static_cast<size_t>(n) * 4);
 }
-FIRESTEEL_INLINE void store_partial(bf16* p, F32 x, int n) { store_halves(p, narrow_bf16(x), n); }
-FIRESTEEL_INLINE void store_partial(f16* p, F32 x, int n) { store_halves(p, narrow_f16(x), n); }
+FIRESTEEL_INLINE void store_partial(bf16* p, F32 x, int n) {
+  store_halves(p, narrow_bf16(x), n);
+}
+FIRESTEEL_INLINE void store_partial(f16* p, F32 x, int n) {
+  store_halves(p, narrow_f16(x), n);
+}
 
 // Bytes other than 0 are true; lanes from n on are false.
 FIRESTEEL_INLINE Mask load_mask_partial(const uint8_t* p, int n) {
@@ -159,11 +223,19 @@ FIRESTEEL_INLINE Mask load_mask_partial(const uint8_t* p, int n) {
   const __m128i x = _mm_unpacklo_epi16(_mm_unpacklo_epi8(_mm_cvtsi32_si128(bytes), zero), zero);
   return {_mm_castsi128_ps(_mm_cmpgt_epi32(x, zero))};
 }
-FIRESTEEL_INLINE Mask load_mask(const uint8_t* p) { return load_mask_partial(p, 4); }
+FIRESTEEL_INLINE Mask load_mask(const uint8_t* p) {
+  return load_mask_partial(p, 4);
+}
 
-FIRESTEEL_INLINE float reduce_add(F32 x) { return sum4(x.v); }
-FIRESTEEL_INLINE float reduce_max(F32 x) { return max4(x.v); }
-FIRESTEEL_INLINE float reduce_min(F32 x) { return min4(x.v); }
+FIRESTEEL_INLINE float reduce_add(F32 x) {
+  return sum4(x.v);
+}
+FIRESTEEL_INLINE float reduce_max(F32 x) {
+  return max4(x.v);
+}
+FIRESTEEL_INLINE float reduce_min(F32 x) {
+  return min4(x.v);
+}
 
 struct F64 {
   __m128d lo, hi;

@@ -1,4 +1,5 @@
 import type { Advantage } from "../../contract/system.js";
+import { engineOf } from "../../engine/device.js";
 import type { Engine } from "../../engine/engine.js";
 import {
   centers,
@@ -9,7 +10,6 @@ import {
 } from "../../engine/groupNorm.js";
 import { choice, integer, number, parseOptions } from "../../engine/options.js";
 import { groupOffsets, mapRows, withColumn } from "../columns.js";
-import { engineOf } from "../device.js";
 
 /**
  * Advantages of rewards relative to their group: (reward - center) / (scale + eps).

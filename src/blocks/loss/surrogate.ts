@@ -1,6 +1,7 @@
 import type { Scheduled } from "../../contract/block.js";
 import type { LossBatch, LossScale, LossTerm } from "../../contract/loss.js";
 import type { Measure } from "../../contract/metrics.js";
+import { engineOf, tensorOf } from "../../engine/device.js";
 import { atStep, choice, number, orNull, parseOptions, scheduled } from "../../engine/options.js";
 import {
   aggregations,
@@ -11,7 +12,6 @@ import {
   surrogateMetrics,
 } from "../../engine/surrogate.js";
 import { perAction } from "../columns.js";
-import { engineOf, tensorOf } from "../device.js";
 
 type Aggregation = (typeof aggregations)[number];
 

@@ -98,10 +98,9 @@ export class Attention implements Module {
     { positions }: AttentionBatch,
   ): Var {
     const { headDim, ropeBase } = this.#options;
-    const tokens = x.value.shape[0]!;
-    const split =
-      norm === null ? x : norm.forward(tape, tape.view(x, [tokens * heads, headDim]));
-    return tape.rope(tape.view(split, [tokens, heads, headDim]), positions, ropeBase);
+    const split = tape.view(x, [x.value.shape[0]!, heads, headDim]);
+    const normed = norm === null ? split : norm.forward(tape, split);
+    return tape.rope(normed, positions, ropeBase);
   }
 
   #cached(

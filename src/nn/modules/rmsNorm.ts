@@ -16,7 +16,7 @@ export class RmsNorm implements Module {
     return [this.weight];
   }
 
-  /** x [T, width]. */
+  /** x [..., width]. */
   forward(tape: Tape, x: Var): Var {
     return tape.rmsNorm(x, tape.parameter(this.weight), this.eps);
   }

@@ -1,22 +1,22 @@
-import { checkInteger, checkKeys, checkNumber } from "../../engine/checks.js";
+import type { DeviceParameter } from "../../contract/index.js";
+import { checkKeys, checkNumber } from "../../engine/checks.js";
+import { tensorOf } from "../../engine/device.js";
 import type { Engine } from "../../engine/engine.js";
 import { FiresteelError } from "../../engine/error.js";
 import { adamw, sumSquares } from "../../engine/nn/adamw.js";
+import { fill } from "../../engine/nn/elementwise.js";
 import type { Tensor } from "../../engine/tensor.js";
-import type { Parameter } from "../parameter.js";
 import type { StoredTensor } from "../safetensors.js";
 
 export interface AdamWOptions {
-  /** Learning rate, >= 0; `lr` of the optimiser may be changed between steps. */
-  lr: number;
   /** Decay of the moments, each in [0, 1); default [0.9, 0.95]. */
   betas?: readonly [number, number];
   /** Added to the root of the second moment; > 0, default 1e-8. */
   eps?: number;
   /** Decoupled decay of parameters with two or more dimensions (not norms and biases); default 0. */
   weightDecay?: number;
-  /** Gradients are scaled down to this global norm; > 0, default: no clipping. */
-  maxGradNorm?: number;
+  /** Gradients are scaled down to this global norm; > 0, default null: no clipping. */
+  maxGradNorm?: number | null;
 }
 
 interface Moments {
@@ -29,10 +29,9 @@ interface Moments {
  * device. A step whose norm is not finite changes neither parameters nor moments.
  */
 export class AdamW {
-  lr: number;
   readonly #engine: Engine;
-  readonly #parameters: readonly Parameter[];
-  readonly #options: Required<Omit<AdamWOptions, "lr">>;
+  readonly #parameters: readonly DeviceParameter[];
+  readonly #options: Required<AdamWOptions> & { maxGradNorm: number };
   readonly #moments: readonly Moments[];
   /** f64 [1]: squared global norm of the last step's gradients. */
   readonly #gradSquare: Tensor;
@@ -40,12 +39,11 @@ export class AdamW {
   #normKnown = false;
 
   /** @throws FiresteelError ERR_OPTION, ERR_RANGE, ERR_OUT_OF_MEMORY */
-  constructor(engine: Engine, parameters: readonly Parameter[], options: AdamWOptions) {
-    const known = ["lr", "betas", "eps", "weightDecay", "maxGradNorm"];
-    checkKeys("options", options, known);
+  constructor(engine: Engine, parameters: readonly DeviceParameter[], options: AdamWOptions = {}) {
+    checkKeys("options", options, ["betas", "eps", "weightDecay", "maxGradNorm"]);
     // Without clipping the bound is out of reach, and norms that are not finite are still caught.
-    const { betas = [0.9, 0.95], eps = 1e-8, weightDecay = 0, maxGradNorm = 1e38 } = options;
-    this.lr = checkNumber("lr", options.lr, 0);
+    const { betas = [0.9, 0.95], eps = 1e-8, weightDecay = 0 } = options;
+    const maxGradNorm = options.maxGradNorm ?? 1e38;
     for (const i of [0, 1]) checkNumber(`betas[${i}]`, betas[i], 0, 1 - 2 ** -24);
     checkNumber("eps", eps, 1e-37, 1e30);
     checkNumber("weightDecay", weightDecay, 0, 1e30);
@@ -54,7 +52,10 @@ export class AdamW {
     this.#parameters = parameters;
     this.#options = { betas, eps, weightDecay, maxGradNorm };
     const zeros = (shape: readonly number[]) => engine.keep(engine.zeros(shape));
-    this.#moments = parameters.map(({ value }) => ({ m: zeros(value.shape), v: zeros(value.shape) }));
+    this.#moments = parameters.map(({ value }) => ({
+      m: zeros(value.shape),
+      v: zeros(value.shape),
+    }));
     this.#gradSquare = engine.keep(engine.zeros([1], "f64"));
   }
 
@@ -63,18 +64,23 @@ export class AdamW {
     return this.#steps;
   }
 
-  /** One update from the accumulated gradients, which stay as they are. */
-  step(): void {
+  /**
+   * One update from the accumulated gradients, which stay as they are.
+   * @param lr learning rate, >= 0
+   */
+  step(lr: number): void {
     const engine = this.#engine;
     const { betas, eps, weightDecay, maxGradNorm } = this.#options;
-    const lr = checkNumber("lr", this.lr, 0);
+    checkNumber("lr", lr, 0, 1e30);
     ++this.#steps;
     this.#gradSquare.write([0]);
-    for (const { grad } of this.#parameters) sumSquares(engine, grad, this.#gradSquare);
-    for (const [i, { value, grad }] of this.#parameters.entries()) {
+    for (const { name, grad } of this.#parameters) {
+      sumSquares(engine, tensorOf(grad, name), this.#gradSquare);
+    }
+    for (const [i, { name, value, grad }] of this.#parameters.entries()) {
       adamw(engine, {
-        param: value,
-        grad,
+        param: tensorOf(value, name),
+        grad: tensorOf(grad, name),
         ...this.#moments[i]!,
         lr,
         beta1: betas[0],
@@ -90,7 +96,7 @@ export class AdamW {
   }
 
   zeroGrad(): void {
-    for (const parameter of this.#parameters) parameter.zeroGrad();
+    for (const { name, grad } of this.#parameters) fill(this.#engine, tensorOf(grad, name), 0);
   }
 
   /** Global norm of the last step's gradients before clipping; null before the first step. */
@@ -104,11 +110,15 @@ export class AdamW {
   async state(): Promise<Map<string, StoredTensor>> {
     const state = new Map<string, StoredTensor>();
     state.set("step", { dtype: "i32", shape: [1], data: Int32Array.of(this.#steps) });
-    for (const [i, { name }] of this.#parameters.entries()) {
-      for (const [kind, tensor] of Object.entries(this.#moments[i]!) as [string, Tensor][]) {
-        state.set(`${kind}.${name}`, { dtype: "f32", shape: tensor.shape, data: await tensor.read() });
-      }
-    }
+    // All reads are enqueued before the first wait: a step in between cannot split the state.
+    const reads = this.#parameters.flatMap(({ name }, i) =>
+      (["m", "v"] as const).map(async (kind) => {
+        const tensor = this.#moments[i]![kind];
+        const data = await tensor.read();
+        return [`${kind}.${name}`, { dtype: "f32", shape: tensor.shape, data }] as const;
+      }),
+    );
+    for (const [name, tensor] of await Promise.all(reads)) state.set(name, tensor);
     return state;
   }
 
@@ -128,7 +138,11 @@ export class AdamW {
       }
       return tensor.data;
     };
-    const steps = checkInteger("step of the optimiser state", take("step", "i32", [1])[0], 0, 2 ** 31);
+    const steps = take("step", "i32", [1])[0]!;
+    if (steps < 0) {
+      const message = `Expected a step >= 0 in the optimiser state but found ${steps}`;
+      throw new FiresteelError("ERR_CHECKPOINT", message);
+    }
     const values = this.#parameters.map(({ name, value: { shape } }) => ({
       m: take(`m.${name}`, "f32", shape),
       v: take(`v.${name}`, "f32", shape),

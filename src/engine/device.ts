@@ -1,7 +1,7 @@
 import type { DeviceEngine, DeviceTensor } from "../contract/device.js";
-import { Engine } from "../engine/engine.js";
-import { FiresteelError } from "../engine/error.js";
-import { Tensor } from "../engine/tensor.js";
+import { Engine } from "./engine.js";
+import { FiresteelError } from "./error.js";
+import { Tensor } from "./tensor.js";
 
 /** The contract promises an engine; kernels need firesteel's own. @throws FiresteelError ERR_OPTION */
 export function engineOf(engine: DeviceEngine): Engine {

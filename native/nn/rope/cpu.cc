@@ -1,0 +1,33 @@
+#include "nn/rope/rope.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "nn/rope/table.h"
+#include "runtime/cpu/context.h"
+#include "runtime/simd/dispatch.h"
+
+namespace firesteel {
+
+FIRESTEEL_DISPATCH(RopeTable, rope_table)
+
+Status rope(Context& context, const RopeArgs& a) {
+  const int64_t half = a.head_dim / 2, width = a.heads * a.head_dim;
+  if (width == 0) return {};
+  if (half > kRopeMaxHalf) {
+    return Status::error(Code::range, "rope: expected a head_dim of at most 512");
+  }
+  double theta[kRopeMaxHalf];
+  for (int64_t i = 0; i < half; ++i) {
+    theta[i] = std::pow(a.base, -2.0 * static_cast<double>(i) / static_cast<double>(a.head_dim));
+  }
+  // 1 << 14 elements are about 20 us.
+  return context.parallel(a.tokens, (1 << 14) / width, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      rope_table().turn(a.heads, half, a.positions[t], theta, a.inverse, a.x + t * a.x_stride,
+                        a.y + t * width);
+    }
+  });
+}
+
+}  // namespace firesteel

@@ -1,0 +1,48 @@
+import { Command, CommanderError } from "commander";
+import { FiresteelError, version } from "../index.js";
+import { registerBench } from "./bench.js";
+import { registerDoctor } from "./doctor.js";
+import { registerSystems } from "./systems.js";
+import type { Terminal } from "./terminal.js";
+import { registerTrain } from "./train.js";
+import { registerVerify } from "./verify.js";
+
+/** What a command's end says to the shell. */
+const exitCodes = { done: 0, failed: 1, wrongUse: 2 } as const;
+
+/**
+ * Runs one command.
+ *
+ * @param args without node and script
+ * @returns the exit code: 0 done, 1 failed, 2 wrong use
+ */
+export async function runCommand(args: readonly string[], terminal: Terminal): Promise<number> {
+  const program = new Command("firesteel")
+    .description("Group-relative reinforcement learning on native kernels")
+    .version(version)
+    .showSuggestionAfterError()
+    .configureOutput({ writeOut: terminal.out, writeErr: terminal.err })
+    .exitOverride();
+  for (const register of [
+    registerTrain,
+    registerSystems,
+    registerBench,
+    registerVerify,
+    registerDoctor,
+  ]) {
+    register(program, terminal);
+  }
+  try {
+    await program.parseAsync(args, { from: "user" });
+    return exitCodes.done;
+  } catch (error) {
+    // Commander has printed its own message by now.
+    if (error instanceof CommanderError)
+      return error.exitCode === 0 ? exitCodes.done : exitCodes.wrongUse;
+    if (!(error instanceof Error)) throw error;
+    const text = process.env.FIRESTEEL_DEBUG ? (error.stack ?? error.message) : error.message;
+    terminal.err(`error: ${text}\n`);
+    const wrongUse = error instanceof FiresteelError && error.code === "ERR_OPTION";
+    return wrongUse ? exitCodes.wrongUse : exitCodes.failed;
+  }
+}

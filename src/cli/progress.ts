@@ -1,0 +1,58 @@
+import type { StepReport, WarmStartReport } from "../trainer/train.js";
+import type { Terminal } from "./terminal.js";
+
+const width = 24;
+
+/** 12.3%, or a dash where there is nothing to show. */
+export function percent(value: number | null | undefined): string {
+  return value === null || value === undefined ? "-" : `${(100 * value).toFixed(1)}%`;
+}
+
+/** 12,345, or a dash. */
+export function count(value: number | null | undefined): string {
+  return value === null || value === undefined ? "-" : Math.round(value).toLocaleString("en-US");
+}
+
+/** One line that is drawn over and over; nothing at all where nobody looks on. */
+export class ProgressLine {
+  readonly #terminal: Terminal;
+  readonly #begun = performance.now();
+  #accuracy: number | null = null;
+  #drawn = 0;
+
+  constructor(terminal: Terminal) {
+    this.#terminal = terminal;
+  }
+
+  warmStart({ step, steps, stage, loss }: WarmStartReport): void {
+    this.#draw("warm start", step, steps, `${stage}, loss ${loss.toFixed(3)}`);
+  }
+
+  step({ step, steps, metrics }: StepReport): void {
+    this.#accuracy = metrics["eval/accuracy"] ?? this.#accuracy;
+    const reward = metrics.reward?.toFixed(3) ?? "-";
+    const speed = count(metrics["tokens_per_second/generate"]);
+    this.#draw(
+      "training",
+      step,
+      steps,
+      `reward ${reward}  accuracy ${percent(this.#accuracy)}  ${speed} tokens/s`,
+    );
+  }
+
+  #draw(what: string, step: number, steps: number, text: string): void {
+    if (!this.#terminal.interactive) return;
+    const full = steps === 0 ? width : Math.round((width * step) / steps);
+    const bar = "█".repeat(full) + "░".repeat(width - full);
+    const seconds = ((performance.now() - this.#begun) / 1000).toFixed(0);
+    const line = `${what.padEnd(10)} ${bar} ${step}/${steps}  ${text}  ${seconds} s`;
+    this.#terminal.err(`\r${line.padEnd(this.#drawn)}`);
+    this.#drawn = line.length;
+  }
+
+  /** Leaves the line free for what comes next. */
+  clear(): void {
+    if (this.#drawn > 0) this.#terminal.err(`\r${" ".repeat(this.#drawn)}\r`);
+    this.#drawn = 0;
+  }
+}

@@ -1,0 +1,139 @@
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Command } from "commander";
+import { FiresteelError, type TrainOptions, type TrainResult, train } from "../index.js";
+import { count, ProgressLine, percent } from "./progress.js";
+import { type Terminal, table } from "./terminal.js";
+
+interface TrainFlags {
+  system?: string;
+  task?: string;
+  policy?: string;
+  steps?: number;
+  seed?: number;
+  device?: string;
+  out?: string;
+  resume?: string;
+  config?: string;
+  json?: true;
+}
+
+export function registerTrain(program: Command, terminal: Terminal): void {
+  program
+    .command("train")
+    .description("train a policy with a system on a task")
+    .option("--system <id>", "what to train with (see `firesteel systems`); default grpo")
+    .option("--task <id>", "what to train on; default arithmetic")
+    .option("--policy <tiny|DIR>", "a fresh tiny policy, or a folder with weights; default tiny")
+    .option("--steps <n>", "steps of sampling and learning", wholeNumber("--steps"))
+    .option("--seed <n>", "decides every random draw; default 0", wholeNumber("--seed"))
+    .option("--device <auto|cpu|cuda>", "where the kernels run; default auto")
+    .option("--out <dir>", "the run's folder; default runs/SYSTEM-TASK-seedSEED")
+    .option("--resume <dir>", "go on with the run in this folder")
+    .option("--config <file>", "JSON with any of the settings that the run's system.txt lists")
+    .option("--json", "one line of JSON a step on stdout, and a last one when done")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  firesteel train                                   GRPO on arithmetic, from random weights
+  firesteel train --system mc-grpo --seed 3 --out runs/median
+  firesteel train --resume runs/median --steps 100  go on, to 100 steps in all
+  firesteel train --config run.json --json          {"numGenerations": 16, "learningRate": 1e-4}`,
+    )
+    .action(async (flags: TrainFlags) => {
+      const stop = new AbortController();
+      const interrupt = () => stop.abort();
+      process.once("SIGINT", interrupt);
+      process.once("SIGTERM", interrupt);
+      try {
+        await runTrain(flags, terminal, stop.signal);
+      } finally {
+        process.off("SIGINT", interrupt);
+        process.off("SIGTERM", interrupt);
+      }
+    });
+}
+
+async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSignal): Promise<void> {
+  const { config, json, ...given } = flags;
+  const options = { ...(config === undefined ? {} : readConfig(config)), ...given } as TrainOptions;
+  if (options.resume === undefined) options.out ??= freshFolder(options);
+  const progress = new ProgressLine(terminal);
+  const event = (name: string, fields: object) => {
+    if (json) terminal.out(`${JSON.stringify({ event: name, ...fields })}\n`);
+  };
+  let result: TrainResult;
+  try {
+    result = await train({
+      ...options,
+      signal,
+      onWarning: (warning) => terminal.err(`warning: ${warning}\n`),
+      onWarmStart: (report) => progress.warmStart(report),
+      onStep(report) {
+        progress.step(report);
+        const { step, metrics } = report;
+        event(step === 0 ? "evaluation" : "step", { step, ...metrics });
+      },
+    });
+  } finally {
+    progress.clear();
+  }
+  const { steps, seconds, device, metrics, out } = result;
+  if (result.stopped) {
+    throw new FiresteelError(
+      "ERR_ABORTED",
+      `Stopped after ${steps} steps; go on with: firesteel train --resume ${out}`,
+    );
+  }
+  event("done", { steps, seconds, device, metrics, start: result.start, out });
+  if (!json) terminal.out(closingTable(result));
+}
+
+function closingTable({ steps, seconds, device, start, metrics, out }: TrainResult): string {
+  const speed = `${count(metrics["tokens_per_second/generate"])} generating, ${count(metrics["tokens_per_second/train"])} training`;
+  return table([
+    [
+      "accuracy (held out)",
+      `${percent(start["eval/accuracy"])} -> ${percent(metrics["eval/accuracy"])}`,
+    ],
+    ["reward", metrics.reward?.toFixed(3) ?? "-"],
+    ["steps", count(steps)],
+    ["tokens sampled", count(metrics.num_tokens)],
+    ["tokens/s", speed],
+    ["time", `${seconds.toFixed(1)} s on ${device}`],
+    ["run", out ?? "-"],
+  ]);
+}
+
+/** The settings of a JSON file. @throws FiresteelError ERR_OPTION */
+function readConfig(path: string): Partial<TrainOptions> {
+  try {
+    const value: unknown = JSON.parse(readFileSync(path, "utf8"));
+    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
+  } catch (cause) {
+    const message = `Expected a readable JSON file for --config but ${path}: ${(cause as Error).message}`;
+    throw new FiresteelError("ERR_OPTION", message, { cause });
+  }
+  throw new FiresteelError("ERR_OPTION", `Expected a JSON object in ${path}`);
+}
+
+/** A folder under runs/ that no run has used yet. */
+function freshFolder({ system = "grpo", task = "arithmetic", seed = 0 }: TrainOptions): string {
+  const id = (named: string | { id: string }) => (typeof named === "string" ? named : named.id);
+  const base = join("runs", `${id(system)}-${id(task)}-seed${seed}`);
+  for (let i = 1; ; ++i) {
+    const folder = i === 1 ? base : `${base}-${i}`;
+    if (!existsSync(folder)) return folder;
+  }
+}
+
+function wholeNumber(name: string): (text: string) => number {
+  return (text) => {
+    if (/^\d+$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text);
+    throw new FiresteelError(
+      "ERR_OPTION",
+      `Expected a whole number for ${name} but received "${text}"`,
+    );
+  };
+}

@@ -1,0 +1,226 @@
+import { checkBoolean, checkInteger, checkKeys, checkNumber, invalid } from "../checks.js";
+import type { Engine, TensorLike } from "../engine.js";
+import { handle, type Inputs, withInputs } from "../inputs.js";
+import {
+  type Offsets,
+  type OffsetsLike,
+  offsetsHandle,
+  offsetValues,
+  Slots,
+  withOffsets,
+} from "../offsets.js";
+import type { Tensor } from "../tensor.js";
+
+/** The largest head. */
+export const MAX_HEAD_DIM = 256;
+
+export interface AttentionInputs {
+  /** f32 [T, heads, headDim]. */
+  q: TensorLike;
+  /** f32 [slots, kvHeads, headDim]; heads is a multiple of kvHeads. */
+  k: Tensor;
+  /** f32 [slots, kvHeads, headDim]. */
+  v: Tensor;
+  /** Row r's queries: `queryOffsets[r]` to `queryOffsets[r + 1]` of the T. */
+  queryOffsets: OffsetsLike;
+  /** Row r's keys; its queries are its last positions. At least as many as queries. */
+  keyOffsets: OffsetsLike;
+  /** The slot of every key, in the order of `keyOffsets`; default: key j is at slot j. */
+  keyIndex?: Slots | Int32Array | readonly number[];
+  /** Multiplies q.k; default 1 / sqrt(headDim). */
+  scale?: number;
+  /** Also what the backward pass needs; default false. */
+  stats?: boolean;
+}
+
+export interface AttentionResult {
+  /** f32 [T, heads, headDim]. */
+  out: Tensor;
+  /** f32 [T, heads, 2]: maximum of the scaled scores and sum of exp(score - maximum), or null. */
+  stats: Tensor | null;
+}
+
+/**
+ * Causal softmax attention over ragged rows with grouped key heads: a query at position p of its row
+ * sees the row's keys 0 .. p. Training (keys are the batch's own tokens) and decoding (keys lie in
+ * slots of a cache that rows may share) give the same bits on the CPU.
+ *
+ * @throws FiresteelError ERR_SHAPE, ERR_DTYPE, ERR_RANGE, ERR_OPTION, ERR_DISPOSED, ERR_OUT_OF_MEMORY
+ */
+export function attention(engine: Engine, args: AttentionInputs): AttentionResult {
+  checkKeys("the argument", args, [
+    "q",
+    "k",
+    "v",
+    "queryOffsets",
+    "keyOffsets",
+    "keyIndex",
+    "scale",
+    "stats",
+  ]);
+  const stats = checkBoolean("stats", args.stats ?? false);
+  return withInputs(engine, (inputs) => {
+    const { q, k, v, tokens, slots, heads, kvHeads, headDim } = checkHeads(inputs, args);
+    const scale = checkScale(args.scale, headDim);
+    return withOffsets(engine, "queryOffsets", args.queryOffsets, (queries, queriesHandle) =>
+      withOffsets(engine, "keyOffsets", args.keyOffsets, (keys, keysHandle) =>
+        withSlots(engine, args.keyIndex, slots, (index) => {
+          checkTotal("queryOffsets", queries, tokens);
+          checkTotal("keyOffsets", keys, index?.count ?? slots);
+          checkRows(queries, keys);
+          const out = {
+            out: engine.empty([tokens, heads, headDim]),
+            stats: stats ? engine.empty([tokens, heads, 2]) : null,
+          };
+          engine.addon.attentionForward(
+            engine.handle,
+            tokens,
+            queries.rows,
+            keys.total,
+            slots,
+            heads,
+            kvHeads,
+            headDim,
+            scale,
+            queriesHandle,
+            keysHandle,
+            index === null ? null : offsetsHandle(index, "keyIndex"),
+            handle(q),
+            handle(k),
+            handle(v),
+            handle(out.out),
+            handle(out.stats),
+          );
+          return out;
+        }),
+      ),
+    );
+  });
+}
+
+export interface AttentionBackwardInputs {
+  /** f32 [T, heads, headDim], [T, kvHeads, headDim] twice, as in the forward call of training. */
+  q: TensorLike;
+  k: TensorLike;
+  v: TensorLike;
+  /** Row r holds the tokens `rowOffsets[r]` to `rowOffsets[r + 1]`. */
+  rowOffsets: OffsetsLike;
+  /** As in the forward call. */
+  scale?: number;
+  /** Of the forward call. */
+  out: TensorLike;
+  stats: TensorLike;
+  /** f32 [T, heads, headDim]: gradient with respect to `out`. */
+  dOut: TensorLike;
+}
+
+/**
+ * Gradients with respect to q, k and v, for attention whose keys are the batch's own tokens. Sums run
+ * in a fixed order: the result does not depend on the number of threads.
+ *
+ * @returns f32 [T, heads, headDim], [T, kvHeads, headDim] twice
+ * @throws FiresteelError as `attention`
+ */
+export function attentionBackward(
+  engine: Engine,
+  args: AttentionBackwardInputs,
+): { dQ: Tensor; dK: Tensor; dV: Tensor } {
+  checkKeys("the argument", args, ["q", "k", "v", "rowOffsets", "scale", "out", "stats", "dOut"]);
+  return withInputs(engine, (inputs) => {
+    const { q, k, v, tokens, slots, heads, kvHeads, headDim } = checkHeads(inputs, args);
+    const scale = checkScale(args.scale, headDim);
+    if (slots !== tokens) throw invalid("ERR_SHAPE", "k", `${tokens} tokens, as q has`, slots);
+    const out = inputs.tensor("out", args.out, "f32", q.shape);
+    const stats = inputs.tensor("stats", args.stats, "f32", [tokens, heads, 2]);
+    const dOut = inputs.tensor("dOut", args.dOut, "f32", q.shape);
+    return withOffsets(engine, "rowOffsets", args.rowOffsets, (rows, rowsHandle) => {
+      checkTotal("rowOffsets", rows, tokens);
+      const d = {
+        dQ: engine.empty(q.shape),
+        dK: engine.empty(k.shape),
+        dV: engine.empty(v.shape),
+      };
+      engine.addon.attentionBackward(
+        engine.handle,
+        tokens,
+        rows.rows,
+        heads,
+        kvHeads,
+        headDim,
+        scale,
+        rowsHandle,
+        handle(q),
+        handle(k),
+        handle(v),
+        handle(out),
+        handle(stats),
+        handle(dOut),
+        handle(d.dQ),
+        handle(d.dK),
+        handle(d.dV),
+      );
+      return d;
+    });
+  });
+}
+
+function checkHeads(inputs: Inputs, args: { q: TensorLike; k: TensorLike; v: TensorLike }) {
+  const q = inputs.tensor("q", args.q, "f32", [null, null, null]);
+  const [tokens, heads, headDim] = q.shape as [number, number, number];
+  checkInteger("q.shape[1] (heads)", heads, 1, 2 ** 16);
+  checkInteger("q.shape[2] (head dimension)", headDim, 1, MAX_HEAD_DIM);
+  const k = inputs.tensor("k", args.k, "f32", [null, null, headDim]);
+  const [slots, kvHeads] = k.shape as [number, number, number];
+  if (kvHeads === 0 || heads % kvHeads !== 0) {
+    throw invalid("ERR_SHAPE", "k.shape[1] (key heads)", `a divisor of ${heads}`, kvHeads);
+  }
+  const v = inputs.tensor("v", args.v, "f32", [slots, kvHeads, headDim]);
+  return { q, k, v, tokens, slots, heads, kvHeads, headDim };
+}
+
+function checkScale(scale: number | undefined, headDim: number): number {
+  return checkNumber("scale", scale ?? 1 / Math.sqrt(headDim), -1e30, 1e30);
+}
+
+function checkTotal(name: string, offsets: Offsets, total: number): void {
+  if (offsets.total === total) return;
+  throw invalid("ERR_SHAPE", name, `offsets that end at ${total}`, offsets.total);
+}
+
+function checkRows(queries: Offsets, keys: Offsets): void {
+  if (queries.rows !== keys.rows) {
+    throw invalid("ERR_SHAPE", "keyOffsets", `offsets of ${queries.rows} rows`, keys.rows);
+  }
+  const [first, firstKey] = [offsetValues(queries), offsetValues(keys)];
+  for (let row = 0; row < queries.rows; ++row) {
+    const count = first[row + 1]! - first[row]!;
+    const most = firstKey[row + 1]! - firstKey[row]!;
+    if (count <= most) continue;
+    const name = `queryOffsets of row ${row}`;
+    throw invalid("ERR_SHAPE", name, `at most ${most} queries (its keys)`, count);
+  }
+}
+
+function withSlots<T>(
+  engine: Engine,
+  value: Slots | Int32Array | readonly number[] | undefined,
+  slots: number,
+  use: (index: Slots | null) => T,
+): T {
+  if (value === undefined) return use(null);
+  if (!(value instanceof Slots)) {
+    const made = new Slots(engine, value, slots, "keyIndex");
+    try {
+      return use(made);
+    } finally {
+      made.dispose();
+    }
+  }
+  if (value.engine !== engine) {
+    throw invalid("ERR_OPTION", "keyIndex", "slots of this engine", "those of another engine");
+  }
+  if (value.bound > slots) {
+    throw invalid("ERR_RANGE", "keyIndex", `slots below ${slots}`, value.bound);
+  }
+  return use(value);
+}

@@ -1,0 +1,30 @@
+/**
+ * Group-relative reinforcement learning on native kernels.
+ *
+ * @example
+ * import { Engine, logProb, train } from "firesteel";
+ */
+export type * from "./contract/index.js";
+export type { DType, TypedArray } from "./engine/dtype.js";
+export { Engine, type EngineInfo, type EngineOptions, type FaultReport } from "./engine/engine.js";
+export { type ErrorCode, FiresteelError } from "./engine/error.js";
+export { type GroupNormOptions, type GroupNormResult, groupNorm } from "./engine/groupNorm.js";
+export { logProb, logProbBackward } from "./engine/logProb.js";
+export { type SurrogateInputs, type SurrogateResult, surrogate } from "./engine/surrogate.js";
+export { Tensor } from "./engine/tensor.js";
+export { CharTokenizer } from "./policies/token/charTokenizer.js";
+export { type TokenConfig, tinyConfig } from "./policies/token/config.js";
+export { TokenPolicy } from "./policies/token/tokenPolicy.js";
+export { EmbeddedSampler } from "./samplers/embedded.js";
+export {
+  defineSystem,
+  type PhaseDefinition,
+  type SystemDefinition,
+} from "./systems/defineSystem.js";
+export { systems } from "./systems/index.js";
+export { tasks } from "./tasks/index.js";
+export { namedSystem, namedTask, type TrainOptions, train } from "./train.js";
+export { printSystem, systemBlocks } from "./trainer/printSystem.js";
+export type { TrainSettings } from "./trainer/settings.js";
+export type { StepReport, TrainResult, WarmStartReport } from "./trainer/train.js";
+export { version } from "./version.js";

@@ -1,0 +1,100 @@
+import type { Tokenizer } from "../../contract/index.js";
+import { checkInteger, invalid, show } from "../../engine/checks.js";
+import { FiresteelError } from "../../engine/error.js";
+
+/** One token per symbol of a closed vocabulary, and one that ends a completion. */
+export class CharTokenizer implements Tokenizer {
+  /** By id; null at the end-of-sequence id. */
+  readonly symbols: readonly (string | null)[];
+  readonly endOfSequence: number;
+  readonly #ids = new Map<string, number>();
+
+  /**
+   * @param symbols distinct Unicode characters; ids count in this order
+   * @param endOfSequence id of the token that ends a completion; default: after the last symbol
+   * @throws FiresteelError ERR_OPTION, ERR_RANGE
+   */
+  constructor(symbols: string | readonly string[], endOfSequence?: number) {
+    const characters: (string | null)[] = [...symbols];
+    this.endOfSequence = checkInteger(
+      "endOfSequence",
+      endOfSequence ?? characters.length,
+      0,
+      characters.length,
+    );
+    characters.splice(this.endOfSequence, 0, null);
+    this.symbols = characters;
+    for (const [id, symbol] of characters.entries()) {
+      if (symbol === null) continue;
+      if ([...symbol].length !== 1) {
+        throw invalid("ERR_OPTION", `symbols[${id}]`, "one character", symbol);
+      }
+      if (this.#ids.has(symbol)) {
+        throw invalid("ERR_OPTION", "symbols", "distinct characters", symbol);
+      }
+      this.#ids.set(symbol, id);
+    }
+  }
+
+  get vocabularySize(): number {
+    return this.symbols.length;
+  }
+
+  encode(text: string): Int32Array {
+    return Int32Array.from([...text], (symbol, at) => {
+      const id = this.#ids.get(symbol);
+      if (id !== undefined) return id;
+      const known = [...this.#ids.keys()].join("");
+      throw new FiresteelError(
+        "ERR_RANGE",
+        `Expected symbols among ${JSON.stringify(known)} but received ${show(symbol)} at ${at}`,
+      );
+    });
+  }
+
+  decode(ids: Int32Array): string {
+    let text = "";
+    for (const [i, id] of ids.entries()) {
+      checkInteger(`ids[${i}]`, id, 0, this.vocabularySize - 1);
+      text += this.symbols[id] ?? "";
+    }
+    return text;
+  }
+}
+
+/**
+ * The text of tokenizer file of a closed vocabulary, whoever implements it: one character per token
+ * says all there is.
+ *
+ * @throws FiresteelError ERR_OPTION where a token does not stand for one character
+ */
+export function formatTokenizer(tokenizer: Tokenizer): string {
+  const symbols: string[] = [];
+  for (let id = 0; id < tokenizer.vocabularySize; ++id) {
+    if (id === tokenizer.endOfSequence) continue;
+    const symbol = tokenizer.decode(Int32Array.of(id));
+    if ([...symbol].length !== 1 || tokenizer.encode(symbol).join() !== `${id}`) {
+      throw invalid("ERR_OPTION", `token ${id} of the tokenizer`, "a character of its own", symbol);
+    }
+    symbols.push(symbol);
+  }
+  const { endOfSequence } = tokenizer;
+  return `${JSON.stringify({ type: "characters", symbols, endOfSequence }, null, 2)}\n`;
+}
+
+/**
+ * @param path for messages
+ * @throws FiresteelError ERR_CHECKPOINT
+ */
+export function parseTokenizer(text: string, path: string): CharTokenizer {
+  try {
+    const { type, symbols, endOfSequence } = JSON.parse(text);
+    if (type !== "characters") throw invalid("ERR_OPTION", "type", '"characters"', type);
+    if (!Array.isArray(symbols) || !symbols.every((symbol) => typeof symbol === "string")) {
+      throw invalid("ERR_OPTION", "symbols", "an array of strings", symbols);
+    }
+    return new CharTokenizer(symbols, endOfSequence);
+  } catch (cause) {
+    throw new FiresteelError("ERR_CHECKPOINT", `${path}: ${(cause as Error).message}`, { cause });
+  }
+}

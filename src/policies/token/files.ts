@@ -1,0 +1,88 @@
+import { open, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Tokenizer } from "../../contract/index.js";
+import { FiresteelError } from "../../engine/error.js";
+import type { Parameter } from "../../nn/parameter.js";
+import { readSafetensors, type Safetensors, writeSafetensors } from "../../nn/safetensors.js";
+import { formatTokenizer, parseTokenizer } from "./charTokenizer.js";
+import type { TokenConfig } from "./config.js";
+import { formatConfig, parseConfig } from "./configFile.js";
+
+/** A policy as it lies in a folder. */
+export interface PolicyFiles {
+  readonly config: TokenConfig;
+  readonly tokenizer: Tokenizer | null;
+  readonly weights: Safetensors;
+  /** For messages. */
+  readonly weightsPath: string;
+}
+
+function paths(directory: string) {
+  return {
+    config: join(directory, "config.json"),
+    weights: join(directory, "model.safetensors"),
+    tokenizer: join(directory, "symbols.json"),
+  };
+}
+
+/** @throws FiresteelError ERR_CHECKPOINT */
+export async function writePolicy(
+  directory: string,
+  config: TokenConfig,
+  parameters: readonly Parameter[],
+  tokenizer: Tokenizer | null,
+): Promise<void> {
+  const at = paths(directory);
+  await writeText(at.config, formatConfig(config));
+  if (tokenizer !== null) await writeText(at.tokenizer, formatTokenizer(tokenizer));
+  const tensors = await Promise.all(
+    parameters.map(async ({ name, value }) => {
+      const { shape } = value;
+      return [name, { dtype: "f32", shape, data: await value.read() }] as const;
+    }),
+  );
+  await writeSafetensors(at.weights, tensors, { format: "pt" });
+}
+
+/** @throws FiresteelError ERR_CHECKPOINT where a file is missing or damaged */
+export async function readPolicy(directory: string): Promise<PolicyFiles> {
+  const at = paths(directory);
+  const config = await readText(at.config);
+  if (config === null) throw new FiresteelError("ERR_CHECKPOINT", `${at.config} does not exist`);
+  const tokenizer = await readText(at.tokenizer);
+  return {
+    config: parseConfig(config, at.config),
+    tokenizer: tokenizer === null ? null : parseTokenizer(tokenizer, at.tokenizer),
+    weights: await readSafetensors(at.weights),
+    weightsPath: at.weights,
+  };
+}
+
+async function writeText(path: string, text: string): Promise<void> {
+  try {
+    const file = await open(path, "w");
+    try {
+      await file.writeFile(text);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  } catch (cause) {
+    throw unusable(path, cause);
+  }
+}
+
+/** null where there is no such file. */
+async function readText(path: string): Promise<string | null> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return null;
+    throw unusable(path, cause);
+  }
+}
+
+function unusable(path: string, cause: unknown): FiresteelError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new FiresteelError("ERR_CHECKPOINT", `${path}: ${reason}`, { cause });
+}

@@ -1,0 +1,252 @@
+import type { Finish, SampleRequest } from "../../contract/index.js";
+import { checkInteger, invalid, show } from "../../engine/checks.js";
+import { FiresteelError } from "../../engine/error.js";
+import { logProb } from "../../engine/logProb.js";
+import { gatherRows } from "../../engine/nn/embed.js";
+import { sample } from "../../engine/nn/sample.js";
+import type { Tensor } from "../../engine/tensor.js";
+import { type Random, random } from "../../nn/random.js";
+import { type DecodeBatch, KeyValueCache } from "./keyValueCache.js";
+import { checkIds, checkPrompt } from "./packing.js";
+import type { Transformer } from "./transformer.js";
+
+/** What came after one prompt. */
+export interface Completion {
+  readonly prompt: number;
+  /** The token that ended it is the last one. */
+  readonly ids: Int32Array;
+  /** Of the temperature-scaled, untruncated distribution. */
+  readonly logProb: Float32Array;
+  /** "error": the network gave no distribution (NaN), and the completion ends before. */
+  readonly finish: Finish;
+}
+
+/** A row in the making. */
+interface Row {
+  readonly prompt: number;
+  readonly random: Random;
+  /** Slots of its prompt, which it shares with the other rows of that prompt. */
+  readonly prefix: { readonly begin: number; readonly length: number };
+  /** Its own slots begin here. */
+  readonly ownSlots: number;
+  readonly limit: number;
+  readonly ids: number[];
+  readonly logProb: number[];
+  finish: Finish | null;
+}
+
+/**
+ * Samples completions. A prompt goes through the network once, however many rows continue it; rows
+ * that have ended leave the batch. A completion depends on its stream, prompt and the weights alone.
+ *
+ * @param stop ids that end a completion
+ * @throws FiresteelError ERR_SHAPE, ERR_RANGE, ERR_OPTION, ERR_SAMPLER (a hook), ERR_OUT_OF_MEMORY,
+ * ERR_ABORTED
+ */
+export async function generate(
+  model: Transformer,
+  request: SampleRequest,
+  stop: ReadonlySet<number>,
+): Promise<Completion[]> {
+  checkRequest(model, request);
+  const { prompts, slots: promptSlots } = layPrompts(request);
+  const { rows, slots } = layRows(model, request, prompts, promptSlots);
+  if (rows.length === 0) return [];
+  const cache = new KeyValueCache(model, slots);
+  let logits: Tensor | null = null;
+  try {
+    logits = prefill(model, cache, request, prompts, rows);
+    for (let live: readonly Row[] = rows; ; ) {
+      throwIfAborted(request.signal);
+      await choose(model, logits, live, request, stop);
+      logits.dispose();
+      live = live.filter((row) => row.finish === null);
+      if (live.length === 0) break;
+      logits = cache.advance(nextTokens(live));
+    }
+  } finally {
+    logits?.dispose();
+    cache.dispose();
+  }
+  return rows.map(({ prompt, ids, logProb, finish }) => ({
+    prompt,
+    ids: Int32Array.from(ids),
+    logProb: Float32Array.from(logProb),
+    finish: finish!,
+  }));
+}
+
+type Prefix = Row["prefix"];
+
+/** Slots for the distinct prompts; prompts[i] is where the request's prompt i lies. */
+function layPrompts({ prompts }: SampleRequest): { prompts: Prefix[]; slots: number } {
+  const known = new Map<string, Prefix>();
+  let slots = 0;
+  const laid = prompts.map(({ tokens }) => {
+    const key = tokens.join();
+    let prefix = known.get(key);
+    if (prefix === undefined) {
+      prefix = { begin: slots, length: tokens.length };
+      known.set(key, prefix);
+      slots += tokens.length;
+    }
+    return prefix;
+  });
+  return { prompts: laid, slots };
+}
+
+function layRows(
+  { config }: Transformer,
+  { counts, streams, maxCompletionLength }: SampleRequest,
+  prompts: readonly Prefix[],
+  promptSlots: number,
+): { rows: Row[]; slots: number } {
+  let slots = promptSlots;
+  const rows: Row[] = [];
+  for (const [prompt, prefix] of prompts.entries()) {
+    const limit = Math.min(maxCompletionLength, config.maxLength - prefix.length);
+    for (let i = 0; i < counts[prompt]!; ++i) {
+      rows.push({
+        prompt,
+        random: random(streams[rows.length]!),
+        prefix,
+        ownSlots: slots,
+        limit,
+        ids: [],
+        logProb: [],
+        finish: null,
+      });
+      // The last token is never read.
+      slots += limit - 1;
+    }
+  }
+  return { rows, slots };
+}
+
+/** Logits of every row's first token. */
+function prefill(
+  { engine }: Transformer,
+  cache: KeyValueCache,
+  request: SampleRequest,
+  prompts: readonly Prefix[],
+  rows: readonly Row[],
+): Tensor {
+  const distinct = [...new Set(rows.map(({ prefix }) => prefix))];
+  const index = new Map(distinct.map((prefix, i) => [prefix, i]));
+  const offsets = new Int32Array(distinct.length + 1);
+  for (const [i, { length }] of distinct.entries()) offsets[i + 1] = offsets[i]! + length;
+  const tokens = offsets.at(-1)!;
+  const batch: DecodeBatch = {
+    ids: new Int32Array(tokens),
+    positions: new Int32Array(tokens),
+    slots: new Int32Array(tokens),
+    rowOffsets: offsets,
+    keyOffsets: offsets,
+    keyIndex: new Int32Array(tokens),
+    wanted: offsets.slice(1).map((end) => end - 1),
+  };
+  for (const [i, prefix] of distinct.entries()) {
+    const begin = offsets[i]!;
+    batch.ids.set(request.prompts[prompts.indexOf(prefix)]!.tokens, begin);
+    for (let j = 0; j < prefix.length; ++j) {
+      batch.positions[begin + j] = j;
+      batch.slots[begin + j] = prefix.begin + j;
+    }
+  }
+  batch.keyIndex.set(batch.slots);
+  const logits = cache.advance(batch);
+  try {
+    return gatherRows(
+      engine,
+      logits,
+      Int32Array.from(rows, ({ prefix }) => index.get(prefix)!),
+    );
+  } finally {
+    logits.dispose();
+  }
+}
+
+/** Draws the next token of every row and says which rows that ends. */
+async function choose(
+  { engine }: Transformer,
+  logits: Tensor,
+  rows: readonly Row[],
+  { temperature, greedy }: SampleRequest,
+  stop: ReadonlySet<number>,
+): Promise<void> {
+  const how = greedy
+    ? { greedy }
+    : { temperature, uniform: Float32Array.from(rows, (row) => row.random.uniform32()) };
+  const drawn = engine.scope(() => {
+    const tokens = sample(engine, logits, how);
+    return { tokens, logProb: logProb(engine, logits, tokens, { temperature }).logProb };
+  });
+  try {
+    const [tokens, logProbs] = await Promise.all([drawn.tokens.read(), drawn.logProb.read()]);
+    for (const [i, row] of rows.entries()) {
+      const token = tokens[i]!;
+      if (token < 0) {
+        row.finish = "error";
+        continue;
+      }
+      row.ids.push(token);
+      row.logProb.push(logProbs[i]!);
+      if (stop.has(token)) row.finish = "stop";
+      else if (row.ids.length === row.limit) row.finish = "length";
+    }
+  } finally {
+    drawn.tokens.dispose();
+    drawn.logProb.dispose();
+  }
+}
+
+/** The last token of every row, which sees its prompt's slots and then its own. */
+function nextTokens(rows: readonly Row[]): DecodeBatch {
+  const keyOffsets = new Int32Array(rows.length + 1);
+  for (const [i, { prefix, ids }] of rows.entries()) {
+    keyOffsets[i + 1] = keyOffsets[i]! + prefix.length + ids.length;
+  }
+  const keyIndex = new Int32Array(keyOffsets.at(-1)!);
+  for (const [i, { prefix, ids, ownSlots }] of rows.entries()) {
+    let at = keyOffsets[i]!;
+    for (let j = 0; j < prefix.length; ++j) keyIndex[at++] = prefix.begin + j;
+    for (let j = 0; j < ids.length; ++j) keyIndex[at++] = ownSlots + j;
+  }
+  return {
+    ids: Int32Array.from(rows, ({ ids }) => ids.at(-1)!),
+    positions: Int32Array.from(rows, ({ prefix, ids }) => prefix.length + ids.length - 1),
+    slots: Int32Array.from(rows, ({ ownSlots, ids }) => ownSlots + ids.length - 1),
+    rowOffsets: Int32Array.from({ length: rows.length + 1 }, (_, i) => i),
+    keyOffsets,
+    keyIndex,
+    wanted: Int32Array.from(rows, (_, i) => i),
+  };
+}
+
+function checkRequest({ config }: Transformer, request: SampleRequest): void {
+  const { prompts, counts, streams, maxCompletionLength, hook, stop } = request;
+  if (hook !== null) {
+    throw new FiresteelError("ERR_SAMPLER", "Expected no hook: this sampler does not offer them");
+  }
+  if (counts.length !== prompts.length) {
+    throw invalid("ERR_SHAPE", "counts", `one per prompt (${prompts.length})`, counts);
+  }
+  for (const [i, count] of counts.entries()) checkInteger(`counts[${i}]`, count, 0, 2 ** 24);
+  const total = counts.reduce((a, b) => a + b, 0);
+  if (streams.length !== total) {
+    throw invalid("ERR_SHAPE", "streams", `one per rollout (${total})`, streams);
+  }
+  checkInteger("maxCompletionLength", maxCompletionLength, 1, 2 ** 24);
+  for (const [i, id] of stop.entries()) checkInteger(`stop[${i}]`, id, 0, config.vocabSize - 1);
+  const shorter = { ...config, maxLength: config.maxLength - 1 };
+  for (const [i, { tokens }] of prompts.entries()) {
+    checkPrompt(`prompts[${i}]`, tokens, shorter);
+    checkIds(`prompts[${i}].tokens`, tokens, config.vocabSize);
+  }
+}
+
+function throwIfAborted(signal: AbortSignal | null): void {
+  if (!signal?.aborted) return;
+  const cause = signal.reason;
+  throw new FiresteelError("ERR_ABORTED", `Sampling was aborted: ${show(cause)}`, { cause });
+}

@@ -1,0 +1,192 @@
+import type {
+  DifferentiableScores,
+  Policy,
+  PolicyRow,
+  SampleRequest,
+  ScoreOptions,
+  Tokenizer,
+  Trajectory,
+} from "../../contract/index.js";
+import { checkInteger, checkKeys, invalid } from "../../engine/checks.js";
+import type { Engine } from "../../engine/engine.js";
+import { FiresteelError } from "../../engine/error.js";
+import { scale } from "../../engine/nn/elementwise.js";
+import type { Tensor } from "../../engine/tensor.js";
+import { Parameter } from "../../nn/parameter.js";
+import { formatTokenizer } from "./charTokenizer.js";
+import { checkTokenConfig, type TokenConfig } from "./config.js";
+import { readPolicy, writePolicy } from "./files.js";
+import { type Completion, generate } from "./generate.js";
+import { DifferentiableTokenScores, scoreRows } from "./scoring.js";
+import { Transformer } from "./transformer.js";
+import { checkNoOthers, freshWeights, storedWeights, weightOf } from "./weights.js";
+
+/** A decoder-only transformer (RMSNorm, RoPE, grouped queries, SwiGLU) that acts by tokens. */
+export class TokenPolicy implements Policy {
+  readonly kind = "tokens";
+  readonly engine: Engine;
+  readonly config: TokenConfig;
+  readonly tokenizer: Tokenizer | null;
+  readonly #model: Transformer;
+
+  private constructor(model: Transformer, tokenizer: Tokenizer | null) {
+    this.#model = model;
+    this.engine = model.engine;
+    this.config = model.config;
+    this.tokenizer = tokenizer;
+  }
+
+  /**
+   * A policy with fresh weights.
+   *
+   * @param options.tokenizer default null: prompts and completions are token ids alone
+   * @param options.seed of the weights, default 0
+   * @throws FiresteelError ERR_OPTION, ERR_RANGE, ERR_OUT_OF_MEMORY
+   * @example
+   * TokenPolicy.create(engine, tinyConfig(tokenizer.vocabularySize), { tokenizer, seed: 1 });
+   */
+  static create(
+    engine: Engine,
+    config: TokenConfig,
+    options: { tokenizer?: Tokenizer | null; seed?: number } = {},
+  ): TokenPolicy {
+    checkKeys("options", options, ["tokenizer", "seed"]);
+    const { tokenizer = null, seed = 0 } = options;
+    const checked = Object.freeze({ ...checkTokenConfig(config) });
+    checkInteger("seed", seed, 0, Number.MAX_SAFE_INTEGER);
+    checkTokenizer(tokenizer, checked);
+    return new TokenPolicy(
+      new Transformer(engine, checked, freshWeights(engine, checked, seed)),
+      tokenizer,
+    );
+  }
+
+  /**
+   * The policy that `save` wrote into a folder.
+   * @throws FiresteelError ERR_CHECKPOINT where it is missing, damaged or not whole
+   */
+  static async open(engine: Engine, directory: string): Promise<TokenPolicy> {
+    const { config, tokenizer, weights, weightsPath } = await readPolicy(directory);
+    const source = storedWeights(engine, weights, weightsPath);
+    const model = new Transformer(engine, Object.freeze(config), source);
+    const policy = new TokenPolicy(model, tokenizer);
+    checkNoOthers(weights, namesOf(policy.parameters), weightsPath);
+    if (tokenizer !== null && tokenizer.vocabularySize > config.vocabSize) {
+      throw misfit(directory, "its tokenizer has more tokens than its weights");
+    }
+    return policy;
+  }
+
+  get maxLength(): number {
+    return this.config.maxLength;
+  }
+
+  get parameters(): readonly Parameter[] {
+    return this.#model.parameters;
+  }
+
+  /**
+   * Samples completions; see `generate`. Their log-probs are, to the last bit, those that `score`
+   * and `forward` give for them. A row ends at the tokenizer's end-of-sequence token, at one of
+   * `request.stop`, or at its length limit.
+   *
+   * @throws FiresteelError ERR_SHAPE, ERR_RANGE, ERR_SAMPLER, ERR_OUT_OF_MEMORY, ERR_ABORTED
+   */
+  async sample(request: SampleRequest): Promise<Trajectory[]> {
+    const stop = new Set(request.stop);
+    if (this.tokenizer !== null) stop.add(this.tokenizer.endOfSequence);
+    const completions = await generate(this.#model, request, stop);
+    return completions.map((completion, id) => this.#trajectory(completion, id, request));
+  }
+
+  #trajectory(completion: Completion, id: number, { prompts }: SampleRequest): Trajectory {
+    const { ids, finish } = completion;
+    const prompt = prompts[completion.prompt]!;
+    return {
+      id,
+      prompt,
+      actions: { kind: "tokens", length: ids.length, ids },
+      mask: new Uint8Array(ids.length).fill(1),
+      columns: { samplerLogProb: { level: "action", values: completion.logProb } },
+      keys: { prompt: prompt.id },
+      rewards: {},
+      reward: null,
+      text: this.tokenizer?.decode(ids) ?? "",
+      finish,
+      policyVersion: 0,
+      info: {},
+    };
+  }
+
+  /** @throws FiresteelError ERR_SHAPE, ERR_RANGE, ERR_OPTION, ERR_OUT_OF_MEMORY */
+  score(
+    rows: readonly PolicyRow[],
+    options: ScoreOptions = {},
+  ): { rowOffsets: Int32Array; logProb: Tensor; entropy: Tensor | null } {
+    const { tape, rowOffsets, logProb, entropy, tables } = scoreRows(
+      this.#model,
+      rows,
+      options,
+      false,
+    );
+    tape.release(logProb);
+    if (entropy !== null) tape.release(entropy);
+    tape.dispose();
+    tables.dispose();
+    return { rowOffsets, logProb: logProb.value, entropy: entropy?.value ?? null };
+  }
+
+  /** @throws FiresteelError ERR_SHAPE, ERR_RANGE, ERR_OPTION, ERR_OUT_OF_MEMORY */
+  forward(rows: readonly PolicyRow[], options: ScoreOptions = {}): DifferentiableScores {
+    return new DifferentiableTokenScores(scoreRows(this.#model, rows, options, true));
+  }
+
+  clone(): TokenPolicy {
+    const own = new Map(this.parameters.map(({ name, value }) => [name, value]));
+    const model = new Transformer(this.engine, this.config, ({ name }) => {
+      return new Parameter(name, scale(this.engine, 1, own.get(name)!));
+    });
+    return new TokenPolicy(model, this.tokenizer);
+  }
+
+  /** config.json, model.safetensors and, where there is a tokenizer, symbols.json. */
+  async save(directory: string): Promise<void> {
+    await writePolicy(directory, this.config, this.parameters, this.tokenizer);
+  }
+
+  async load(directory: string): Promise<void> {
+    const { config, tokenizer, weights, weightsPath } = await readPolicy(directory);
+    for (const [name, value] of Object.entries(config)) {
+      const mine = this.config[name as keyof TokenConfig];
+      if (value === mine || name === "initializerRange") continue;
+      throw misfit(directory, `its ${name} is ${value}, this policy's ${mine}`);
+    }
+    const symbols = tokenizer === null ? null : formatTokenizer(tokenizer);
+    if (symbols !== (this.tokenizer === null ? null : formatTokenizer(this.tokenizer))) {
+      throw misfit(directory, "its tokenizer is another one");
+    }
+    checkNoOthers(weights, namesOf(this.parameters), weightsPath);
+    const values = this.parameters.map(({ name, value: { shape } }) =>
+      weightOf(weights, { name, shape }, weightsPath),
+    );
+    for (const [i, { value }] of this.parameters.entries()) value.write(values[i]!);
+  }
+
+  dispose(): void {
+    for (const parameter of this.parameters) parameter.dispose();
+  }
+}
+
+function namesOf(parameters: readonly { name: string }[]): string[] {
+  return parameters.map(({ name }) => name);
+}
+
+function checkTokenizer(tokenizer: Tokenizer | null, { vocabSize }: TokenConfig): void {
+  if (tokenizer === null || tokenizer.vocabularySize <= vocabSize) return;
+  const expected = `at least the tokenizer's ${tokenizer.vocabularySize}`;
+  throw invalid("ERR_OPTION", "vocabSize", expected, vocabSize);
+}
+
+function misfit(directory: string, reason: string): FiresteelError {
+  return new FiresteelError("ERR_CHECKPOINT", `The policy in ${directory} does not fit: ${reason}`);
+}

@@ -1,0 +1,32 @@
+import type { Capability, Policy, SampleRequest, Sampler, Trajectory } from "../contract/index.js";
+
+/** Rollouts from a policy of this process: exact log-probs, current weights, named streams. */
+export class EmbeddedSampler implements Sampler {
+  readonly name = "embedded";
+  readonly capabilities: ReadonlySet<Capability> = new Set([
+    "logProbs",
+    "exactLogProbs",
+    "streams",
+    "greedy",
+    "stop",
+    "currentWeights",
+  ] as const);
+  readonly #policy: Policy;
+  #version = 0;
+
+  constructor(policy: Policy) {
+    this.#policy = policy;
+  }
+
+  /** @throws FiresteelError as the policy's `sample` */
+  async sample(request: SampleRequest): Promise<Trajectory[]> {
+    const policyVersion = this.#version;
+    const trajectories = await this.#policy.sample(request);
+    return trajectories.map((trajectory) => ({ ...trajectory, policyVersion }));
+  }
+
+  /** The policy's weights are always current: only the version that rollouts carry changes. */
+  async refresh(version: number): Promise<void> {
+    this.#version = version;
+  }
+}

@@ -1,0 +1,165 @@
+import { createHash } from "node:crypto";
+import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { join, relative } from "node:path";
+import { show } from "../engine/checks.js";
+import { FiresteelError } from "../engine/error.js";
+
+const format = 1;
+
+interface FileRecord {
+  bytes: number;
+  sha256: string;
+}
+
+interface StateFile<Body> {
+  format: number;
+  body: Body;
+  files: Record<string, FileRecord>;
+  /** Of the JSON of this object without this field. */
+  sha256: string;
+}
+
+/**
+ * Writes a checkpoint so that at every instant a whole one lies in `out`: under a temporary name,
+ * every file and folder synced, renamed last. Older checkpoints are removed once it stands.
+ *
+ * @param name of its folder, e.g. "checkpoint-50"
+ * @param body what goes into state.json: JSON values
+ * @param write puts further files into the folder it is given
+ * @throws FiresteelError ERR_CHECKPOINT where the disk refuses
+ */
+export async function writeCheckpoint(
+  out: string,
+  name: string,
+  body: unknown,
+  write: (folder: string) => Promise<void>,
+): Promise<void> {
+  const partial = join(out, `.${name}.partial`);
+  try {
+    await rm(partial, { recursive: true, force: true });
+    await mkdir(partial, { recursive: true });
+    await write(partial);
+    const files: Record<string, FileRecord> = {};
+    for (const path of await filesUnder(partial)) {
+      files[relative(partial, path)] = await record(path);
+      await sync(path);
+    }
+    const state = { format, body, files };
+    const text = JSON.stringify({ ...state, sha256: sha256(JSON.stringify(state)) });
+    const file = await open(join(partial, "state.json"), "w");
+    try {
+      await file.writeFile(`${text}\n`);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    for (const folder of [...(await foldersUnder(partial)), partial]) await sync(folder);
+    // A whole checkpoint of the same name is this one, written before and not yet cleared away.
+    await rm(join(out, name), { recursive: true, force: true });
+    await rename(partial, join(out, name));
+    await sync(out);
+  } catch (cause) {
+    if (cause instanceof FiresteelError) throw cause;
+    const message = `Could not write ${join(out, name)}: ${(cause as Error).message}`;
+    throw new FiresteelError("ERR_CHECKPOINT", message, { cause });
+  }
+  await removeOthers(out, name);
+}
+
+async function removeOthers(out: string, keep: string): Promise<void> {
+  for (const entry of await readdir(out)) {
+    const stale = /^\..*\.partial$/.test(entry) || rank(entry) !== null;
+    if (stale && entry !== keep) await rm(join(out, entry), { recursive: true, force: true });
+  }
+}
+
+/** Later checkpoints have the higher rank; null: not one. */
+function rank(entry: string): number | null {
+  const match = /^(warm-start|checkpoint)-(\d+)$/.exec(entry);
+  return match === null ? null : Number(match[2]) + (match[1] === "checkpoint" ? 2 ** 40 : 0);
+}
+
+/**
+ * The newest checkpoint of a run, every byte checked.
+ *
+ * @returns its folder and the body of its state.json
+ * @throws FiresteelError ERR_CHECKPOINT where there is none, or what is wrong with it
+ */
+export async function readCheckpoint<Body>(out: string): Promise<{ folder: string; body: Body }> {
+  let entries: string[];
+  try {
+    entries = await readdir(out);
+  } catch (cause) {
+    throw refused(out, `it cannot be read (${(cause as Error).message})`, cause);
+  }
+  const names = entries.filter((entry) => rank(entry) !== null);
+  const newest = names.sort((a, b) => rank(a)! - rank(b)!).at(-1);
+  if (newest === undefined) throw refused(out, "there is none");
+  const folder = join(out, newest);
+  const state = await readState<Body>(join(folder, "state.json"));
+  for (const [name, expected] of Object.entries(state.files)) {
+    const path = join(folder, name);
+    const found = await record(path).catch((cause: Error) => {
+      throw refused(path, `it cannot be read (${cause.message})`, cause);
+    });
+    if (found.bytes !== expected.bytes) {
+      throw refused(path, `it has ${found.bytes} bytes instead of ${expected.bytes}`);
+    }
+    if (found.sha256 !== expected.sha256) throw refused(path, "its checksum does not match");
+  }
+  return { folder, body: state.body };
+}
+
+async function readState<Body>(path: string): Promise<StateFile<Body>> {
+  let state: StateFile<Body>;
+  try {
+    state = JSON.parse(await readFile(path, "utf8")) as StateFile<Body>;
+  } catch (cause) {
+    throw refused(path, `it is not readable JSON (${(cause as Error).message})`, cause);
+  }
+  if (typeof state !== "object" || state === null) throw refused(path, "it is not an object");
+  if (state.format !== format) {
+    throw refused(path, `its format is ${show(state.format)}; this version reads ${format}`);
+  }
+  const { sha256: expected, ...rest } = state;
+  if (sha256(JSON.stringify(rest)) !== expected) throw refused(path, "its checksum does not match");
+  return state;
+}
+
+function refused(path: string, reason: string, cause?: unknown): FiresteelError {
+  const message = `Expected a whole checkpoint in ${path} but ${reason}`;
+  return new FiresteelError("ERR_CHECKPOINT", message, { cause });
+}
+
+async function record(path: string): Promise<FileRecord> {
+  const bytes = await readFile(path);
+  return { bytes: bytes.length, sha256: sha256(bytes) };
+}
+
+function sha256(data: string | Uint8Array): string {
+  return createHash("sha256").update(data).digest("hex");
+}
+
+async function filesUnder(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { withFileTypes: true, recursive: true });
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .sort();
+}
+
+async function foldersUnder(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { withFileTypes: true, recursive: true });
+  return entries
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => join(entry.parentPath, entry.name));
+}
+
+async function sync(path: string): Promise<void> {
+  const handle = await open(path, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

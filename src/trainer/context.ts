@@ -1,0 +1,114 @@
+import type { Column, Trajectory } from "../contract/data.js";
+import type { Measurer } from "../contract/metrics.js";
+import type { Policy } from "../contract/policy.js";
+import type { SamplePlan, SampleRequest } from "../contract/sampler.js";
+import type { StepContext } from "../contract/stage.js";
+import type { Phase } from "../contract/system.js";
+import { checkChoice } from "../engine/checks.js";
+import { FiresteelError } from "../engine/error.js";
+import { continued, continuedPrompt } from "./fork.js";
+import { nextPrompts, tokenized } from "./prompts.js";
+import { streamAt, uniformAt } from "./random.js";
+import type { Run } from "./run.js";
+import { scoreRows } from "./scores.js";
+
+/** What the stages of one phase can reach in one step. */
+export function stepContext(run: Run, phase: Phase, step: number, measure: Measurer): StepContext {
+  const { settings, task, models } = run;
+  const phaseIndex = run.system.phases.indexOf(phase);
+  const tokenizer = models.policy!.tokenizer;
+  let calls = 0;
+  let rollouts = 0;
+
+  async function sample(plan: SamplePlan): Promise<Trajectory[]> {
+    const call = calls++;
+    const request = sampleRequest(run, plan, (prompt, i) =>
+      streamAt(settings.seed, "rollout", step, phaseIndex, call, prompt, i),
+    );
+    const model = plan.model ?? "policy";
+    const source = model === "policy" ? run.sampler : modelNamed(models, model);
+    const wanted = request.streams.length;
+    const sampled = await source.sample(request);
+    if (sampled.length !== wanted) {
+      throw new FiresteelError(
+        "ERR_SAMPLER",
+        `Expected ${wanted} rollouts from the sampler but received ${sampled.length}`,
+      );
+    }
+    const broken = sampled.filter(({ finish }) => finish === "error").length;
+    if (broken > 0) {
+      throw new FiresteelError(
+        "ERR_SAMPLER",
+        `Expected ${wanted} whole rollouts from the sampler but ${broken} ended in an error`,
+      );
+    }
+    return sampled.map((t) => ({
+      ...t,
+      id: rollouts++,
+      policyVersion: run.progress.updates,
+    }));
+  }
+
+  const ctx: StepContext = {
+    engine: run.engine,
+    settings,
+    rewards: task.rewards,
+    models,
+    state: run.state,
+    uniform: uniformAt(settings.seed, "stage", step, phaseIndex),
+    measure,
+    step,
+    signal: run.signal,
+    sample,
+    prompts: (count) => nextPrompts(run.train, count, settings.seed, run.state),
+    tokenize: (question) => tokenized(question, tokenizer),
+    async fork(trajectory, at, children) {
+      const prompt = continuedPrompt(trajectory, at);
+      const maxCompletionLength = settings.maxCompletionLength - at;
+      const tails = await sample({ prompts: [prompt], counts: children, maxCompletionLength });
+      return tails.map((tail) => continued(trajectory, at, tail, tokenizer));
+    },
+    async score(trajectories, how = {}): Promise<Column[]> {
+      const policy = modelNamed(models, how.model ?? "policy");
+      const rows = trajectories.map((t, i) => ({ ...t, prompt: how.prompts?.[i] ?? t.prompt }));
+      const scores = await scoreRows(policy, rows, settings);
+      return scores.map(({ logProb }) => ({ level: "action", values: logProb }));
+    },
+    reward: async (trajectories) => phase.reward.run(trajectories, ctx),
+  };
+  return ctx;
+}
+
+/** A plan with everything settled. */
+export function sampleRequest(
+  run: Run,
+  plan: SamplePlan,
+  stream: (prompt: number, sample: number) => readonly [number, number],
+): SampleRequest {
+  const { prompts } = plan;
+  const given = plan.counts;
+  const counts = typeof given === "number" ? prompts.map(() => given) : given;
+  if (counts.length !== prompts.length) {
+    throw new FiresteelError(
+      "ERR_SHAPE",
+      `Expected ${prompts.length} counts in the sample plan but received ${counts.length}`,
+    );
+  }
+  return {
+    prompts,
+    counts,
+    streams: counts.flatMap((count, p) => Array.from({ length: count }, (_, i) => stream(p, i))),
+    temperature: plan.temperature ?? run.settings.temperature,
+    maxCompletionLength: plan.maxCompletionLength ?? run.settings.maxCompletionLength,
+    greedy: plan.greedy ?? false,
+    stop: plan.stop ?? [],
+    hook: plan.hook ?? null,
+    // A run stops at the end of a step: what is being sampled is finished.
+    signal: null,
+  };
+}
+
+function modelNamed(models: Readonly<Record<string, Policy>>, name: string): Policy {
+  checkChoice("model", name, Object.keys(models));
+  return models[name]!;
+}

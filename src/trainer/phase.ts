@@ -1,0 +1,86 @@
+import type { StageBlock } from "../contract/block.js";
+import type { Group, Trajectory } from "../contract/data.js";
+import type { Metrics } from "../contract/metrics.js";
+import type { StepContext } from "../contract/stage.js";
+import type { Phase } from "../contract/system.js";
+import { stepContext } from "./context.js";
+import { Measures, rolloutMetrics } from "./metrics.js";
+import type { Run } from "./run.js";
+import { updatePhase } from "./update.js";
+
+/** One phase of one step, from prompts to updated weights; null where its source had no prompts. */
+export async function runPhase(run: Run, phase: Phase, step: number): Promise<Metrics | null> {
+  const measures = new Measures();
+  const measure = measures.add.bind(measures);
+  const ctx = stepContext(run, phase, step, measure);
+
+  const begun = performance.now();
+  const prompts =
+    phase.source === null
+      ? ctx.prompts(run.settings.promptsPerStep)
+      : await phase.source.run(undefined, ctx);
+  if (prompts.length === 0) return null;
+  let groups = await phase.rollout.run(prompts, ctx);
+  const sampled = performance.now();
+
+  groups = await through(phase.probe, groups, ctx);
+  groups = await rewarded(groups, ctx);
+  const whole = groups;
+  groups = await through(phase.filter, groups, ctx);
+  groups = await through(present(phase.advantage), groups, ctx);
+  groups = await through(phase.credit, groups, ctx);
+  groups = await through(present(phase.rows), groups, ctx);
+  groups = await through(phase.select, groups, ctx);
+  groups = await through(phase.weight, groups, ctx);
+
+  const learning = performance.now();
+  const trainedActions = await updatePhase(run, phase, groups, step, measure);
+  const done = performance.now();
+  if (phase.model === "policy") await run.sampler.refresh(run.progress.updates);
+
+  const all = whole.flatMap((group) => group.trajectories);
+  const actions = all.reduce((sum, t) => sum + t.actions.length, 0);
+  run.progress.tokens += all.reduce((sum, t) => sum + t.prompt.tokens.length, actions);
+  const metrics: Metrics = {
+    ...rolloutMetrics(whole),
+    ...measures.values(),
+    num_tokens: run.progress.tokens,
+    "tokens_per_second/generate": rate(actions, sampled - begun),
+    "tokens_per_second/train": rate(trainedActions, done - learning),
+  };
+  for (const observer of phase.observe) {
+    await observer.run({ phase: phase.name, groups: whole, trained: groups, metrics }, ctx);
+  }
+  return metrics;
+}
+
+function present<T>(block: T | null): readonly T[] {
+  return block === null ? [] : [block];
+}
+
+async function through(
+  blocks: readonly StageBlock<readonly Group[], Group[]>[],
+  groups: Group[],
+  ctx: StepContext,
+): Promise<Group[]> {
+  let out = groups;
+  for (const block of blocks) out = await block.run(out, ctx);
+  return out;
+}
+
+/** Rewards what the rollout has not rewarded already. */
+async function rewarded(groups: readonly Group[], ctx: StepContext): Promise<Group[]> {
+  const bare = groups
+    .flatMap((group) => group.trajectories)
+    .filter((t) => Object.keys(t.rewards).length === 0);
+  const found = await ctx.reward(bare);
+  const byRow = new Map<Trajectory, Trajectory>(bare.map((t, i) => [t, found[i]!]));
+  return groups.map((group) => ({
+    ...group,
+    trajectories: group.trajectories.map((t) => byRow.get(t) ?? t),
+  }));
+}
+
+function rate(count: number, milliseconds: number): number | null {
+  return milliseconds > 0 ? (1000 * count) / milliseconds : null;
+}

@@ -1,0 +1,69 @@
+import { appendFile, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Metrics } from "../contract/metrics.js";
+import { FiresteelError } from "../engine/error.js";
+
+const metricsFile = "metrics.jsonl";
+
+/**
+ * Makes a run's folder and writes what the run is, before anything is computed.
+ *
+ * @param system the printed system and settings
+ * @throws FiresteelError ERR_CHECKPOINT where the folder cannot be written, or holds a run already
+ */
+export async function createRunFolder(out: string, system: string): Promise<void> {
+  const entries = await attempt(out, async () => {
+    await mkdir(out, { recursive: true });
+    return readdir(out);
+  });
+  const other = entries.find(
+    (entry) => entry === metricsFile || /^(warm-start|checkpoint)-/.test(entry),
+  );
+  if (other !== undefined) {
+    throw new FiresteelError(
+      "ERR_CHECKPOINT",
+      `Expected a new folder for the run but ${out} holds one already (${other}); resume it or ` +
+        "choose another",
+    );
+  }
+  await attempt(out, async () => {
+    await writeFile(join(out, "system.txt"), system);
+    await writeFile(join(out, metricsFile), "");
+  });
+}
+
+/** Adds a step's metrics to metrics.jsonl. */
+export async function appendMetrics(out: string, step: number, metrics: Metrics): Promise<void> {
+  const line = `${JSON.stringify({ step, ...metrics })}\n`;
+  await attempt(out, () => appendFile(join(out, metricsFile), line));
+}
+
+/** Drops the lines of steps after `step`: a resumed run writes them again. */
+export async function rewindMetrics(out: string, step: number): Promise<void> {
+  await attempt(out, async () => {
+    const path = join(out, metricsFile);
+    const lines = (await readFile(path, "utf8")).split("\n");
+    const kept = lines.filter((line) => stepOf(line) <= step);
+    await writeFile(path, kept.map((line) => `${line}\n`).join(""));
+  });
+}
+
+/** A line that a killed process left half-written belongs to no step. */
+function stepOf(line: string): number {
+  try {
+    const { step } = JSON.parse(line) as { step?: unknown };
+    return typeof step === "number" ? step : Number.POSITIVE_INFINITY;
+  } catch (error) {
+    if (error instanceof SyntaxError) return Number.POSITIVE_INFINITY;
+    throw error;
+  }
+}
+
+async function attempt<T>(out: string, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (cause) {
+    const message = `Expected a writable folder for the run but ${out}: ${(cause as Error).message}`;
+    throw new FiresteelError("ERR_CHECKPOINT", message, { cause });
+  }
+}

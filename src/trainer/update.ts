@@ -1,0 +1,196 @@
+import type { Group, Trajectory } from "../contract/data.js";
+import type { LossBatch, LossResult, LossScale, LossTerm } from "../contract/loss.js";
+import type { Measurer } from "../contract/metrics.js";
+import type { Phase } from "../contract/system.js";
+import { tensorOf } from "../engine/device.js";
+import { FiresteelError } from "../engine/error.js";
+import { add } from "../engine/nn/elementwise.js";
+import { atStep } from "../engine/options.js";
+import type { Tensor } from "../engine/tensor.js";
+import { Measures, samplingMetrics } from "./metrics.js";
+import { lossScale, microBatches, minibatches, type RowBatch } from "./minibatches.js";
+import { uniformAt } from "./random.js";
+import type { Run } from "./run.js";
+import { type RowScores, scoreRows } from "./scores.js";
+
+/** Log-probs of every row before the first update of a phase, by model. */
+type Scored = ReadonlyMap<Trajectory, Readonly<Record<string, RowScores>>>;
+
+/**
+ * Learns from the rows of a phase: passes over minibatches with the old log-probs fixed.
+ *
+ * @returns how many actions went through the network with a gradient
+ * @throws FiresteelError ERR_RANGE where the loss is not finite
+ */
+export async function updatePhase(
+  run: Run,
+  phase: Phase,
+  groups: readonly Group[],
+  step: number,
+  measure: Measurer,
+): Promise<number> {
+  const { settings } = run;
+  const rows = groups.flatMap((group) => group.trajectories);
+  const scored = await scoreBefore(run, phase, rows);
+  measureScores(rows, scored, measure);
+
+  const size = phase.update.minibatchSize ?? settings.minibatchSize;
+  const passes = phase.update.numIterations ?? settings.numIterations;
+  const rate = atStep(settings.learningRate, step);
+  const phaseIndex = run.system.phases.indexOf(phase);
+  let actions = 0;
+  for (let pass = 0; pass < passes; ++pass) {
+    const uniform = uniformAt(settings.seed, "minibatch", step, phaseIndex, pass);
+    for (const batch of minibatches(groups, size, phase.loss, uniform)) {
+      await updateOnce(run, phase, batch, scored, rate, step, measure);
+      actions += batch.rows.reduce((sum, row) => sum + row.actions.length, 0);
+    }
+  }
+  return actions;
+}
+
+async function scoreBefore(run: Run, phase: Phase, rows: readonly Trajectory[]): Promise<Scored> {
+  const scored = new Map<Trajectory, Record<string, RowScores>>(rows.map((row) => [row, {}]));
+  const names = new Set([phase.model, ...phase.loss.flatMap((term) => term.models)]);
+  for (const name of names) {
+    const own = name === phase.model;
+    const scores = await scoreRows(run.models[name]!, rows, run.settings, own);
+    for (const [i, row] of rows.entries()) scored.get(row)![own ? "old" : name] = scores[i]!;
+  }
+  return scored;
+}
+
+function measureScores(rows: readonly Trajectory[], scored: Scored, measure: Measurer): void {
+  const pairs: { sampler: number; trainer: number }[] = [];
+  let entropy = 0;
+  let count = 0;
+  for (const row of rows) {
+    const old = scored.get(row)!.old!;
+    const sampler = row.columns.samplerLogProb;
+    for (let i = 0; i < row.actions.length; ++i) {
+      if (row.mask[i] === 0) continue;
+      entropy += old.entropy![i]!;
+      ++count;
+      if (sampler?.level !== "action") continue;
+      pairs.push({ sampler: sampler.values[i]!, trainer: old.logProb[i]! });
+    }
+  }
+  measure("entropy", { kind: "mean", sum: entropy, count });
+  for (const [name, value] of Object.entries(samplingMetrics(pairs))) {
+    measure(name, { kind: "mean", sum: value ?? 0, count: value === null ? 0 : 1 });
+  }
+}
+
+async function updateOnce(
+  run: Run,
+  phase: Phase,
+  batch: RowBatch,
+  scored: Scored,
+  rate: number,
+  step: number,
+  measure: Measurer,
+): Promise<void> {
+  const optimizer = run.optimizers[phase.model]!;
+  const scale = lossScale(batch);
+  optimizer.zeroGrad();
+  const results: LossResult[] = [];
+  for (const part of microBatches(batch, run.settings.microBatchSize, phase.loss)) {
+    results.push(...accumulate(run, phase, part, scored, scale, step));
+  }
+  optimizer.step(rate);
+  const gradNorm = (await optimizer.gradNorm()) ?? Number.NaN;
+
+  const parts = new Measures();
+  let loss = 0;
+  for (const result of results) {
+    loss += (await tensorOf(result.loss, "loss").read())[0]!;
+    if (result.metrics !== null) {
+      const sums = (await tensorOf(result.metrics, "metrics").read()) as Float64Array;
+      for (const [name, part] of Object.entries(result.decode(sums))) parts.add(name, part);
+    }
+    result.loss.dispose();
+    result.metrics?.dispose();
+  }
+  if (!Number.isFinite(loss)) {
+    throw new FiresteelError(
+      "ERR_RANGE",
+      `Expected a finite loss in step ${step} but it is ${loss}`,
+    );
+  }
+  run.progress.updates += 1;
+  for (const [name, part] of parts.merged()) measure(name, part);
+  measure("loss", { kind: "mean", sum: loss, count: 1 });
+  measure("grad_norm", { kind: "mean", sum: gradNorm, count: 1 });
+  measure("learning_rate", { kind: "mean", sum: rate, count: 1 });
+}
+
+/** Forward and backward of one micro-batch; gradients are added to the parameters'. */
+function accumulate(
+  run: Run,
+  phase: Phase,
+  part: RowBatch,
+  scored: Scored,
+  scale: LossScale,
+  step: number,
+): LossResult[] {
+  const { rows, groupOffsets } = part;
+  const { temperature } = run.settings;
+  const entropy = phase.loss.some((term) => term.entropy);
+  const forward = run.models[phase.model]!.forward(rows, { temperature, entropy });
+  const batch: LossBatch = {
+    engine: run.engine,
+    rows,
+    groupOffsets,
+    rowOffsets: forward.rowOffsets,
+    mask: Uint8Array.from(rows.flatMap((row) => [...row.mask])),
+    logProb: forward.logProb,
+    entropy: forward.entropy,
+    oldLogProb: joined(rows, scored, "old"),
+    modelLogProb: Object.fromEntries(
+      phase.loss.flatMap((term) => term.models.map((name) => [name, joined(rows, scored, name)])),
+    ),
+    scale,
+    step,
+  };
+  let evaluated: { results: LossResult[]; gradient: Gradient };
+  try {
+    evaluated = run.engine.scope(() => evaluate(run, phase.loss, batch));
+  } catch (error) {
+    forward.dispose();
+    throw error;
+  }
+  const { results, gradient } = evaluated;
+  forward.backward(gradient);
+  gradient.logProb.dispose();
+  gradient.entropy?.dispose();
+  return results;
+}
+
+interface Gradient {
+  logProb: Tensor;
+  entropy: Tensor | null;
+}
+
+/** All terms at once: their gradients added up. */
+function evaluate(
+  run: Run,
+  terms: readonly LossTerm[],
+  batch: LossBatch,
+): { results: LossResult[]; gradient: Gradient } {
+  const results = terms.map((term) => term.evaluate(batch));
+  const sum = (parts: readonly Tensor[]) => parts.reduce((a, b) => add(run.engine, a, b));
+  const entropies = results.flatMap(({ dEntropy }) =>
+    dEntropy === null ? [] : [tensorOf(dEntropy, "dEntropy")],
+  );
+  return {
+    results: results.map((result) => ({ ...result, dLogProb: result.loss, dEntropy: null })),
+    gradient: {
+      logProb: sum(results.map(({ dLogProb }) => tensorOf(dLogProb, "dLogProb"))),
+      entropy: entropies.length === 0 ? null : sum(entropies),
+    },
+  };
+}
+
+function joined(rows: readonly Trajectory[], scored: Scored, name: string): Float32Array {
+  return Float32Array.from(rows.flatMap((row) => [...scored.get(row)![name]!.logProb]));
+}

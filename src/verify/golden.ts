@@ -1,0 +1,353 @@
+import type { Engine } from "../engine/engine.js";
+import { type GroupNormOptions, groupNorm } from "../engine/groupNorm.js";
+import { logProb, logProbBackward } from "../engine/logProb.js";
+import { type SurrogateOptions, surrogate } from "../engine/surrogate.js";
+import { type Check, firstOf } from "./check.js";
+import { close, values } from "./compare.js";
+
+// Values worked out from the formulas by hand or in 25 digits, without any of this project's code:
+// they hold the references to account as much as the kernels.
+
+/** What inputs rounded to floats may move a result of order 1. */
+const ROUNDED_INPUTS = 2e-6;
+
+const ln = Math.log;
+
+interface LogProbGolden {
+  name: string;
+  logits: number[];
+  target: number;
+  temperature?: number;
+  logProb: number;
+  entropy: number;
+  /** d logProb / d logits and d entropy / d logits. */
+  dLogProb: number[];
+  dEntropy: number[];
+}
+
+const logProbs: LogProbGolden[] = [
+  {
+    name: "probabilities 1/10, 2/10, 3/10, 4/10",
+    logits: [ln(1), ln(2), ln(3), ln(4)],
+    target: 3,
+    logProb: -0.916290731874155,
+    entropy: 1.2798542258336675,
+    dLogProb: [-0.1, -0.2, -0.3, 0.6],
+    dEntropy: [
+      0.10227308671603782, 0.06591673732008658, -0.022764426452319442, -0.14542539758380496,
+    ],
+  },
+  {
+    name: "the same logits at temperature 1/2: 1/30, 4/30, 9/30, 16/30",
+    logits: [ln(1), ln(2), ln(3), ln(4)],
+    target: 1,
+    temperature: 0.5,
+    logProb: -2.0149030205422647,
+    entropy: 1.0784767751174208,
+    dLogProb: [-1 / 15, 26 / 15, -18 / 30, -32 / 30],
+    dEntropy: [0.15484804043631564, 0.24971366544662505, 0.0752976175251091, -0.4798593234080498],
+  },
+  {
+    name: "a token that cannot occur",
+    logits: [0, Number.NEGATIVE_INFINITY, 0],
+    target: 0,
+    logProb: -Math.LN2,
+    entropy: Math.LN2,
+    dLogProb: [0.5, 0, -0.5],
+    dEntropy: [0, 0, 0],
+  },
+  {
+    name: "one token",
+    logits: [-7],
+    target: 0,
+    logProb: 0,
+    entropy: 0,
+    dLogProb: [0],
+    dEntropy: [0],
+  },
+];
+
+function logProbGolden(g: LogProbGolden): Check {
+  return {
+    family: "log-prob",
+    name: `by hand: ${g.name}`,
+    run(engine) {
+      const logits = engine.tensor(Float32Array.from(g.logits), [1, g.logits.length]);
+      const { temperature } = g;
+      const got = logProb(engine, logits, [g.target], { temperature, entropy: true });
+      const gradient = (dLogProb: number, dEntropy: number) => {
+        const { stats, entropy } = got;
+        const above = { dLogProb: [dLogProb], dEntropy: [dEntropy], temperature };
+        const targets = [g.target];
+        return values(logProbBackward(engine, { logits, targets, stats, entropy, ...above }));
+      };
+      return firstOf(
+        close("logProb", values(got.logProb), [g.logProb], ROUNDED_INPUTS),
+        close("entropy", values(got.entropy!), [g.entropy], ROUNDED_INPUTS),
+        close("d logProb", gradient(1, 0), g.dLogProb, ROUNDED_INPUTS),
+        close("d entropy", gradient(0, 1), g.dEntropy, ROUNDED_INPUTS),
+      );
+    },
+  };
+}
+
+const groups: [name: string, rewards: number[], GroupNormOptions, advantage: number[]][] = [
+  ["sample std", [1, 0, 0, 0], { eps: 0 }, [1.5, -0.5, -0.5, -0.5]],
+  [
+    "population std",
+    [1, 0, 0, 0],
+    { ddof: 0, eps: 0 },
+    [1.7320508075688772, -0.5773502691896257, -0.5773502691896257, -0.5773502691896257],
+  ],
+  ["mean only", [3, 1, 2, 6], { scale: "none" }, [0, -2, -1, 3]],
+  ["eps beside the scale", [1, 0, 0, 0], { eps: 0.25 }, [1, -1 / 3, -1 / 3, -1 / 3]],
+  [
+    "median deviation",
+    [0, 0.5, 2],
+    { center: "median", scale: "median-deviation", eps: 0 },
+    [-1, 0, 3],
+  ],
+  [
+    "lower median of an even count",
+    [4, 1, 3, 2],
+    { center: "median", scale: "none" },
+    [2, -1, 1, 0],
+  ],
+  [
+    // Group means 1 and 10, std of all four about their mean 5.5: sqrt((25+9+12.25+30.25) / 3).
+    "group means, one std of the batch",
+    [0.5, 1.5, 9, 11],
+    { scope: "batch", eps: 0, groupOffsets: [0, 2, 4] },
+    [-0.09477360354098451, 0.09477360354098451, -0.18954720708196903, 0.18954720708196903],
+  ],
+];
+
+function groupNormGolden([name, rewards, options, advantage]: (typeof groups)[number]): Check {
+  return {
+    family: "group-norm",
+    name: `by hand: ${name}`,
+    run(engine) {
+      const got = groupNorm(engine, rewards, { groupOffsets: [0, rewards.length], ...options });
+      return close("advantage", values(got.advantage), advantage, 2e-7 * 4);
+    },
+  };
+}
+
+interface TokenGolden {
+  name: string;
+  ratio?: number;
+  advantage: number;
+  options?: Partial<SurrogateOptions>;
+  loss: number;
+  gradient: number;
+}
+
+const tokens: TokenGolden[] = [
+  { name: "ratio 1.5, A 2: clipped", ratio: 1.5, advantage: 2, loss: -2.4, gradient: 0 },
+  { name: "ratio 1.5, A -2: not clipped", ratio: 1.5, advantage: -2, loss: 3, gradient: 3 },
+  { name: "ratio 0.5, A 2: not clipped", ratio: 0.5, advantage: 2, loss: -1, gradient: -1 },
+  { name: "ratio 0.5, A -2: clipped", ratio: 0.5, advantage: -2, loss: 1.6, gradient: 0 },
+  {
+    name: "ratio 1.5, A 2, upper clip 1: not clipped",
+    ratio: 1.5,
+    advantage: 2,
+    options: { epsilonHigh: 1 },
+    loss: -3,
+    gradient: -3,
+  },
+  {
+    name: "ratio 4, A -1, dual clip 3: capped",
+    ratio: 4,
+    advantage: -1,
+    options: { dualClip: 3 },
+    loss: 3,
+    gradient: 0,
+  },
+  {
+    name: "ratio 2, A -1, dual clip 3: not capped",
+    ratio: 2,
+    advantage: -1,
+    options: { dualClip: 3 },
+    loss: 2,
+    gradient: 2,
+  },
+  {
+    name: "ratio 4, A -1, delta 3: capped",
+    ratio: 4,
+    advantage: -1,
+    options: { delta: 3 },
+    loss: 3,
+    gradient: 0,
+  },
+  { name: "A 0", ratio: 3, advantage: 0, loss: 0, gradient: 0 },
+];
+
+/** log-prob minus reference log-prob, estimator, value, gradient. */
+const kls: [number, SurrogateOptions["klEstimator"], number, number][] = [
+  [ln(2), "k1", Math.LN2, 1],
+  [ln(2), "k2", 0.2402265069591007, Math.LN2],
+  [ln(2), "k3", 0.1931471805599453, 0.5],
+  [ln(2), "abs", Math.LN2, 1],
+  [ln(2), "k3+", 0.1931471805599453, Math.LN2],
+  [-ln(2), "k1", -Math.LN2, 1],
+  [-ln(2), "k2", 0.2402265069591007, -Math.LN2],
+  [-ln(2), "k3", 0.3068528194400547, -1],
+  [-ln(2), "abs", Math.LN2, -1],
+  [-ln(2), "k3+", 0.3068528194400547, -Math.LN2],
+  [0, "k3", 0, 0],
+  [0, "abs", 0, 0],
+];
+
+function oneToken(
+  engine: Engine,
+  [logProb, old, reference, advantage]: readonly [number, number, number, number],
+  options: Partial<SurrogateOptions>,
+  want: { loss: number; gradient: number },
+): string | null {
+  const got = surrogate(
+    engine,
+    {
+      logProb: [logProb],
+      oldLogProb: [old],
+      refLogProb: [reference],
+      advantage: [advantage],
+      rowOffsets: [0, 1],
+    },
+    { aggregation: "token-sum", ...options },
+  );
+  return firstOf(
+    close("loss", values(got.loss), [want.loss], ROUNDED_INPUTS),
+    close("gradient", values(got.dLogProb), [want.gradient], ROUNDED_INPUTS),
+  );
+}
+
+/** Token losses by row, with a mask; what becomes of them. */
+const aggregated: [
+  name: string,
+  losses: number[][],
+  masks: number[][],
+  SurrogateOptions,
+  number,
+][] = [
+  [
+    "trained tokens",
+    [
+      [1, 2, 3],
+      [4, 9, 9],
+    ],
+    [
+      [1, 1, 1],
+      [1, 0, 0],
+    ],
+    { aggregation: "token-mean" },
+    2.5,
+  ],
+  [
+    "mean of row means",
+    [
+      [1, 2, 3],
+      [4, 9, 9],
+    ],
+    [
+      [1, 1, 1],
+      [1, 0, 0],
+    ],
+    { aggregation: "seq-mean-token-mean" },
+    3,
+  ],
+  [
+    "mean of row sums",
+    [[1, 2, 3], [4]],
+    [[1, 1, 1], [1]],
+    { aggregation: "seq-mean-token-sum" },
+    5,
+  ],
+  [
+    "row sums over a horizon",
+    [[1, 2, 3], [4]],
+    [[1, 1, 1], [1]],
+    { aggregation: "seq-mean-token-sum-norm", horizon: 8 },
+    0.625,
+  ],
+  [
+    "sum",
+    [
+      [1, 2, 3],
+      [4, 9],
+    ],
+    [
+      [1, 1, 1],
+      [1, 0],
+    ],
+    { aggregation: "token-sum" },
+    10,
+  ],
+  [
+    "rows without trained tokens do not count",
+    [[1, 2], [9], [5]],
+    [[1, 1], [0], [1]],
+    { aggregation: "seq-mean-token-mean" },
+    3.25,
+  ],
+  [
+    "Dr. GRPO's sum over rows times horizon, all rows counted",
+    [
+      [1, 2],
+      [9, 9],
+    ],
+    [
+      [1, 1],
+      [0, 0],
+    ],
+    { aggregation: "token-sum", denominator: 4 },
+    0.75,
+  ],
+];
+
+function aggregateGolden([name, losses, masks, options, want]: (typeof aggregated)[number]): Check {
+  return {
+    family: "surrogate",
+    name: `by hand: ${options.aggregation}, ${name}`,
+    run(engine) {
+      const flat = losses.flat();
+      const rowOffsets = [0];
+      for (const row of losses) rowOffsets.push(rowOffsets.at(-1)! + row.length);
+      // With equal policies the loss of a token is minus its advantage.
+      const { loss } = surrogate(
+        engine,
+        {
+          logProb: flat.map(() => -1),
+          oldLogProb: flat.map(() => -1),
+          tokenAdvantage: flat.map((x) => -x),
+          mask: masks.flat(),
+          rowOffsets,
+        },
+        options,
+      );
+      return close("loss", values(loss), [want], 1e-12);
+    },
+  };
+}
+
+export function goldenChecks(): Check[] {
+  return [
+    ...logProbs.map(logProbGolden),
+    ...groups.map(groupNormGolden),
+    ...tokens.map(
+      (g): Check => ({
+        family: "surrogate",
+        name: `by hand: ${g.name}`,
+        run: (engine) => oneToken(engine, [ln(g.ratio!), 0, 0, g.advantage], g.options ?? {}, g),
+      }),
+    ),
+    ...kls.map(
+      ([d, klEstimator, loss, gradient]): Check => ({
+        family: "surrogate",
+        name: `by hand: ${klEstimator} at a log-ratio of ${d.toFixed(3)}`,
+        run: (engine) =>
+          oneToken(engine, [-1 + d, -1 + d, -1, 0], { beta: 1, klEstimator }, { loss, gradient }),
+      }),
+    ),
+    ...aggregated.map(aggregateGolden),
+  ];
+}

@@ -1,0 +1,322 @@
+import type { Engine } from "../engine/engine.js";
+import { logProb, logProbBackward } from "../engine/logProb.js";
+import { finiteDifference } from "../reference/finiteDifference.js";
+import { logProb as reference } from "../reference/logProb.js";
+import { type Check, firstOf } from "./check.js";
+import { close, identical, sameBits, values, zero } from "./compare.js";
+import { type Float, faultsOf, Random, typed, widen, withThreads } from "./inputs.js";
+import {
+  backward,
+  checkBackward,
+  checkForward,
+  forward,
+  type LogProbCase,
+  makeCase,
+  rowsOf,
+} from "./logProb.js";
+
+const family = "log-prob";
+
+/** The same rows in another order, or some of them. */
+function pick(c: LogProbCase, order: readonly number[]): LogProbCase {
+  const { vocab } = c;
+  const take = <T extends Float32Array | Int32Array | Uint8Array>(source: T): T => {
+    const out = source.slice(0, order.length) as T;
+    for (const [i, row] of order.entries()) out[i] = source[row]!;
+    return out;
+  };
+  const logits = order.flatMap((row) => [
+    ...c.logits.numbers.subarray(row * vocab, (row + 1) * vocab),
+  ]);
+  return {
+    ...c,
+    logits: typed(logits, c.dtype),
+    targets: take(c.targets),
+    mask: c.mask === null ? null : take(c.mask),
+    dLogProb: take(c.dLogProb),
+    dEntropy: c.dEntropy === null ? null : take(c.dEntropy),
+  };
+}
+
+/** A case with some logits replaced. */
+function put(c: LogProbCase, changes: readonly [row: number, v: number, value: number][]) {
+  const numbers = Float64Array.from(c.logits.numbers);
+  for (const [row, v, value] of changes) numbers[row * c.vocab + v] = value;
+  return { ...c, logits: typed(numbers, c.dtype) };
+}
+
+function wholeRow(c: LogProbCase, row: number, value: number): LogProbCase {
+  const all = Array.from({ length: c.vocab }, (_, v): [number, number, number] => [row, v, value]);
+  return put(c, all);
+}
+
+/** Forward and backward results of some rows are the same bits as those of another call. */
+function sameRows(
+  engine: Engine,
+  a: LogProbCase,
+  b: LogProbCase,
+  pairs: readonly (readonly [number, number])[],
+): string | null {
+  const [x, y] = [forward(engine, a), forward(engine, b)];
+  const [dX, dY] = [backward(engine, a), backward(engine, b)];
+  return firstOf(
+    ...pairs.flatMap(([i, j]) => [
+      identical(`logProb of row ${j}`, x.logProb.rows(i, i + 1), y.logProb.rows(j, j + 1)),
+      identical(`entropy of row ${j}`, x.entropy!.rows(i, i + 1), y.entropy!.rows(j, j + 1)),
+      identical(`dLogits of row ${j}`, dX.rows(i, i + 1), dY.rows(j, j + 1)),
+    ]),
+  );
+}
+
+function permutation(dtype: Float): Check {
+  return {
+    family,
+    name: `${dtype} rows in another order give the same bits`,
+    run(engine) {
+      const c = makeCase({ dtype, tokens: 7, vocab: 1000, masked: true });
+      const order = new Random(2).permutation(7);
+      const pairs = order.map((row, i) => [row, i] as const);
+      return sameRows(engine, c, pick(c, order), pairs);
+    },
+  };
+}
+
+function split(dtype: Float): Check {
+  return {
+    family,
+    name: `${dtype} views of some rows give the same bits`,
+    run(engine) {
+      // 31 columns: the views start at an address that is no multiple of a vector.
+      const c = makeCase({ dtype, tokens: 9, vocab: 31 });
+      const logits = engine.tensor(c.logits.data, [9, 31], dtype);
+      const whole = forward(engine, c, logits);
+      const parts = [0, 1, 4, 9].map((end, i, all) => ({ begin: all[i - 1] ?? 0, end }));
+      return firstOf(
+        ...parts.map(({ begin, end }) => {
+          const part = { ...c, targets: c.targets.slice(begin, end) };
+          const got = forward(engine, part, logits.rows(begin, end));
+          return firstOf(
+            identical(`logProb of ${begin}..${end}`, got.logProb, whole.logProb.rows(begin, end)),
+            identical(`entropy of ${begin}..${end}`, got.entropy!, whole.entropy!.rows(begin, end)),
+          );
+        }),
+      );
+    },
+  };
+}
+
+function inPlace(dtype: Float): Check {
+  return {
+    family,
+    name: `${dtype} backward in place gives the same bits`,
+    run(engine) {
+      const c = makeCase({ dtype, tokens: 6, vocab: 1003, masked: true });
+      return identical("dLogits", backward(engine, c, true), backward(engine, c, false));
+    },
+  };
+}
+
+function underMask(dtype: Float): Check {
+  return {
+    family,
+    name: `${dtype} NaN and wrong ids under the mask change no bit`,
+    run(engine) {
+      const c = makeCase({ dtype, tokens: 6, vocab: 100 });
+      c.mask = Uint8Array.from([1, 0, 1, 1, 0, 1]);
+      const dirty = put(wholeRow(c, 1, Number.NaN), [[4, 7, Number.POSITIVE_INFINITY]]);
+      dirty.targets = Int32Array.from(c.targets, (y, t) => (t === 1 ? -100 : t === 4 ? 100 : y));
+      dirty.dLogProb = Float32Array.from(c.dLogProb, (d, t) => (c.mask![t] === 0 ? Number.NaN : d));
+      dirty.dEntropy = Float32Array.from(c.dEntropy!, (d, t) =>
+        c.mask![t] === 0 ? Number.NaN : d,
+      );
+      const all = c.targets.map((_, t) => t);
+      const { finding, faults } = faultsOf(engine, (own) =>
+        firstOf(
+          sameRows(
+            own,
+            c,
+            dirty,
+            [...all].map((t) => [t, t] as const),
+          ),
+          zero("masked logProb", values(forward(own, dirty).logProb.rows(1, 2))),
+          zero("masked dLogits", widen(backward(own, dirty, true).rows(4, 5).readSync(), dtype)),
+        ),
+      );
+      return finding ?? (faults.length === 0 ? null : `faults reported: ${JSON.stringify(faults)}`);
+    },
+  };
+}
+
+/** A row that cannot be used: NaN out, gradient 0, the other rows untouched, reported once. */
+function faulty(
+  name: string,
+  kind: "id-out-of-range" | "not-a-number" | "no-support",
+  spoil: (c: LogProbCase) => LogProbCase,
+): Check {
+  return {
+    family,
+    name: `${name}: NaN, gradient 0, reported, no other row touched`,
+    run(engine) {
+      const c = makeCase({ tokens: 5, vocab: 40 });
+      const bad = spoil(c);
+      const { finding, faults } = faultsOf(engine, (own) => {
+        const got = forward(own, bad);
+        return firstOf(
+          close("logProb", values(got.logProb.rows(2, 3)), [Number.NaN], 0),
+          close("entropy", values(got.entropy!.rows(2, 3)), [Number.NaN], 0),
+          zero("dLogits", values(backward(own, bad).rows(2, 3))),
+          sameRows(
+            own,
+            c,
+            bad,
+            [0, 1, 3, 4].map((t) => [t, t] as const),
+          ),
+        );
+      });
+      if (finding !== null) return finding;
+      const wrong = faults.find((f) => f.kind !== kind || f.count !== 1 || f.firstRow !== 2);
+      if (faults.length > 0 && wrong === undefined) return null;
+      return `reported ${JSON.stringify(faults)} instead of ${kind} in row 2`;
+    },
+  };
+}
+
+function gradientCheck(temperature: number): Check {
+  return {
+    family,
+    name: `gradient against central differences, temperature ${temperature}`,
+    run(engine) {
+      const c = makeCase({ tokens: 3, vocab: 17, temperature, masked: true, seed: 5 });
+      const objective = (logits: Float64Array) => {
+        const { logProb: l, entropy: h } = reference({ ...rowsOf(c), logits });
+        return l.reduce((sum, x, t) => sum + x * c.dLogProb[t]! + h[t]! * c.dEntropy![t]!, 0);
+      };
+      const want = finiteDifference(objective, c.logits.numbers);
+      // Differences of float64 are good to 1e-8 here; the rest is what f32 arithmetic may lose.
+      return close("dLogits", values(backward(engine, c)), want, 3e-6 / temperature);
+    },
+  };
+}
+
+const threads: Check = {
+  family,
+  name: "one and two threads give the same bits",
+  run(engine) {
+    const c = makeCase({ dtype: "bf16", tokens: 23, vocab: 997, masked: true });
+    const [one, two] = withThreads(engine, (own) => {
+      const { logProb: l, entropy } = forward(own, c);
+      return [l.readSync(), entropy!.readSync(), backward(own, c).readSync()];
+    });
+    return firstOf(...one.map((array, i) => sameBits(`output ${i}`, array, two[i]!)));
+  },
+};
+
+export function logProbEdgeChecks(): Check[] {
+  const infinity = Number.POSITIVE_INFINITY;
+  const floats = ["f32", "bf16", "f16"] as const;
+  const withoutSome = (dtype: Float, vocab: number): LogProbCase => {
+    const c = makeCase({ dtype, tokens: 4, vocab, seed: 9 });
+    const random = new Random(10);
+    const holes = Array.from({ length: 2 * vocab }, () => [
+      random.integer(4),
+      random.integer(vocab),
+    ]);
+    const kept = holes.filter(([row, v]) => v !== c.targets[row!]);
+    return put(
+      c,
+      kept.map(([row, v]) => [row!, v!, -infinity]),
+    );
+  };
+  return [
+    ...floats.flatMap((dtype) => [
+      permutation(dtype),
+      split(dtype),
+      inPlace(dtype),
+      underMask(dtype),
+      ...[31, 4096].flatMap((vocab): Check[] => [
+        {
+          family,
+          name: `forward ${dtype} V=${vocab} with -inf logits`,
+          run: (engine) => checkForward(engine, withoutSome(dtype, vocab)),
+        },
+        {
+          family,
+          name: `backward ${dtype} V=${vocab} with -inf logits`,
+          run: (engine) => checkBackward(engine, withoutSome(dtype, vocab), true),
+        },
+      ]),
+    ]),
+    threads,
+    gradientCheck(1),
+    gradientCheck(0.5),
+    gradientCheck(3),
+    faulty("NaN logit", "not-a-number", (c) => put(c, [[2, 39, Number.NaN]])),
+    faulty("+inf logit", "not-a-number", (c) => put(c, [[2, 0, infinity]])),
+    faulty("all -inf", "no-support", (c) => wholeRow(c, 2, -infinity)),
+    ...[-1, 40, 2 ** 31 - 1].map((id) =>
+      faulty(`target ${id} of 40`, "id-out-of-range", (c) => ({
+        ...c,
+        targets: Int32Array.from(c.targets, (y, t) => (t === 2 ? id : y)),
+      })),
+    ),
+    {
+      family,
+      name: "a target with logit -inf has log-prob -inf and is no fault",
+      run(engine) {
+        const c = makeCase({ tokens: 3, vocab: 40 });
+        const cut = put(c, [[1, c.targets[1]!, -infinity]]);
+        const { finding, faults } = faultsOf(engine, (own) =>
+          close("logProb", values(forward(own, cut).logProb.rows(1, 2)), [-infinity], 0),
+        );
+        return finding ?? (faults.length === 0 ? null : `reported ${JSON.stringify(faults)}`);
+      },
+    },
+    {
+      family,
+      name: "all masked: zeros, whatever stands there",
+      run(engine) {
+        const c = wholeRow(makeCase({ tokens: 3, vocab: 40 }), 1, Number.NaN);
+        c.mask = new Uint8Array(3);
+        const got = forward(engine, c);
+        return firstOf(
+          zero("logProb", values(got.logProb)),
+          zero("entropy", values(got.entropy!)),
+          zero("dLogits", values(backward(engine, c, true))),
+        );
+      },
+    },
+    {
+      family,
+      name: "equal logits: log-prob -log V, entropy log V",
+      run(engine) {
+        const logits = engine.tensor(new Float32Array(4096).fill(3.25), [1, 4096]);
+        const { logProb: l, entropy } = logProb(engine, logits, [7], { entropy: true });
+        return firstOf(
+          close("logProb", values(l), [-Math.log(4096)], 2e-6),
+          close("entropy", values(entropy!), [Math.log(4096)], 2e-6),
+        );
+      },
+    },
+    {
+      family,
+      name: "one certain token: log-prob and entropy 0, gradient 0",
+      run(engine) {
+        const logits = engine.tensor(Float32Array.from([0, 1e4, -1e4, 0]), [1, 4]);
+        const got = logProb(engine, logits, [1], { entropy: true });
+        const dLogits = logProbBackward(engine, {
+          logits,
+          targets: [1],
+          stats: got.stats,
+          dLogProb: [1],
+          dEntropy: [1],
+          entropy: got.entropy,
+        });
+        return firstOf(
+          zero("logProb", values(got.logProb)),
+          zero("entropy", values(got.entropy!)),
+          zero("dLogits", values(dLogits)),
+        );
+      },
+    },
+  ];
+}

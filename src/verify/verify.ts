@@ -1,0 +1,76 @@
+import type { Engine } from "../engine/engine.js";
+import type { Check } from "./check.js";
+import { goldenChecks } from "./golden.js";
+import { groupNormChecks } from "./groupNorm.js";
+import { logProbValueChecks } from "./logProb.js";
+import { logProbEdgeChecks } from "./logProbEdges.js";
+import { surrogateValueChecks } from "./surrogate.js";
+import { surrogateEdgeChecks } from "./surrogateEdges.js";
+
+export type { Check } from "./check.js";
+
+export interface CaseResult {
+  name: string;
+  family: string;
+  passed: boolean;
+  /** What is wrong, or null. */
+  finding: string | null;
+}
+
+export interface Verification {
+  passed: number;
+  failed: number;
+  cases: CaseResult[];
+}
+
+export interface VerifyOptions {
+  /** Only checks whose "family: name" contains it. */
+  filter?: string;
+  /** Told after every check. */
+  onCase?: (result: CaseResult, done: number, total: number) => void;
+}
+
+/** All checks for a device; the emulated one gets smaller shapes. */
+export function checksFor(device: Engine["device"]): Check[] {
+  return [
+    ...goldenChecks(),
+    ...logProbValueChecks(device),
+    ...logProbEdgeChecks(),
+    ...groupNormChecks(device),
+    ...surrogateValueChecks(device),
+    ...surrogateEdgeChecks(),
+  ];
+}
+
+/** Runs one check; what it throws is a finding too. */
+export function runCheck(engine: Engine, check: Check): CaseResult {
+  const { name, family } = check;
+  let finding: string | null;
+  try {
+    finding = engine.scope(() => check.run(engine));
+  } catch (error) {
+    finding = `threw ${error instanceof Error ? error.message : String(error)}`;
+  }
+  return { name, family, passed: finding === null, finding };
+}
+
+/**
+ * Holds every kernel of this machine's device against float64 references, values worked out by hand,
+ * difference quotients and its own bits.
+ *
+ * @example
+ * const { failed, cases } = verify(new Engine({ device: "cpu" }), { filter: "surrogate" });
+ */
+export function verify(engine: Engine, options: VerifyOptions = {}): Verification {
+  const { filter = "", onCase } = options;
+  const checks = checksFor(engine.device).filter(({ family, name }) =>
+    `${family}: ${name}`.includes(filter),
+  );
+  const cases = checks.map((check, i) => {
+    const result = runCheck(engine, check);
+    onCase?.(result, i + 1, checks.length);
+    return result;
+  });
+  const failed = cases.filter(({ passed }) => !passed).length;
+  return { passed: cases.length - failed, failed, cases };
+}

@@ -1,0 +1,418 @@
+// log_prob's CUDA kernels on the emulator against a float64 loop.
+#include <doctest/doctest.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include <algorithm>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/log_prob/log_prob.h"
+#include "runtime/cuda/context.h"
+#include "runtime/scalar.h"
+
+namespace firesteel {
+namespace {
+
+constexpr float kInf = INFINITY;
+
+// Logits in any dtype, kept as the floats that the dtype can hold.
+struct Rows {
+  DType dtype;
+  int64_t tokens, vocab, stride;
+  std::vector<float> f32;
+  std::vector<uint16_t> half;
+
+  Rows(DType t, int64_t n, int64_t v, int64_t s) : dtype(t), tokens(n), vocab(v), stride(s) {
+    const size_t count = static_cast<size_t>(n * s + 1);  // one more, to start at an odd address
+    f32.assign(count, NAN);                               // what lies between rows is NaN
+    half.assign(count, 0xffff);
+  }
+  void set(int64_t row, int64_t v, float x) {
+    const size_t at = static_cast<size_t>(row * stride + v);
+    if (dtype == DType::bf16) half[at] = from_float<bf16>(x).bits;
+    if (dtype == DType::f16) half[at] = from_float<f16>(x).bits;
+    if (dtype == DType::f32) f32[at] = x;
+  }
+  float get(int64_t row, int64_t v) const {
+    const size_t at = static_cast<size_t>(row * stride + v);
+    if (dtype == DType::bf16) return to_float(bf16{half[at]});
+    if (dtype == DType::f16) return to_float(f16{half[at]});
+    return f32[at];
+  }
+  void* data() {
+    return dtype == DType::f32 ? static_cast<void*>(f32.data()) : static_cast<void*>(half.data());
+  }
+};
+
+Rows random_rows(DType dtype, int64_t tokens, int64_t vocab, int64_t stride, float spread,
+                 float shift, unsigned seed) {
+  Rows rows(dtype, tokens, vocab, stride);
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0.0f, spread);
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (int64_t v = 0; v < vocab; ++v) rows.set(t, v, normal(random) + shift);
+    // Without outliers every probability is about 1 / V and gradients prove nothing.
+    for (int64_t k = 1; k <= 3; ++k) {
+      const int64_t v = (t * 7 + k * vocab / 4) % vocab;
+      rows.set(t, v, rows.get(t, v) + 2.0f * spread * static_cast<float>(k));
+    }
+  }
+  return rows;
+}
+
+struct Forward {
+  std::vector<float> log_prob, entropy, stats;
+  FaultWord faults;
+};
+
+Forward forward(Context& context, Rows& rows, const std::vector<int32_t>& targets,
+                const std::vector<uint8_t>& mask, float inv_temperature) {
+  const size_t n = static_cast<size_t>(rows.tokens);
+  Forward out{std::vector<float>(n, -7.0f),
+              std::vector<float>(n, -7.0f),
+              std::vector<float>(2 * n, -7.0f),
+              {{0, 0, 0}, {0xffffffffu, 0xffffffffu, 0xffffffffu}}};
+  LogProbArgs a{};
+  a.logits = rows.data();
+  a.dtype = rows.dtype;
+  a.tokens = rows.tokens;
+  a.vocab = rows.vocab;
+  a.row_stride = rows.stride;
+  a.targets = targets.data();
+  a.mask = mask.empty() ? nullptr : mask.data();
+  a.inv_temperature = inv_temperature;
+  a.log_prob = out.log_prob.data();
+  a.entropy = out.entropy.data();
+  a.stats = out.stats.data();
+  a.faults = &out.faults;
+  const Status status = log_prob_forward(context, a);
+  CAPTURE(status.message);
+  REQUIRE(status.ok());
+  return out;
+}
+
+struct Exact {
+  double log_prob, entropy, largest;  // largest |z|
+  std::vector<double> p, log_p;
+};
+
+Exact exact(const Rows& rows, int64_t row, int32_t target, float inv_temperature) {
+  const double scale = static_cast<double>(inv_temperature);
+  Exact e{};
+  double top = -HUGE_VAL, sum = 0.0;
+  for (int64_t v = 0; v < rows.vocab; ++v) {
+    const double z = static_cast<double>(rows.get(row, v)) * scale;
+    top = std::max(top, z);
+    if (std::isfinite(z)) e.largest = std::max(e.largest, std::fabs(z));
+  }
+  for (int64_t v = 0; v < rows.vocab; ++v) {
+    sum += std::exp(static_cast<double>(rows.get(row, v)) * scale - top);
+  }
+  const double lse = std::log(sum);
+  for (int64_t v = 0; v < rows.vocab; ++v) {
+    const double log_p = static_cast<double>(rows.get(row, v)) * scale - top - lse;
+    e.log_p.push_back(log_p);
+    e.p.push_back(std::exp(log_p));
+    if (e.p.back() > 0.0) e.entropy -= e.p.back() * log_p;
+  }
+  e.log_prob = e.log_p[static_cast<size_t>(target)];
+  return e;
+}
+
+std::vector<int32_t> some_targets(int64_t tokens, int64_t vocab) {
+  std::vector<int32_t> targets;
+  for (int64_t t = 0; t < tokens; ++t) {
+    targets.push_back(static_cast<int32_t>(t == 0 ? 0 : t == 1 ? vocab - 1 : t * 7 % vocab));
+  }
+  return targets;
+}
+
+void check_forward(Context& context, Rows& rows, float inv_temperature) {
+  const std::vector<int32_t> targets = some_targets(rows.tokens, rows.vocab);
+  const Forward got = forward(context, rows, targets, {}, inv_temperature);
+  for (int64_t t = 0; t < rows.tokens; ++t) {
+    const size_t i = static_cast<size_t>(t);
+    CAPTURE(rows.vocab);
+    CAPTURE(t);
+    const Exact want = exact(rows, t, targets[i], inv_temperature);
+    const double tolerance = 2e-6 + 2e-7 * want.largest;  // as the contract says
+    CHECK(std::fabs(static_cast<double>(got.log_prob[i]) - want.log_prob) <= tolerance);
+    CHECK(std::fabs(static_cast<double>(got.entropy[i]) - want.entropy) <= tolerance);
+    const double log2_p = static_cast<double>(rows.get(t, targets[i])) *
+                              static_cast<double>(inv_temperature * 1.44269504f) -
+                          static_cast<double>(got.stats[2 * i]) -
+                          static_cast<double>(got.stats[2 * i + 1]);
+    CHECK(std::fabs(log2_p * 0.6931471805599453 - want.log_prob) <= 2.0 * tolerance);
+  }
+  for (int k = 0; k < kFaultKinds; ++k) CHECK(got.faults.count[k] == 0);
+}
+
+Context card(int max_cluster) {
+  Context context;
+  context.max_cluster = max_cluster;
+  return context;
+}
+
+const DType kTypes[] = {DType::f32, DType::bf16, DType::f16};
+
+// 1 and 2: less than a pack; 31..33 and 255..257: around one tile of a warp; 1000 and 4099: packs
+// that end inside a row; 4096: nothing but whole tiles.
+const int64_t kVocabs[] = {1, 2, 31, 32, 33, 255, 256, 257, 1000, 2048, 4096, 4099};
+
+TEST_CASE("forward agrees with float64 for every dtype and size") {
+  Context context = card(8);
+  for (DType dtype : kTypes) {
+    for (int64_t vocab : kVocabs) {
+      Rows rows = random_rows(dtype, 4, vocab, vocab, 3.0f, 0.0f, 1);
+      check_forward(context, rows, 1.0f);
+      Rows strided = random_rows(dtype, 3, vocab, vocab + 5, 1.0f, 0.0f, 2);
+      check_forward(context, strided, 1.0f / 0.7f);
+    }
+  }
+}
+
+TEST_CASE("long rows: clusters of 2 and 8, and one block of 1,024 threads") {
+  for (int max_cluster : {8, 1}) {
+    Context context = card(max_cluster);
+    for (DType dtype : kTypes) {
+      Rows two = random_rows(dtype, 3, 20000, 20000, 3.0f, 0.0f, 3);
+      check_forward(context, two, 1.0f);
+      Rows eight = random_rows(dtype, 2, 70001, 70001, 3.0f, 0.0f, 4);
+      check_forward(context, eight, 1.0f);
+    }
+  }
+}
+
+TEST_CASE("shifts of the logits cost no accuracy beyond the logits' own") {
+  Context context = card(8);
+  for (float shift : {100.0f, -200.0f, 1000.0f, -30000.0f}) {
+    for (float inv_temperature : {1.0f, 0.1f, 10.0f}) {
+      Rows rows = random_rows(DType::f32, 3, 777, 777, 2.0f, shift, 5);
+      check_forward(context, rows, inv_temperature);
+    }
+  }
+}
+
+TEST_CASE("a row's result does not depend on where it lies or on the order of threads") {
+  Context context = card(8);
+  for (DType dtype : kTypes) {
+    for (int64_t vocab : {int64_t{257}, int64_t{1000}, int64_t{20008}}) {
+      Rows one = random_rows(dtype, 1, vocab, vocab, 3.0f, 0.0f, 6);
+      const int32_t target = static_cast<int32_t>(vocab / 2);
+      const Forward want = forward(context, one, {target}, {}, 0.8f);
+      Rows many(dtype, 5, vocab, vocab + 1);
+      for (int64_t t = 0; t < 5; ++t) {
+        for (int64_t v = 0; v < vocab; ++v) many.set(t, v, one.get(0, v));
+      }
+      for (const char* order : {"forward", "reverse", "random:3"}) {
+        setenv("FIRESTEEL_EMULATOR_ORDER", order, 1);
+        const Forward got = forward(context, many, std::vector<int32_t>(5, target), {}, 0.8f);
+        for (size_t t = 0; t < 5; ++t) {
+          CHECK(got.log_prob[t] == want.log_prob[0]);
+          CHECK(got.entropy[t] == want.entropy[0]);
+          CHECK(got.stats[2 * t] == want.stats[0]);
+          CHECK(got.stats[2 * t + 1] == want.stats[1]);
+        }
+      }
+      unsetenv("FIRESTEEL_EMULATOR_ORDER");
+    }
+  }
+}
+
+TEST_CASE("logits of -inf have no probability, wherever they stand") {
+  for (int max_cluster : {8, 1}) {
+    Context context = card(max_cluster);
+    for (int64_t vocab : {int64_t{40}, int64_t{3000}, int64_t{20000}}) {
+      Rows rows = random_rows(DType::bf16, 4, vocab, vocab, 2.0f, 0.0f, 7);
+      for (int64_t v = 0; v < vocab; ++v) {
+        if (v >= vocab / 2) rows.set(0, v, -kInf);  // whole threads see nothing else
+        if (v < vocab / 2) rows.set(1, v, -kInf);
+        if (v % 3 != 0) rows.set(2, v, -kInf);
+        if (v != 5) rows.set(3, v, -kInf);
+      }
+      const std::vector<int32_t> targets = {1, static_cast<int32_t>(vocab - 1), 4, 5};
+      const Forward got = forward(context, rows, targets, {}, 1.0f);
+      for (int64_t t = 0; t < 4; ++t) {
+        const size_t i = static_cast<size_t>(t);
+        const Exact want = exact(rows, t, targets[i], 1.0f);
+        if (t == 2) {
+          CHECK(got.log_prob[i] == -kInf);
+        } else {
+          CHECK(static_cast<double>(got.log_prob[i]) ==
+                doctest::Approx(want.log_prob).epsilon(1e-6));
+        }
+        CHECK(static_cast<double>(got.entropy[i]) == doctest::Approx(want.entropy).epsilon(1e-6));
+      }
+      CHECK(std::fabs(got.log_prob[3]) < 1e-7f);  // a certain token
+      CHECK(got.log_prob[3] <= 0.0f);
+      CHECK(got.entropy[3] >= 0.0f);
+      for (int k = 0; k < kFaultKinds; ++k) CHECK(got.faults.count[k] == 0);
+    }
+  }
+}
+
+TEST_CASE("faulty rows are NaN, counted, and alone") {
+  for (int max_cluster : {8, 1}) {
+    Context context = card(max_cluster);
+    for (int64_t vocab : {int64_t{40}, int64_t{3001}, int64_t{20000}}) {
+      Rows rows = random_rows(DType::f32, 8, vocab, vocab, 2.0f, 0.0f, 8);
+      std::vector<int32_t> targets(8, 3);
+      targets[1] = static_cast<int32_t>(vocab);
+      targets[2] = -1;
+      rows.set(3, vocab - 1, NAN);
+      rows.set(4, vocab / 2, kInf);
+      rows.set(6, 0, 3e38f);  // 10 times that is no float
+      for (int64_t v = 0; v < vocab; ++v) rows.set(5, v, -kInf);
+      const Forward got = forward(context, rows, targets, {}, 10.0f);
+      for (size_t t : {size_t{1}, size_t{2}, size_t{3}, size_t{4}, size_t{5}, size_t{6}}) {
+        CHECK(std::isnan(got.log_prob[t]));
+        CHECK(std::isnan(got.entropy[t]));
+        CHECK(std::isnan(got.stats[2 * t]));
+      }
+      for (int64_t t : {int64_t{0}, int64_t{7}}) {
+        const Exact want = exact(rows, t, 3, 10.0f);
+        CHECK(std::fabs(static_cast<double>(got.log_prob[static_cast<size_t>(t)]) -
+                        want.log_prob) <= 2e-6 + 2e-7 * want.largest);
+      }
+      CHECK(got.faults.count[static_cast<int>(Fault::id_out_of_range)] == 2);
+      CHECK(got.faults.first_row[static_cast<int>(Fault::id_out_of_range)] == 1);
+      CHECK(got.faults.count[static_cast<int>(Fault::not_a_number)] == 3);
+      CHECK(got.faults.first_row[static_cast<int>(Fault::not_a_number)] == 3);
+      CHECK(got.faults.count[static_cast<int>(Fault::no_support)] == 1);
+      CHECK(got.faults.first_row[static_cast<int>(Fault::no_support)] == 5);
+    }
+  }
+}
+
+TEST_CASE("masked rows are not read and give 0") {
+  Context context = card(8);
+  Rows rows(DType::f32, 3, 100, 100);  // all NaN
+  for (int64_t v = 0; v < 100; ++v) rows.set(1, v, 0.0f);
+  const Forward got = forward(context, rows, {-5, 7, 1 << 30}, {0, 1, 0}, 1.0f);
+  for (size_t t : {size_t{0}, size_t{2}}) {
+    CHECK(got.log_prob[t] == 0.0f);
+    CHECK(got.entropy[t] == 0.0f);
+  }
+  CHECK(static_cast<double>(got.log_prob[1]) == doctest::Approx(-std::log(100.0)));
+  for (int k = 0; k < kFaultKinds; ++k) CHECK(got.faults.count[k] == 0);
+}
+
+// ---- backward
+// ------------------------------------------------------------------------------------
+
+// half a unit in the last place, relative, and the smallest step
+double unit(DType dtype) {
+  return dtype == DType::bf16 ? 0x1p-8 : dtype == DType::f16 ? 0x1p-11 : 0x1p-24;
+}
+double smallest(DType dtype) {
+  return dtype == DType::f16 ? 0x1p-25 : 1e-37;
+}
+
+void check_backward(Context& context, DType dtype, int64_t vocab, int64_t stride, bool entropy,
+                    bool in_place) {
+  const int64_t tokens = 5;
+  const float inv_temperature = 1.25f;
+  Rows rows = random_rows(dtype, tokens, vocab, stride, 2.0f, 0.5f, 9);
+  if (vocab > 8) rows.set(2, 4, -kInf);
+  const Rows before = rows;
+  std::vector<int32_t> targets = some_targets(tokens, vocab);
+  targets[4] = -3;  // faulty
+  const std::vector<uint8_t> mask = {1, 0, 1, 1, 1};
+  const Forward fwd = forward(context, rows, targets, mask, inv_temperature);
+  const std::vector<float> d_log_prob = {1.0f, NAN, -0.7f, 2.5f, 1.0f};
+  const std::vector<float> d_entropy = {0.3f, NAN, -0.4f, 0.0f, 1.0f};
+
+  Rows gradient(dtype, tokens, vocab, in_place ? stride : vocab + 3);
+  LogProbBackwardArgs b{};
+  b.logits = rows.data();
+  b.dtype = dtype;
+  b.tokens = tokens;
+  b.vocab = vocab;
+  b.row_stride = stride;
+  b.targets = targets.data();
+  b.mask = mask.data();
+  b.inv_temperature = inv_temperature;
+  b.stats = fwd.stats.data();
+  b.d_log_prob = d_log_prob.data();
+  b.d_entropy = entropy ? d_entropy.data() : nullptr;
+  b.entropy = entropy ? fwd.entropy.data() : nullptr;
+  b.d_logits = in_place ? rows.data() : gradient.data();
+  b.d_row_stride = in_place ? stride : gradient.stride;
+  const Status status = log_prob_backward(context, b);
+  CAPTURE(status.message);
+  REQUIRE(status.ok());
+  const Rows& got = in_place ? rows : gradient;
+
+  for (int64_t t = 0; t < tokens; ++t) {
+    const size_t i = static_cast<size_t>(t);
+    const bool zero = t == 1 || t == 4;
+    const Exact want = exact(before, t, zero ? 0 : targets[i], inv_temperature);
+    const double g = zero ? 0.0 : static_cast<double>(d_log_prob[i] * inv_temperature);
+    const double h = zero || !entropy ? 0.0 : static_cast<double>(d_entropy[i] * inv_temperature);
+    int64_t wrong = 0;
+    for (int64_t v = 0; v < vocab; ++v) {
+      const double x = static_cast<double>(got.get(t, v));
+      if (zero) {
+        wrong += x != 0.0;
+        continue;
+      }
+      const double p = want.p[static_cast<size_t>(v)], log_p = want.log_p[static_cast<size_t>(v)];
+      const double spread = p > 0.0 ? p * (log_p + want.entropy) : 0.0;
+      const double exact_gradient = ((v == targets[i]) - p) * g - spread * h;
+      // exp2's and the exponent's rounding, then one rounding to the dtype
+      const double tolerance =
+          p * (2e-6 + 2e-7 * want.largest) * (std::fabs(g) + 20 * std::fabs(h)) +
+          1e-7 * std::fabs(g) + unit(dtype) * std::fabs(exact_gradient) + smallest(dtype);
+      wrong += !(std::fabs(x - exact_gradient) <= tolerance);
+    }
+    CAPTURE(vocab);
+    CAPTURE(t);
+    CHECK(wrong == 0);
+    for (int64_t v = vocab; v < got.stride; ++v) CHECK(std::isnan(got.get(t, v)));
+  }
+}
+
+TEST_CASE("backward agrees with float64, in place and elsewhere, and leaves the padding alone") {
+  Context context = card(8);
+  for (DType dtype : kTypes) {
+    for (int64_t vocab :
+         {int64_t{1}, int64_t{31}, int64_t{257}, int64_t{1000}, int64_t{4096}, int64_t{9001}}) {
+      for (bool in_place : {false, true}) {
+        check_backward(context, dtype, vocab, vocab, true, in_place);
+        check_backward(context, dtype, vocab, vocab + 3, false, in_place);
+      }
+    }
+  }
+}
+
+TEST_CASE("backward is the same in every order of threads") {
+  Context context = card(8);
+  for (const char* order : {"reverse", "random:9"}) {
+    setenv("FIRESTEEL_EMULATOR_ORDER", order, 1);
+    check_backward(context, DType::bf16, 1000, 1000, true, true);
+    unsetenv("FIRESTEEL_EMULATOR_ORDER");
+  }
+}
+
+TEST_CASE("no rows are no work, and a dtype that holds no logits is an error") {
+  Context context = card(8);
+  LogProbArgs a{};
+  a.vocab = a.row_stride = 10;
+  a.inv_temperature = 1.0f;
+  CHECK(log_prob_forward(context, a).ok());
+  LogProbBackwardArgs b{};
+  b.vocab = b.row_stride = b.d_row_stride = 10;
+  CHECK(log_prob_backward(context, b).ok());
+  a.dtype = b.dtype = DType::f64;
+  CHECK(log_prob_forward(context, a).code == Code::dtype);
+  CHECK(log_prob_backward(context, b).code == Code::dtype);
+  a.dtype = b.dtype = DType::f32;
+  a.tokens = b.tokens = int64_t{1} << 40;
+  CHECK(log_prob_forward(context, a).code == Code::range);
+  CHECK(log_prob_backward(context, b).code == Code::range);
+}
+
+}  // namespace
+}  // namespace firesteel
