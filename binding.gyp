@@ -2,7 +2,6 @@
 # take the same sources and flags. gyp has no flags per file: one library per instruction set.
 {
   "variables": {
-    "simd_sources": "<!@(node -p \"require('./scripts/nativeSources.cjs')('simd')\")",
     "strict_flags": ["-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-Wdouble-promotion"]
   },
   "target_defaults": {
@@ -22,7 +21,7 @@
       ],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["FIRESTEEL_BACKEND=\"cpu\""],
-      "ldflags": ["-Wl,--exclude-libs,ALL"],
+      "ldflags": ["-Wl,--exclude-libs,ALL", "-Wl,-z,now"],
       "conditions": [
         ["target_arch=='x64'", { "dependencies": ["firesteel_sse2", "firesteel_avx2", "firesteel_avx512"] }],
         ["target_arch=='arm64'", { "dependencies": ["firesteel_neon"] }]
@@ -35,21 +34,21 @@
         {
           "target_name": "firesteel_sse2",
           "type": "static_library",
-          "sources": ["<@(simd_sources)"],
+          "sources": ["<!@(node -p \"require('./scripts/nativeSources.cjs')('simd')\")"],
           "defines": ["FIRESTEEL_ISA=sse2"],
           "cflags": ["-msse2", "-fno-exceptions", "-fno-rtti"]
         },
         {
           "target_name": "firesteel_avx2",
           "type": "static_library",
-          "sources": ["<@(simd_sources)"],
+          "sources": ["<!@(node -p \"require('./scripts/nativeSources.cjs')('simd')\")"],
           "defines": ["FIRESTEEL_ISA=avx2"],
           "cflags": ["-mavx2", "-mfma", "-mf16c", "-fno-exceptions", "-fno-rtti"]
         },
         {
           "target_name": "firesteel_avx512",
           "type": "static_library",
-          "sources": ["<@(simd_sources)"],
+          "sources": ["<!@(node -p \"require('./scripts/nativeSources.cjs')('simd')\")"],
           "defines": ["FIRESTEEL_ISA=avx512"],
           "cflags": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c", "-fno-exceptions", "-fno-rtti"]
         }
@@ -60,7 +59,7 @@
         {
           "target_name": "firesteel_neon",
           "type": "static_library",
-          "sources": ["<@(simd_sources)"],
+          "sources": ["<!@(node -p \"require('./scripts/nativeSources.cjs')('simd')\")"],
           "defines": ["FIRESTEEL_ISA=neon"],
           "cflags": ["-fno-exceptions", "-fno-rtti"]
         }

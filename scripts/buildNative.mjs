@@ -1,4 +1,4 @@
-// Builds the addons with cmake-js into build/Release. Quiet when all is well.
+// Builds the addons with cmake-js into out/Release. Quiet when all is well.
 //   node scripts/buildNative.mjs [--tests]   --tests: the emulated addon and the native tests too
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
@@ -21,15 +21,15 @@ function run(command, args) {
   return { output: result.stdout + result.stderr, seconds: (Date.now() - started) / 1000 };
 }
 
-const fresh = !existsSync(join(root, "build", "CMakeCache.txt"));
+const fresh = !existsSync(join(root, "out", "CMakeCache.txt"));
 if (fresh) console.log("firesteel: building the native code (the first time takes a few minutes)");
-const compiled = run(process.execPath, [cmakeJs, "compile", "-O", "build", "--log-level", "warn"]);
+const compiled = run(process.execPath, [cmakeJs, "compile", "-O", "out", "--log-level", "warn"]);
 let seconds = compiled.seconds;
 if (process.argv.includes("--tests")) {
-  seconds += run("cmake", ["--build", "build", "--target", "firesteel-emulated"]).seconds;
+  seconds += run("cmake", ["--build", "out", "--target", "firesteel-emulated"]).seconds;
 }
 if (fresh) {
-  const cache = readFileSync(join(root, "build", "CMakeCache.txt"), "utf8");
+  const cache = readFileSync(join(root, "out", "CMakeCache.txt"), "utf8");
   const nvcc = /^CMAKE_CUDA_COMPILER:\w+=(.+)$/m.exec(cache)?.[1];
   const cuda = nvcc && !nvcc.endsWith("NOTFOUND") ? `CUDA addon built with ${nvcc}` : "nvcc not found, CUDA addon skipped";
   console.log(`firesteel: native code built in ${seconds.toFixed(0)} s; ${cuda}`);

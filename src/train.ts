@@ -26,7 +26,7 @@ export interface TrainOptions
   system?: string | System;
   /** Default "arithmetic". */
   task?: string | Task;
-  /** "tiny" (default): fresh weights; a folder: its weights, without a warm start; or a policy. */
+  /** "tiny" (default): fresh weights. A folder or a policy: its weights, by default without warm start. */
   policy?: string | Policy;
   /** Where rollouts come from; default: the policy itself, in this process. */
   sampler?: Sampler;
@@ -75,7 +75,8 @@ function named<T>(what: string, id: string, known: Readonly<Record<string, T>>):
 export async function train(options: TrainOptions = {}): Promise<TrainResult> {
   checkKeys("train", options, [...optionNames, ...settingNames]);
   const { system, task, policy, sampler, engine, device, threads, out, resume, ...rest } = options;
-  const { signal, onStep, onWarmStart, onWarning, ...settings } = rest;
+  const { signal, onStep, onWarmStart, ...others } = rest;
+  const { onWarning = (warning) => process.emitWarning(warning), ...settings } = others;
   if (resume !== undefined && out !== undefined && out !== resume) {
     const message = `Expected no other folder than ${show(resume)} for out but received ${show(out)}`;
     throw new FiresteelError("ERR_OPTION", message);
@@ -100,7 +101,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
   const origin = saved?.policy ?? (typeof policy === "object" ? "given" : (policy ?? "tiny"));
   const defined = Object.fromEntries(Object.entries(settings).filter(([, v]) => v !== undefined));
   const { settings: theSettings } = trainSettings(theTask, {
-    ...(saved?.settings ?? { warmStart: origin === "tiny" || origin === "given" }),
+    ...(saved?.settings ?? { warmStart: origin === "tiny" }),
     ...defined,
   });
 

@@ -19,6 +19,16 @@ size_t guard_bytes() {
   static const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   return page;
 }
+// Fibers end without returning: AddressSanitizer must not take what they left for live frames.
+void forget_frames(void* stack, size_t bytes) {
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_unpoison_memory_region(stack, bytes);
+#else
+  static_cast<void>(stack);
+  static_cast<void>(bytes);
+#endif
+}
+
 size_t slot_bytes() {
   return guard_bytes() + kFiberStack;
 }
@@ -55,9 +65,7 @@ firesteel_fiber_switch:
 )");
 
 void fiber_start(Fiber* fiber, char* stack, void (*entry)()) {
-#if defined(__SANITIZE_ADDRESS__)
-  __asan_unpoison_memory_region(stack, kFiberStack);
-#endif
+  forget_frames(stack, kFiberStack);
   // As `ret` will find it: six registers, the entry, and the return address that entry never uses,
   // placed so that the stack is aligned as after a call.
   uint64_t* top = reinterpret_cast<uint64_t*>(stack + kFiberStack);
@@ -73,6 +81,7 @@ void fiber_switch(Fiber* from, Fiber* to) {
 #else
 
 void fiber_start(Fiber* fiber, char* stack, void (*entry)()) {
+  forget_frames(stack, kFiberStack);
   getcontext(&fiber->context);
   fiber->context.uc_stack.ss_sp = stack;
   fiber->context.uc_stack.ss_size = kFiberStack;
@@ -87,7 +96,10 @@ void fiber_switch(Fiber* from, Fiber* to) {
 #endif
 
 StackPool::~StackPool() {
-  for (void* chunk : chunks_) munmap(chunk, kStacksPerChunk * slot_bytes());
+  for (void* chunk : chunks_) {
+    forget_frames(chunk, kStacksPerChunk * slot_bytes());
+    munmap(chunk, kStacksPerChunk * slot_bytes());
+  }
 }
 
 bool StackPool::reserve(size_t count) {

@@ -39,12 +39,26 @@ int cluster_size();
 void cluster_arrive(Site site);
 void cluster_wait(Site site);
 
-// The shared memory of one block, with a mark for every byte that was written.
+// Who touched a byte of shared memory last, and when: in meetings of threads, counted over all
+// launches of the operating-system thread.
+struct Mark {
+  uint64_t written, read, read_before;
+  uint16_t writer, reader, reader_before;  // `reader_before` is another thread than `reader`
+  bool atomic;                             // the write
+};
+
+// The shared memory of one block.
 struct Arena {
   unsigned char* bytes;
-  unsigned char* written;
-  bool gone;  // the block has returned
+  Mark* marks;  // one for each byte
+  bool gone;    // the block has returned
 };
+enum class Use : int { read, write, atomic };
+// Fails where a card would give no defined value: a read of what the block has not written, and two
+// threads at the same byte, one of them writing, with no barrier between. `value`: what a write is
+// about to store; two threads may store the same.
+void touch_shared(const Arena& arena, size_t offset, size_t size, Use use, const void* value,
+                  const char* name, int64_t index);
 Arena* own_arena();
 Arena* peer_arena(int rank);
 size_t shared_offset(const void* key, const char* name, size_t bytes, size_t align);
@@ -52,8 +66,6 @@ size_t dynamic_shared_begin();
 size_t dynamic_shared_bytes();
 
 [[noreturn]] void fail_bounds(const char* name, int64_t index, int64_t count);
-[[noreturn]] void fail_unwritten(const char* name, int64_t index);
-[[noreturn]] void fail_gone(const char* name);
 [[noreturn]] void fail_misaligned(const void* p, int bytes);
 
 inline void require_aligned(const void* p, int bytes) {
@@ -104,20 +116,19 @@ class SharedPtr {
   SharedPtr& operator+=(int64_t n) { return *this = *this + n; }
   SharedPtr& operator++() { return *this += 1; }
 
-  T read() const {
-    check();
-    const unsigned char* mark = arena_->written + offset();
-    for (size_t i = 0; i < sizeof(T); ++i) {
-      if (mark[i] == 0) fail_unwritten(name_, index_);
-    }
-    T value;
-    memcpy(&value, arena_->bytes + offset(), sizeof value);
-    return value;
-  }
+  T read() const { return load(Use::read); }
   void write(const T& value) const {
     check();
+    touch_shared(*arena_, offset(), sizeof(T), Use::write, &value, name_, index_);
     memcpy(arena_->bytes + offset(), &value, sizeof value);
-    memset(arena_->written + offset(), 1, sizeof value);
+  }
+  // The new value is a function of the old one.
+  template <class Function>
+  T update(Function function) const {
+    const T old = load(Use::atomic);
+    const T value = function(old);
+    memcpy(arena_->bytes + offset(), &value, sizeof value);
+    return old;
   }
   // For alignment checks only.
   const void* address() const { return arena_->bytes + offset(); }
@@ -130,7 +141,13 @@ class SharedPtr {
  private:
   void check() const {
     if (index_ < 0 || index_ >= count_) fail_bounds(name_, index_, count_);
-    if (arena_->gone) fail_gone(name_);
+  }
+  T load(Use use) const {
+    check();
+    touch_shared(*arena_, offset(), sizeof(T), use, nullptr, name_, index_);
+    T value;
+    memcpy(&value, arena_->bytes + offset(), sizeof value);
+    return value;
   }
   size_t offset() const {
     return static_cast<size_t>(static_cast<int64_t>(begin_) +

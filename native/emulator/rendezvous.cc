@@ -40,73 +40,77 @@ int Scheduler::block_barrier(bool predicate, Site site) {
     block.lanes[t].result = static_cast<uint64_t>(block.predicates);
   }
   block.waiting = block.predicates = 0;
+  block.met = ++clock_;
   return static_cast<int>(lane->result);
 }
 
 uint64_t Scheduler::warp_meet(WarpOp op, unsigned mask, uint64_t value, int argument, int width,
                               Site site) {
   Lane* lane = current;
-  Lane* warp = lane->block->lanes + lane->index / kWarp * kWarp;
+  Warp& warp = lane->block->warps[lane->index / kWarp];
+  Lane* lanes = lane->block->lanes + lane->index / kWarp * kWarp;
   const int self = lane->index % kWarp;
+  const uint32_t own = uint32_t{1} << self;
   char text[384];
-  if ((mask >> self & 1u) == 0) {
+  if ((mask & own) == 0) {
     snprintf(text, sizeof text, "%s %s:%d: lane %d is not in its own mask %08x", site.what,
              base_name(site.file), site.line, self, mask);
     fail(text);
   }
-  lane->op = op;
+  if ((warp.returned & mask) != 0) {
+    snprintf(text, sizeof text, "divergent warp: lane %d returned before %s %s:%d",
+             __builtin_ctz(warp.returned & mask), site.what, base_name(site.file), site.line);
+    fail(text);
+  }
+  // Those who wait agree with each other, so of the lanes of the mask one is enough.
+  uint32_t others = warp.waiting & mask;
+  others = (others & -others) | (warp.waiting & ~mask);
+  for (; others != 0; others &= others - 1) {
+    const int i = __builtin_ctz(others);
+    const Lane& other = lanes[i];
+    const bool meets = (mask >> i & 1u) != 0 || (other.mask & own) != 0;
+    if (!meets || (other.mask == mask && same_place(other.site, site))) continue;
+    snprintf(text, sizeof text,
+             "divergent warp: lane %d is at %s %s:%d with mask %08x while lane %d waits at %s "
+             "%s:%d with mask %08x",
+             self, site.what, base_name(site.file), site.line, mask, i, other.site.what,
+             base_name(other.site.file), other.site.line, other.mask);
+    fail(text);
+  }
   lane->mask = mask;
   lane->value = value;
   lane->argument = argument;
-  lane->width = width;
   lane->site = site;
-  bool complete = true;
-  for (int i = 0; i < kWarp; ++i) {
-    Lane& other = warp[i];
-    const bool waits_for_self = other.state == Lane::at_warp && (other.mask >> self & 1u) != 0;
-    if (i == self || ((mask >> i & 1u) == 0 && !waits_for_self)) continue;
-    if (other.state == Lane::returned) {
-      snprintf(text, sizeof text, "divergent warp: lane %d returned before %s %s:%d", i, site.what,
-               base_name(site.file), site.line);
-      fail(text);
-    }
-    if (other.state != Lane::at_warp) {
-      complete = false;
-    } else if (other.mask != mask || !same_place(other.site, site)) {
-      snprintf(text, sizeof text,
-               "divergent warp: lane %d is at %s %s:%d with mask %08x while lane %d waits at %s "
-               "%s:%d with mask %08x",
-               self, site.what, base_name(site.file), site.line, mask, i, other.site.what,
-               base_name(other.site.file), other.site.line, other.mask);
-      fail(text);
-    }
-  }
-  if (!complete) {
+  warp.waiting |= own;
+  if ((warp.waiting & mask) != mask) {
     lane->state = Lane::at_warp;
     yield();
     return lane->result;
   }
+  warp.waiting &= ~mask;
+  // Only __syncwarp orders memory; shuffles and votes do not.
+  if (op == WarpOp::sync) warp.met = ++clock_;
   uint64_t ballot = 0;
   for (int i = 0; i < kWarp; ++i) {
-    if ((mask >> i & 1u) != 0 && warp[i].value != 0) ballot |= uint64_t{1} << i;
+    if ((mask >> i & 1u) != 0 && lanes[i].value != 0) ballot |= uint64_t{1} << i;
   }
   for (int i = 0; i < kWarp; ++i) {
     if ((mask >> i & 1u) == 0) continue;
-    Lane& each = warp[i];
+    Lane& each = lanes[i];
     each.state = Lane::ready;
     if (op == WarpOp::sync) continue;
     if (op == WarpOp::ballot) {
       each.result = ballot;
       continue;
     }
-    const int segment = i / each.width * each.width;
+    const int segment = i / width * width;
     int source = i;
-    if (op == WarpOp::shuffle) source = segment + (each.argument & (each.width - 1));
+    if (op == WarpOp::shuffle) source = segment + (each.argument & (width - 1));
     if (op == WarpOp::shuffle_up && i - each.argument >= segment) source = i - each.argument;
-    if (op == WarpOp::shuffle_down && i + each.argument < segment + each.width) {
+    if (op == WarpOp::shuffle_down && i + each.argument < segment + width) {
       source = i + each.argument;
     }
-    if (op == WarpOp::shuffle_xor && (i ^ each.argument) < segment + each.width) {
+    if (op == WarpOp::shuffle_xor && (i ^ each.argument) < segment + width) {
       source = i ^ each.argument;
     }
     if ((mask >> source & 1u) == 0) {
@@ -114,7 +118,7 @@ uint64_t Scheduler::warp_meet(WarpOp op, unsigned mask, uint64_t value, int argu
                site.what, base_name(site.file), site.line, i, source, mask);
       fail(text);
     }
-    each.result = warp[source].value;
+    each.result = lanes[source].value;
   }
   return lane->result;
 }
@@ -127,6 +131,7 @@ void Scheduler::cluster_arrive(Site site) {
   if (++cluster_waiting_ < threads_ * cluster) return;
   cluster_waiting_ = 0;
   ++cluster_phase_;
+  cluster_met_ = ++clock_;
   for (Lane& lane : lanes_) {
     if (lane.state == Lane::at_cluster) lane.state = Lane::ready;
   }
@@ -162,6 +167,64 @@ size_t Scheduler::shared_offset(const void* key, const char* name, size_t bytes,
     block.dirty = std::max(block.dirty, static_bytes_);
   }
   return offset;
+}
+
+// Whether what the thread did at that time comes before what the running thread does now.
+bool Scheduler::ordered(uint64_t time, uint16_t thread) const {
+  const Lane& other = lanes_[thread];
+  if (&other == current || time < cluster_met_) return true;
+  if (other.block != current->block) return false;
+  if (time < current->block->met) return true;
+  const int warp = current->index / kWarp;
+  return other.index / kWarp == warp && time < current->block->warps[warp].met;
+}
+
+void Scheduler::touch_shared(const Arena& arena, size_t offset, size_t size, Use use,
+                             const void* value, const char* name, int64_t index) {
+  char text[256];
+  const long long i = index;
+  if (arena.gone) {
+    snprintf(text, sizeof text, "%s belongs to a block that has returned", name);
+    fail(text);
+  }
+  const auto race = [&](const char* did, uint16_t thread) {
+    const Lane& other = lanes_[thread];
+    snprintf(
+        text, sizeof text,
+        "race: %s[%lld] is %s, and thread %d of block (%u,%u,%u) %s it with no barrier between",
+        name, i, use == Use::read ? "read" : "written", other.index, other.block_index.x,
+        other.block_index.y, other.block_index.z, did);
+    fail(text);
+  };
+  const uint16_t self = static_cast<uint16_t>(current - lanes_.data());
+  const bool same = value != nullptr && memcmp(arena.bytes + offset, value, size) == 0;
+  for (Mark* mark = arena.marks + offset; mark != arena.marks + offset + size; ++mark) {
+    const bool was_written = mark->written >= started_;
+    if (use != Use::write && !was_written) {
+      snprintf(text, sizeof text, "%s[%lld] is read before it was written", name, i);
+      fail(text);
+    }
+    const bool harmless = same || (use == Use::atomic && mark->atomic);
+    if (was_written && !harmless && !ordered(mark->written, mark->writer)) {
+      race("wrote", mark->writer);
+    }
+    if (use == Use::read) {
+      if (mark->reader != self || mark->read < started_) {
+        mark->reader_before = mark->reader;
+        mark->read_before = mark->read;
+        mark->reader = self;
+      }
+      mark->read = clock_;
+      continue;
+    }
+    if (mark->read >= started_ && !ordered(mark->read, mark->reader)) race("read", mark->reader);
+    if (mark->read_before >= started_ && !ordered(mark->read_before, mark->reader_before)) {
+      race("read", mark->reader_before);
+    }
+    mark->written = clock_;
+    mark->writer = self;
+    mark->atomic = use == Use::atomic;
+  }
 }
 
 Arena* Scheduler::peer_arena(int rank) {
@@ -224,11 +287,9 @@ void fail_bounds(const char* name, int64_t index, int64_t count) {
   fail("%s[%lld] lies outside its %lld elements", name, static_cast<long long>(index),
        static_cast<long long>(count));
 }
-void fail_unwritten(const char* name, int64_t index) {
-  fail("%s[%lld] is read before it was written", name, static_cast<long long>(index));
-}
-void fail_gone(const char* name) {
-  fail("%s belongs to a block that has returned", name);
+void touch_shared(const Arena& arena, size_t offset, size_t size, Use use, const void* value,
+                  const char* name, int64_t index) {
+  scheduler().touch_shared(arena, offset, size, use, value, name, index);
 }
 void fail_misaligned(const void* p, int bytes) {
   fail("%p is not aligned to %d bytes", p, bytes);

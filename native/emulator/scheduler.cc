@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include <algorithm>
+#include <iterator>
 #include <random>
 
 __thread uint3 threadIdx, blockIdx;
@@ -24,7 +25,6 @@ constexpr size_t kSharedAlign = 128;
 // Fresh shared memory is NaN in every float format, and -1 as an integer.
 void reset(Block* block, size_t bytes) {
   memset(block->arena.bytes, 0xff, bytes);
-  memset(block->arena.written, 0, bytes);
 }
 
 }  // namespace
@@ -77,11 +77,17 @@ cudaError_t Scheduler::prepare(const cudaLaunchConfig_t& config, const void* fun
   for (int b = 0; b < cluster; ++b) {
     Block& block = blocks_[static_cast<size_t>(b)];
     if (block.capacity < capacity) {
-      block.memory.reset(new unsigned char[2 * capacity + kSharedAlign]);
-      const uintptr_t raw = reinterpret_cast<uintptr_t>(block.memory.get());
+      // calloc leaves pages that nobody touches unmapped, which is most of the marks.
+      block.memory.reset(
+          static_cast<unsigned char*>(calloc(capacity * (sizeof(Mark) + 1) + kSharedAlign, 1)));
+      block.capacity = 0;
+      if (block.memory == nullptr) {
+        return error(cudaErrorMemoryAllocation, "the host refused shared memory");
+      }
+      block.arena.marks = reinterpret_cast<Mark*>(block.memory.get());
+      const uintptr_t raw = reinterpret_cast<uintptr_t>(block.arena.marks + capacity);
       block.arena.bytes =
           reinterpret_cast<unsigned char*>((raw + kSharedAlign - 1) / kSharedAlign * kSharedAlign);
-      block.arena.written = block.arena.bytes + capacity;
       block.capacity = capacity;
       block.dirty = capacity;
     }
@@ -133,8 +139,11 @@ void Scheduler::run_grid() {
 }
 
 void Scheduler::run_cluster(uint64_t first_block) {
+  started_ = cluster_met_ = ++clock_;
   for (int b = 0; b < cluster; ++b) {
     Block& block = blocks_[static_cast<size_t>(b)];
+    block.met = started_;
+    std::fill(std::begin(block.warps), std::end(block.warps), Warp{0, 0, started_});
     reset(&block, block.dirty);
     block.dirty = dynamic_bytes > 0 ? block.capacity : static_bytes_;
     block.arena.gone = false;
@@ -207,6 +216,7 @@ void Scheduler::lane_returned() {
     fail(text);
   }
   current->state = Lane::returned;
+  block.warps[current->index / kWarp].returned |= uint32_t{1} << current->index % kWarp;
   --unfinished_;
   if (++block.exited == threads_) block.arena.gone = true;
   yield();

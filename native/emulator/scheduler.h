@@ -1,6 +1,7 @@
 // The threads of the blocks that run together, and where each of them waits.
 #pragma once
 #include <cuda_runtime.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <memory>
@@ -37,21 +38,29 @@ struct Lane {
   uint64_t cluster_phase;
   Site site;  // where it waits
   // Of the warp meeting it waits in.
-  WarpOp op;
   unsigned mask;
-  int argument, width;
+  int argument;
   uint64_t value, result;
+};
+
+// Bits are lanes.
+struct Warp {
+  uint32_t waiting;  // at a warp meeting
+  uint32_t returned;
+  uint64_t met;  // when all lanes last met at __syncwarp
 };
 
 struct Block {
   Arena arena;
-  std::unique_ptr<unsigned char[]> memory;  // bytes and marks, aligned inside
-  size_t capacity = 0;                      // of the arena
-  size_t dirty = 0;                         // leading bytes that a kernel may have written
+  std::unique_ptr<unsigned char, decltype(&free)> memory{nullptr, free};  // marks, then bytes
+  size_t capacity = 0;                                                    // of the arena
+  size_t dirty = 0;  // leading bytes that a kernel may have written
   Lane* lanes;
   int rank;  // in the cluster
   int waiting, predicates, exited;
-  Site site;  // of the barrier at which `waiting` threads wait
+  Site site;     // of the barrier at which `waiting` threads wait
+  uint64_t met;  // when the block last met at a barrier
+  Warp warps[1024 / kWarp];
 };
 
 // All launches of one operating-system thread, one after the other.
@@ -66,6 +75,8 @@ class Scheduler {
   void cluster_wait(Site site);
   size_t shared_offset(const void* key, const char* name, size_t bytes, size_t align);
   Arena* peer_arena(int rank);
+  void touch_shared(const Arena& arena, size_t offset, size_t size, Use use, const void* value,
+                    const char* name, int64_t index);
   [[noreturn]] void fail(const char* message);
 
   Lane* current = nullptr;
@@ -84,6 +95,7 @@ class Scheduler {
   static void lane_main();
   void lane_returned();
   void stuck();
+  bool ordered(uint64_t time, uint16_t thread) const;
   void describe(const Lane& lane, char* out, size_t size) const;
 
   struct SharedArray {
@@ -105,6 +117,9 @@ class Scheduler {
   int unfinished_ = 0;
   int cluster_waiting_ = 0;
   uint64_t cluster_phase_ = 0;
+  uint64_t clock_ = 0;        // counts meetings
+  uint64_t started_ = 0;      // when the running cluster started
+  uint64_t cluster_met_ = 0;  // when it last met as a whole, or started
   size_t static_bytes_ = 0;
   bool failed_ = false;
   char message_[768];

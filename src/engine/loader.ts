@@ -21,14 +21,14 @@ const require = createRequire(import.meta.url);
 /** Where each backend's binary may lie: built here, or shipped. */
 const places: Record<Backend, string[]> = {
   cpu: [
-    join(root, "build", "Release", "firesteel.node"),
+    join(root, "out", "Release", "firesteel.node"),
     join(root, "prebuilds", `${process.platform}-${process.arch}`, "firesteel.glibc.node"),
   ],
   cuda: [
-    join(root, "build", "Release", "firesteel-cuda.node"),
+    join(root, "out", "Release", "firesteel-cuda.node"),
     join(root, "prebuilds", `${process.platform}-${process.arch}`, "firesteel-cuda.node"),
   ],
-  emulated: [join(root, "build", "Release", "firesteel-emulated.node")],
+  emulated: [join(root, "out", "Release", "firesteel-emulated.node")],
 };
 
 /** Directories in which a driver's libcuda is found. */

@@ -140,7 +140,10 @@ export function parseOptions<S extends { [name: string]: Option<never> | Option<
   if (!parsed.success) throw refusal(name, shape, given, parsed.error);
 
   const values = Object.fromEntries(
-    Object.entries(shape).map(([key, option]) => [key, parsed.data[key] ?? option.default]),
+    Object.entries(shape).map(([key, option]) => {
+      const value = parsed.data[key];
+      return [key, value === undefined ? option.default : value];
+    }),
   ) as Values<S>;
   const described = Object.entries(shape).map(([key, option]): DescribedOption => {
     const reason = rules.inapplicable?.[key]?.(values) ?? null;

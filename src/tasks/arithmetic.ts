@@ -95,13 +95,11 @@ export const arithmetic: Task = {
   warmStart: [
     {
       name: "correct",
-      steps: 520,
+      steps: 300,
       batchSize: 32,
       learningRate: [
         { step: 0, rate: 0 },
-        { step: 30, rate: 5e-3 },
-        { step: 415, rate: 5e-3 },
-        { step: 416, rate: 2e-3 },
+        { step: 30, rate: 2e-3 },
       ],
       draw: (uniform) => demonstrate(uniform, trace),
     },

@@ -1,26 +1,21 @@
 import type { Group, Trajectory } from "../contract/data.js";
-import type { LossBatch, LossResult, LossScale, LossTerm } from "../contract/loss.js";
 import type { Measurer } from "../contract/metrics.js";
 import type { Phase } from "../contract/system.js";
 import { tensorOf } from "../engine/device.js";
 import { FiresteelError } from "../engine/error.js";
-import { add } from "../engine/nn/elementwise.js";
 import { atStep } from "../engine/options.js";
-import type { Tensor } from "../engine/tensor.js";
+import { accumulate, type EvaluatedTerm, type Scored } from "./accumulate.js";
 import { Measures, samplingMetrics } from "./metrics.js";
 import { lossScale, microBatches, minibatches, type RowBatch } from "./minibatches.js";
 import { uniformAt } from "./random.js";
 import type { Run } from "./run.js";
 import { type RowScores, scoreRows } from "./scores.js";
 
-/** Log-probs of every row before the first update of a phase, by model. */
-type Scored = ReadonlyMap<Trajectory, Readonly<Record<string, RowScores>>>;
-
 /**
  * Learns from the rows of a phase: passes over minibatches with the old log-probs fixed.
  *
  * @returns how many actions went through the network with a gradient
- * @throws FiresteelError ERR_RANGE where the loss is not finite
+ * @throws FiresteelError ERR_RANGE where a loss or gradient is not finite
  */
 export async function updatePhase(
   run: Run,
@@ -55,7 +50,10 @@ async function scoreBefore(run: Run, phase: Phase, rows: readonly Trajectory[]):
   for (const name of names) {
     const own = name === phase.model;
     const scores = await scoreRows(run.models[name]!, rows, run.settings, own);
-    for (const [i, row] of rows.entries()) scored.get(row)![own ? "old" : name] = scores[i]!;
+    for (const [i, row] of rows.entries()) {
+      scored.get(row)![name] = scores[i]!;
+      if (own) scored.get(row)!.old = scores[i]!;
+    }
   }
   return scored;
 }
@@ -93,7 +91,7 @@ async function updateOnce(
   const optimizer = run.optimizers[phase.model]!;
   const scale = lossScale(batch);
   optimizer.zeroGrad();
-  const results: LossResult[] = [];
+  const results: EvaluatedTerm[] = [];
   for (const part of microBatches(batch, run.settings.microBatchSize, phase.loss)) {
     results.push(...accumulate(run, phase, part, scored, scale, step));
   }
@@ -111,10 +109,11 @@ async function updateOnce(
     result.loss.dispose();
     result.metrics?.dispose();
   }
-  if (!Number.isFinite(loss)) {
+  if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
     throw new FiresteelError(
       "ERR_RANGE",
-      `Expected a finite loss in step ${step} but it is ${loss}`,
+      `Expected a finite loss and gradient in step ${step} but the loss is ${loss} ` +
+        `and the gradient's norm ${gradNorm}`,
     );
   }
   run.progress.updates += 1;
@@ -122,75 +121,4 @@ async function updateOnce(
   measure("loss", { kind: "mean", sum: loss, count: 1 });
   measure("grad_norm", { kind: "mean", sum: gradNorm, count: 1 });
   measure("learning_rate", { kind: "mean", sum: rate, count: 1 });
-}
-
-/** Forward and backward of one micro-batch; gradients are added to the parameters'. */
-function accumulate(
-  run: Run,
-  phase: Phase,
-  part: RowBatch,
-  scored: Scored,
-  scale: LossScale,
-  step: number,
-): LossResult[] {
-  const { rows, groupOffsets } = part;
-  const { temperature } = run.settings;
-  const entropy = phase.loss.some((term) => term.entropy);
-  const forward = run.models[phase.model]!.forward(rows, { temperature, entropy });
-  const batch: LossBatch = {
-    engine: run.engine,
-    rows,
-    groupOffsets,
-    rowOffsets: forward.rowOffsets,
-    mask: Uint8Array.from(rows.flatMap((row) => [...row.mask])),
-    logProb: forward.logProb,
-    entropy: forward.entropy,
-    oldLogProb: joined(rows, scored, "old"),
-    modelLogProb: Object.fromEntries(
-      phase.loss.flatMap((term) => term.models.map((name) => [name, joined(rows, scored, name)])),
-    ),
-    scale,
-    step,
-  };
-  let evaluated: { results: LossResult[]; gradient: Gradient };
-  try {
-    evaluated = run.engine.scope(() => evaluate(run, phase.loss, batch));
-  } catch (error) {
-    forward.dispose();
-    throw error;
-  }
-  const { results, gradient } = evaluated;
-  forward.backward(gradient);
-  gradient.logProb.dispose();
-  gradient.entropy?.dispose();
-  return results;
-}
-
-interface Gradient {
-  logProb: Tensor;
-  entropy: Tensor | null;
-}
-
-/** All terms at once: their gradients added up. */
-function evaluate(
-  run: Run,
-  terms: readonly LossTerm[],
-  batch: LossBatch,
-): { results: LossResult[]; gradient: Gradient } {
-  const results = terms.map((term) => term.evaluate(batch));
-  const sum = (parts: readonly Tensor[]) => parts.reduce((a, b) => add(run.engine, a, b));
-  const entropies = results.flatMap(({ dEntropy }) =>
-    dEntropy === null ? [] : [tensorOf(dEntropy, "dEntropy")],
-  );
-  return {
-    results: results.map((result) => ({ ...result, dLogProb: result.loss, dEntropy: null })),
-    gradient: {
-      logProb: sum(results.map(({ dLogProb }) => tensorOf(dLogProb, "dLogProb"))),
-      entropy: entropies.length === 0 ? null : sum(entropies),
-    },
-  };
-}
-
-function joined(rows: readonly Trajectory[], scored: Scored, name: string): Float32Array {
-  return Float32Array.from(rows.flatMap((row) => [...scored.get(row)![name]!.logProb]));
 }

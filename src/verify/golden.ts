@@ -31,21 +31,19 @@ const logProbs: LogProbGolden[] = [
     logits: [ln(1), ln(2), ln(3), ln(4)],
     target: 3,
     logProb: -0.916290731874155,
-    entropy: 1.2798542258336675,
+    entropy: 1.27985422583367,
     dLogProb: [-0.1, -0.2, -0.3, 0.6],
-    dEntropy: [
-      0.10227308671603782, 0.06591673732008658, -0.022764426452319442, -0.14542539758380496,
-    ],
+    dEntropy: [0.102273086716038, 0.0659167373200866, -0.0227644264523194, -0.145425397583805],
   },
   {
     name: "the same logits at temperature 1/2: 1/30, 4/30, 9/30, 16/30",
     logits: [ln(1), ln(2), ln(3), ln(4)],
     target: 1,
     temperature: 0.5,
-    logProb: -2.0149030205422647,
-    entropy: 1.0784767751174208,
+    logProb: -2.01490302054226,
+    entropy: 1.07847677511742,
     dLogProb: [-1 / 15, 26 / 15, -18 / 30, -32 / 30],
-    dEntropy: [0.15484804043631564, 0.24971366544662505, 0.0752976175251091, -0.4798593234080498],
+    dEntropy: [0.154848040436316, 0.249713665446625, 0.0752976175251091, -0.47985932340805],
   },
   {
     name: "a token that cannot occur",
@@ -97,7 +95,7 @@ const groups: [name: string, rewards: number[], GroupNormOptions, advantage: num
     "population std",
     [1, 0, 0, 0],
     { ddof: 0, eps: 0 },
-    [1.7320508075688772, -0.5773502691896257, -0.5773502691896257, -0.5773502691896257],
+    [1.73205080756888, -0.577350269189626, -0.577350269189626, -0.577350269189626],
   ],
   ["mean only", [3, 1, 2, 6], { scale: "none" }, [0, -2, -1, 3]],
   ["eps beside the scale", [1, 0, 0, 0], { eps: 0.25 }, [1, -1 / 3, -1 / 3, -1 / 3]],
@@ -118,7 +116,7 @@ const groups: [name: string, rewards: number[], GroupNormOptions, advantage: num
     "group means, one std of the batch",
     [0.5, 1.5, 9, 11],
     { scope: "batch", eps: 0, groupOffsets: [0, 2, 4] },
-    [-0.09477360354098451, 0.09477360354098451, -0.18954720708196903, 0.18954720708196903],
+    [-0.0947736035409845, 0.0947736035409845, -0.189547207081969, 0.189547207081969],
   ],
 ];
 
@@ -135,7 +133,7 @@ function groupNormGolden([name, rewards, options, advantage]: (typeof groups)[nu
 
 interface TokenGolden {
   name: string;
-  ratio?: number;
+  ratio: number;
   advantage: number;
   options?: Partial<SurrogateOptions>;
   loss: number;
@@ -179,21 +177,23 @@ const tokens: TokenGolden[] = [
     loss: 3,
     gradient: 0,
   },
+  { name: "ratio 0, A 2: not clipped", ratio: 0, advantage: 2, loss: 0, gradient: 0 },
+  { name: "ratio 0, A -2: clipped", ratio: 0, advantage: -2, loss: 1.6, gradient: 0 },
   { name: "A 0", ratio: 3, advantage: 0, loss: 0, gradient: 0 },
 ];
 
 /** log-prob minus reference log-prob, estimator, value, gradient. */
 const kls: [number, SurrogateOptions["klEstimator"], number, number][] = [
   [ln(2), "k1", Math.LN2, 1],
-  [ln(2), "k2", 0.2402265069591007, Math.LN2],
-  [ln(2), "k3", 0.1931471805599453, 0.5],
+  [ln(2), "k2", 0.240226506959101, Math.LN2],
+  [ln(2), "k3", 0.193147180559945, 0.5],
   [ln(2), "abs", Math.LN2, 1],
-  [ln(2), "k3+", 0.1931471805599453, Math.LN2],
+  [ln(2), "k3+", 0.193147180559945, Math.LN2],
   [-ln(2), "k1", -Math.LN2, 1],
-  [-ln(2), "k2", 0.2402265069591007, -Math.LN2],
-  [-ln(2), "k3", 0.3068528194400547, -1],
+  [-ln(2), "k2", 0.240226506959101, -Math.LN2],
+  [-ln(2), "k3", 0.306852819440055, -1],
   [-ln(2), "abs", Math.LN2, -1],
-  [-ln(2), "k3+", 0.3068528194400547, -Math.LN2],
+  [-ln(2), "k3+", 0.306852819440055, -Math.LN2],
   [0, "k3", 0, 0],
   [0, "abs", 0, 0],
 ];
@@ -209,7 +209,7 @@ function oneToken(
     {
       logProb: [logProb],
       oldLogProb: [old],
-      refLogProb: [reference],
+      refLogProb: options.beta === undefined ? null : [reference],
       advantage: [advantage],
       rowOffsets: [0, 1],
     },
@@ -337,7 +337,7 @@ export function goldenChecks(): Check[] {
       (g): Check => ({
         family: "surrogate",
         name: `by hand: ${g.name}`,
-        run: (engine) => oneToken(engine, [ln(g.ratio!), 0, 0, g.advantage], g.options ?? {}, g),
+        run: (engine) => oneToken(engine, [ln(g.ratio), 0, 0, g.advantage], g.options ?? {}, g),
       }),
     ),
     ...kls.map(

@@ -59,13 +59,24 @@ export function typed(source: ArrayLike<number>, dtype: Float): Typed {
     const data = Float32Array.from(source);
     return { data, numbers: Float64Array.from(data) };
   }
-  const data = Uint16Array.from(source, (x) => encode16(x, dtype));
+  const data = new Uint16Array(source.length);
+  for (let i = 0; i < data.length; ++i) data[i] = encode16(source[i]!, dtype);
   return { data, numbers: widen(data, dtype) };
 }
 
+const decoded = new Map<Float, Float64Array>();
+
 /** The numbers that a tensor's elements stand for. */
 export function widen(data: ArrayLike<number>, dtype: Float): Float64Array {
-  return Float64Array.from(data, (x) => (dtype === "f32" ? x : decode16(x, dtype)));
+  if (dtype === "f32") return Float64Array.from(data);
+  let table = decoded.get(dtype);
+  if (table === undefined) {
+    table = Float64Array.from({ length: 65536 }, (_, bits) => decode16(bits, dtype));
+    decoded.set(dtype, table);
+  }
+  const numbers = new Float64Array(data.length);
+  for (let i = 0; i < data.length; ++i) numbers[i] = table[data[i]!]!;
+  return numbers;
 }
 
 /** Relative error of rounding once to a dtype. */

@@ -312,9 +312,9 @@ export function logProbEdgeChecks(): Check[] {
           entropy: got.entropy,
         });
         return firstOf(
-          zero("logProb", values(got.logProb)),
-          zero("entropy", values(got.entropy!)),
-          zero("dLogits", values(dLogits)),
+          close("logProb", values(got.logProb), [0], 1e-6),
+          close("entropy", values(got.entropy!), [0], 1e-6),
+          close("dLogits", values(dLogits), [0, 0, 0, 0], 1e-6),
         );
       },
     },

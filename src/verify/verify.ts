@@ -1,9 +1,15 @@
 import type { Engine } from "../engine/engine.js";
+import { adamwChecks } from "./adamw.js";
+import { elementwiseChecks, embedChecks } from "./arrays.js";
+import { attentionChecks } from "./attention.js";
 import type { Check } from "./check.js";
 import { goldenChecks } from "./golden.js";
 import { groupNormChecks } from "./groupNorm.js";
+import { rmsNormChecks, ropeChecks, swigluChecks } from "./layers.js";
 import { logProbValueChecks } from "./logProb.js";
 import { logProbEdgeChecks } from "./logProbEdges.js";
+import { matmulChecks } from "./matmul.js";
+import { sampleChecks } from "./sample.js";
 import { surrogateValueChecks } from "./surrogate.js";
 import { surrogateEdgeChecks } from "./surrogateEdges.js";
 
@@ -39,6 +45,15 @@ export function checksFor(device: Engine["device"]): Check[] {
     ...groupNormChecks(device),
     ...surrogateValueChecks(device),
     ...surrogateEdgeChecks(),
+    ...matmulChecks(device),
+    ...attentionChecks(device),
+    ...rmsNormChecks(),
+    ...ropeChecks(),
+    ...swigluChecks(),
+    ...embedChecks(),
+    ...elementwiseChecks(device),
+    ...sampleChecks(device),
+    ...adamwChecks(device),
   ];
 }
 

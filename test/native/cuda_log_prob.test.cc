@@ -195,6 +195,19 @@ TEST_CASE("shifts of the logits cost no accuracy beyond the logits' own") {
   }
 }
 
+TEST_CASE("the rounding of the row's base does not reach its log-probs") {
+  Context context = card(8);
+  Rows rows = random_rows(DType::f32, 3, 777, 777, 2.0f, 5000.0f, 5);
+  const std::vector<int32_t> targets = some_targets(3, 777);
+  const Forward got = forward(context, rows, targets, {}, 0.9f);
+  for (size_t t = 0; t < 3; ++t) {
+    const Exact want = exact(rows, static_cast<int64_t>(t), targets[t], 0.9f);
+    // Distances from the maximum are below 40 here, and that is what may cost accuracy.
+    CHECK(std::fabs(static_cast<double>(got.log_prob[t]) - want.log_prob) <= 2e-6 + 2e-7 * 40.0);
+    CHECK(std::fabs(static_cast<double>(got.entropy[t]) - want.entropy) <= 2e-6);
+  }
+}
+
 TEST_CASE("a row's result does not depend on where it lies or on the order of threads") {
   Context context = card(8);
   for (DType dtype : kTypes) {

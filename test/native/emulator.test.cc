@@ -259,6 +259,68 @@ TEST_CASE("a missing barrier is a read of an unwritten cell") {
   }
 }
 
+__global__ void overtaken_kernel(float* y) {
+  FIRESTEEL_SHARED(float, row, 64);
+  for (int i = 0; i < 2; ++i) {
+    row[threadIdx.x] = static_cast<float>(threadIdx.x) + static_cast<float>(i);
+    __syncthreads();
+    y[threadIdx.x] = row[63 - threadIdx.x];  // another thread may already be in the next round
+  }
+}
+__global__ void two_writers_kernel(int mine) {
+  FIRESTEEL_SHARED(int, cell, 1);
+  cell[0] = mine == 0 ? 7 : static_cast<int>(threadIdx.x);
+}
+__global__ void shuffle_as_barrier_kernel(int* y, int synchronize) {
+  FIRESTEEL_SHARED(int, row, 32);
+  row[threadIdx.x] = 1;
+  if (synchronize != 0) {
+    __syncwarp();
+  } else {
+    y[threadIdx.x] = __shfl_xor_sync(kFullWarp, 1, 1);
+  }
+  y[threadIdx.x] = row[threadIdx.x ^ 1u];
+}
+__global__ void other_warp_kernel(int* y) {
+  FIRESTEEL_SHARED(int, row, 64);
+  row[threadIdx.x] = 1;
+  __syncwarp();
+  y[threadIdx.x] = row[threadIdx.x ^ 32u];
+}
+__global__ void shared_counter_kernel(int* y) {
+  FIRESTEEL_SHARED(int, count, 1);
+  if (threadIdx.x == 0) count[0] = 0;
+  __syncthreads();
+  atomicAdd(&count[0], 2);
+  __syncthreads();
+  y[threadIdx.x] = count[0];
+}
+__global__ void peer_race_kernel(int* y) {
+  FIRESTEEL_SHARED(int, cell, 1);
+  if (threadIdx.x == 0) cell[0] = cluster_rank();
+  cluster_sync();
+  if (threadIdx.x == 0) y[blockIdx.x] = cluster_peer(cell + 0, 1 - cluster_rank())[0];
+  if (threadIdx.x == 0) cell[0] = 5;
+  cluster_sync();
+}
+
+TEST_CASE("two threads at one cell, one of them writing, with no barrier between, are a race") {
+  std::vector<float> y(64);
+  std::vector<int> out(64);
+  for (const char* order : kOrders) {
+    const Ordered scope(order);
+    check_failure(run({dim3(1), dim3(64)}, overtaken_kernel, y.data()), "race: row[");
+    check_failure(run({dim3(1), dim3(32)}, two_writers_kernel, 1), "race: cell[0] is written");
+    CHECK(run({dim3(1), dim3(32)}, two_writers_kernel, 0).ok());  // all write the same
+    CHECK(run({dim3(1), dim3(32)}, shuffle_as_barrier_kernel, out.data(), 1).ok());
+    check_failure(run({dim3(1), dim3(32)}, shuffle_as_barrier_kernel, out.data(), 0), "race: row[");
+    CHECK(!run({dim3(1), dim3(64)}, other_warp_kernel, out.data()).ok());
+    check_failure(run({dim3(2), dim3(32), 0, 2}, peer_race_kernel, out.data()), "race: cell[0]");
+    CHECK(run({dim3(1), dim3(64)}, shared_counter_kernel, out.data()).ok());
+    for (int count : out) CHECK(count == 128);
+  }
+}
+
 __global__ void stale_kernel(int* y) {
   FIRESTEEL_SHARED(int, cell, 1);
   if (blockIdx.x == 0 && threadIdx.x == 0) cell[0] = 7;

@@ -1,30 +1,19 @@
 // log_prob on the CPU against a plain float64 loop.
 #include "kernels/log_prob/log_prob.h"
 
-#include <doctest/doctest.h>
 #include <math.h>
 #include <string.h>
 
 #include <algorithm>
-#include <cmath>
-#include <random>
-#include <vector>
 
+#include "arrays.h"
 #include "every_isa.h"
-#include "runtime/cpu/context.h"
 #include "runtime/scalar.h"
 
 namespace firesteel {
 namespace {
 
-constexpr float kInf = HUGE_VALF;
 constexpr float kLowest = -3.402823466e38f;
-
-struct Cpu {
-  std::atomic<bool> cancelled{false};
-  Context context;
-  explicit Cpu(int threads = 2) : context(ThreadPool::shared(threads), threads, &cancelled) {}
-};
 
 FaultWord no_faults() {
   FaultWord word;
@@ -34,7 +23,9 @@ FaultWord no_faults() {
   }
   return word;
 }
-uint32_t total(const FaultWord& word) { return word.count[0] + word.count[1] + word.count[2]; }
+uint32_t total(const FaultWord& word) {
+  return word.count[0] + word.count[1] + word.count[2];
+}
 
 // A batch with everything a call needs. `T` is the element type of the logits.
 template <class T>
@@ -44,7 +35,7 @@ struct Batch {
   std::vector<int32_t> targets;
   std::vector<uint8_t> mask;
   float inv_temperature = 1.0f;
-  std::vector<float> log_prob, entropy, stats;
+  Array log_prob, entropy, stats;
   FaultWord faults = no_faults();
 
   Batch(int64_t tokens, int64_t vocab, int64_t padding = 0)
@@ -72,7 +63,9 @@ struct Batch {
         set(t, v, to_float(at(t, v)) + 8.0f * spread);
       }
       targets[static_cast<size_t>(t)] =
-          static_cast<int32_t>(t == 0 ? vocab - 1 : t == 1 ? 0 : random() % static_cast<uint64_t>(vocab));
+          static_cast<int32_t>(t == 0   ? vocab - 1
+                               : t == 1 ? 0
+                                        : random() % static_cast<uint64_t>(vocab));
     }
   }
 
@@ -80,17 +73,16 @@ struct Batch {
     return sizeof(T) == 4 ? DType::f32 : std::is_same<T, bf16>::value ? DType::bf16 : DType::f16;
   }
   LogProbArgs args() {
-    return {logits.data(),   dtype(),        tokens,       vocab, stride,
-            targets.data(),  mask.data(),    inv_temperature,
+    return {logits.data(),   dtype(),        tokens,       vocab,
+            stride,          targets.data(), mask.data(),  inv_temperature,
             log_prob.data(), entropy.data(), stats.data(), &faults};
   }
   void forward(int threads = 2) {
-    Cpu cpu(threads);
-    REQUIRE(log_prob_forward(cpu.context, args()).ok());
+    Threads cpu(threads);
+    REQUIRE(log_prob_forward(cpu, args()).ok());
   }
-  std::vector<T> backward(const std::vector<float>& d_log_prob, const std::vector<float>& d_entropy,
-                          bool in_place = false) {
-    Cpu cpu;
+  std::vector<T> backward(const Array& d_log_prob, const Array& d_entropy, bool in_place = false) {
+    Threads cpu(2);
     std::vector<T> out(logits.size(), from_float<T>(7.0f));
     if (in_place) out = logits;
     LogProbBackwardArgs a{in_place ? out.data() : logits.data(),
@@ -107,7 +99,7 @@ struct Batch {
                           d_entropy.empty() ? nullptr : entropy.data(),
                           out.data(),
                           stride};
-    REQUIRE(log_prob_backward(cpu.context, a).ok());
+    REQUIRE(log_prob_backward(cpu, a).ok());
     return out;
   }
 };
@@ -122,8 +114,8 @@ Exact exact_row(Batch<T>& batch, int64_t t) {
   Exact row;
   double top = -HUGE_VAL;
   for (int64_t v = 0; v < batch.vocab; ++v) {
-    const double z = static_cast<double>(to_float(batch.at(t, v))) *
-                     static_cast<double>(batch.inv_temperature);
+    const double z =
+        static_cast<double>(to_float(batch.at(t, v))) * static_cast<double>(batch.inv_temperature);
     row.log_p.push_back(z);
     top = std::max(top, z);
     if (isfinite(z)) row.magnitude = std::max(row.magnitude, fabs(z));
@@ -195,19 +187,19 @@ TEST_CASE("a vocabulary of one is certain: exactly 0") {
 TEST_CASE("-inf is probability 0, also for whole blocks and the target") {
   Batch<float> batch(3, 9000);
   batch.fill(1, 1.0f, 0.0f);
-  for (int64_t v = 0; v < 4500; ++v) batch.set(0, v, -kInf);     // starts with empty blocks
-  for (int64_t v = 4000; v < 9000; ++v) batch.set(1, v, -kInf);  // ends with them
-  for (int64_t v = 0; v < 9000; v += 2) batch.set(2, v, -kInf);
+  for (int64_t v = 0; v < 4500; ++v) batch.set(0, v, -kInfinity);     // starts with empty blocks
+  for (int64_t v = 4000; v < 9000; ++v) batch.set(1, v, -kInfinity);  // ends with them
+  for (int64_t v = 0; v < 9000; v += 2) batch.set(2, v, -kInfinity);
   batch.targets = {8000, 5, 17};
   batch.forward();
   check_forward(batch);
 
   batch.targets = {3, 8999, 4};
   batch.forward();
-  for (int t = 0; t < 3; ++t) CHECK(batch.log_prob[static_cast<size_t>(t)] == -kInf);
+  for (int t = 0; t < 3; ++t) CHECK(batch.log_prob[static_cast<size_t>(t)] == -kInfinity);
   CHECK(total(batch.faults) == 0);
 
-  const std::vector<float> d = batch.backward({1.0f, 1.0f, 1.0f}, {0.5f, 0.5f, 0.5f});
+  const Array d = batch.backward({1.0f, 1.0f, 1.0f}, {0.5f, 0.5f, 0.5f});
   for (int64_t v = 1; v < 4500; ++v) {
     if (v != 3) CHECK(d[static_cast<size_t>(v)] == 0.0f);
   }
@@ -220,7 +212,8 @@ TEST_CASE("the lowest float everywhere is a uniform row and not an overflow") {
     batch.inv_temperature = inv_temperature;
     for (int64_t v = 0; v < 5000; ++v) batch.set(0, v, kLowest);
     batch.forward();
-    CHECK(static_cast<double>(batch.log_prob[0]) == doctest::Approx(-std::log(5000.0)).epsilon(1e-6));
+    CHECK(static_cast<double>(batch.log_prob[0]) ==
+          doctest::Approx(-std::log(5000.0)).epsilon(1e-6));
     CHECK(static_cast<double>(batch.entropy[0]) == doctest::Approx(std::log(5000.0)).epsilon(1e-6));
     CHECK(total(batch.faults) == 0);
     for (const float g : batch.backward({1.0f}, {1.0f})) CHECK(isfinite(g));
@@ -241,13 +234,13 @@ TEST_CASE("faulty rows become NaN, are counted, and harm no other row") {
   clean.forward();
   batch.targets[1] = -1;
   batch.targets[2] = 6000;
-  batch.set(3, 5999, nanf(""));
+  batch.set(3, 5999, kNaN);
   // A NaN among -inf, where a maximum alone would lose it, and one with a small payload.
-  for (int64_t v = 0; v < 6000; ++v) batch.set(4, v, -kInf);
+  for (int64_t v = 0; v < 6000; ++v) batch.set(4, v, -kInfinity);
   batch.at(4, 100) = bits_float(0x7f800001u);
-  batch.set(5, 4200, kInf);
-  for (int64_t v = 0; v < 6000; ++v) batch.set(6, v, -kInf);
-  batch.set(7, 0, nanf(""));
+  batch.set(5, 4200, kInfinity);
+  for (int64_t v = 0; v < 6000; ++v) batch.set(6, v, -kInfinity);
+  batch.set(7, 0, kNaN);
   batch.forward();
   for (size_t t = 0; t < 9; ++t) {
     INFO(t);
@@ -270,9 +263,9 @@ TEST_CASE("faulty rows become NaN, are counted, and harm no other row") {
   CHECK(batch.faults.count[support] == 1);
   CHECK(batch.faults.first_row[support] == 6);
 
-  const std::vector<float> ones(9, 1.0f);
-  const std::vector<float> d = batch.backward(ones, ones);
-  const std::vector<float> want = clean.backward(ones, ones);
+  const Array ones(9, 1.0f);
+  const Array d = batch.backward(ones, ones);
+  const Array want = clean.backward(ones, ones);
   for (int64_t t = 0; t < 9; ++t) {
     const size_t begin = static_cast<size_t>(t * 6000);
     if (t == 0 || t == 8) {
@@ -286,7 +279,7 @@ TEST_CASE("faulty rows become NaN, are counted, and harm no other row") {
 TEST_CASE("what stands under a mask is never seen") {
   Batch<float> batch(2, 100);
   batch.fill(3, 1.0f, 0.0f);
-  for (int64_t v = 0; v < 100; ++v) batch.set(0, v, nanf(""));
+  for (int64_t v = 0; v < 100; ++v) batch.set(0, v, kNaN);
   batch.targets[0] = -100;
   batch.mask[0] = 0;
   batch.forward();
@@ -295,7 +288,7 @@ TEST_CASE("what stands under a mask is never seen") {
   CHECK(batch.stats[0] == 0.0f);
   CHECK(batch.stats[1] == 0.0f);
   CHECK(total(batch.faults) == 0);
-  const std::vector<float> d = batch.backward({nanf(""), 1.0f}, {nanf(""), 0.0f});
+  const Array d = batch.backward({kNaN, 1.0f}, {kNaN, 0.0f});
   for (size_t v = 0; v < 100; ++v) CHECK(float_bits(d[v]) == 0);
   CHECK(d[100] != 0.0f);
 }
@@ -306,7 +299,7 @@ void check_independence() {
   Batch<T> batch(tokens, vocab);
   batch.fill(4, 2.0f, 1.0f);
   batch.forward(1);
-  const std::vector<float> d_log_prob(40, 0.3f), d_entropy(40, -0.2f);
+  const Array d_log_prob(40, 0.3f), d_entropy(40, -0.2f);
   const std::vector<T> d = batch.backward(d_log_prob, d_entropy);
 
   // Reversed, each row in a call of its own or in a batch with padding, on 1 to 3 threads.
@@ -323,7 +316,8 @@ void check_independence() {
       CHECK(float_bits(batch.log_prob[a]) == float_bits(other.log_prob[b]));
       CHECK(float_bits(batch.entropy[a]) == float_bits(other.entropy[b]));
       CHECK(memcmp(&batch.stats[2 * a], &other.stats[2 * b], 8) == 0);
-      CHECK(memcmp(&d[a * static_cast<size_t>(vocab)], &other_d[b * static_cast<size_t>(other.stride)],
+      CHECK(memcmp(&d[a * static_cast<size_t>(vocab)],
+                   &other_d[b * static_cast<size_t>(other.stride)],
                    static_cast<size_t>(vocab) * sizeof(T)) == 0);
     }
   }
@@ -358,7 +352,7 @@ void check_backward(int64_t vocab, float shift, double half_ulp) {
   batch.inv_temperature = 1.25f;
   batch.fill(8, 2.0f, shift);
   batch.forward();
-  const std::vector<float> d_log_prob{0.7f, -1.3f, 0.0f}, d_entropy{0.0f, 0.4f, -0.9f};
+  const Array d_log_prob{0.7f, -1.3f, 0.0f}, d_entropy{0.0f, 0.4f, -0.9f};
   const std::vector<T> out = batch.backward(d_log_prob, d_entropy);
   const std::vector<T> same = batch.backward(d_log_prob, d_entropy, true);
   CHECK(memcmp(out.data(), same.data(), out.size() * sizeof(T)) == 0);
@@ -376,8 +370,9 @@ void check_backward(int64_t vocab, float shift, double half_ulp) {
       // results are subnormal: 2^-25 absolute.
       const double log_p = want.log_p[static_cast<size_t>(v)];
       const double relative = 1e-6 + 1.5e-7 * (fabs(log_p) + 12.0 + want.magnitude);
-      const double size = std::exp(log_p) * (fabs(a) + fabs(b) * (fabs(log_p) + want.entropy + 1.0)) +
-                          (v == batch.targets[row] ? fabs(a) : 0.0);
+      const double size =
+          std::exp(log_p) * (fabs(a) + fabs(b) * (fabs(log_p) + want.entropy + 1.0)) +
+          (v == batch.targets[row] ? fabs(a) : 0.0);
       const double bound = relative * size * inv_temperature + half_ulp * fabs(exact) +
                            (sizeof(T) == 2 ? 0x1p-25 : 1e-37);
       wrong += !(fabs(got - exact) <= bound);
@@ -402,8 +397,8 @@ TEST_CASE("backward agrees with finite differences") {
   batch.inv_temperature = 0.8f;
   batch.fill(9, 1.5f, 0.0f);
   batch.forward();
-  const std::vector<float> d_log_prob{1.5f, -0.6f}, d_entropy{0.8f, 0.3f};
-  const std::vector<float> out = batch.backward(d_log_prob, d_entropy);
+  const Array d_log_prob{1.5f, -0.6f}, d_entropy{0.8f, 0.3f};
+  const Array out = batch.backward(d_log_prob, d_entropy);
   for (int64_t t = 0; t < 2; ++t) {
     const size_t row = static_cast<size_t>(t);
     const auto loss = [&] {
@@ -429,22 +424,22 @@ TEST_CASE("no tokens, no entropy wanted, no mask, other dtypes") {
   Batch<float> batch(4, 33);
   batch.fill(10, 1.0f, 0.0f);
   batch.forward();
-  Cpu cpu;
+  Threads cpu(2);
   LogProbArgs a = batch.args();
-  const std::vector<float> want = batch.log_prob;
+  const Array want = batch.log_prob;
   a.entropy = nullptr;
   a.mask = nullptr;
   std::fill(batch.log_prob.begin(), batch.log_prob.end(), 7.0f);
-  CHECK(log_prob_forward(cpu.context, a).ok());
+  CHECK(log_prob_forward(cpu, a).ok());
   CHECK(batch.log_prob == want);
   a.tokens = 0;
   a.log_prob = nullptr;
-  CHECK(log_prob_forward(cpu.context, a).ok());
+  CHECK(log_prob_forward(cpu, a).ok());
   a.dtype = DType::i32;
-  CHECK(log_prob_forward(cpu.context, a).code == Code::dtype);
+  CHECK(log_prob_forward(cpu, a).code == Code::dtype);
 
   // Without d_entropy nothing but d_log_prob counts.
-  const std::vector<float> d_log_prob(4, 0.5f), zeros(4, 0.0f);
+  const Array d_log_prob(4, 0.5f), zeros(4, 0.0f);
   CHECK(batch.backward(d_log_prob, {}) == batch.backward(d_log_prob, zeros));
 }
 

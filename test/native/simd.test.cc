@@ -53,7 +53,8 @@ std::vector<Named> probes() {
 // Distance in units of the last place of `want`; subnormals have the unit 2^-149.
 double ulps(float got, double want) {
   if (isnan(want)) return isnan(got) ? 0.0 : 1e9;
-  if (isinf(static_cast<float>(want))) return static_cast<double>(got) == want || isinf(got) ? 0.0 : 1e9;
+  if (isinf(static_cast<float>(want)))
+    return static_cast<double>(got) == want || isinf(got) ? 0.0 : 1e9;
   int exponent;
   frexp(want, &exponent);
   return fabs(static_cast<double>(got) - want) / ldexp(1.0, std::max(exponent - 24, -149));
@@ -164,8 +165,8 @@ void check_narrowing(int exponent_bits, void (*SimdProbe::*narrow)(const float*,
     const uint16_t high = low + 1;
     const double a = value_of(low, exponent_bits);
     // Infinity stands where the next number would.
-    const double b = high == infinity ? 2 * a - value_of(low - 1, exponent_bits)
-                                      : value_of(high, exponent_bits);
+    const double b =
+        high == infinity ? 2 * a - value_of(low - 1, exponent_bits) : value_of(high, exponent_bits);
     const float middle = static_cast<float>((a + b) / 2);
     expect(a, low);
     expect(static_cast<double>(middle), low % 2 == 0 ? low : high);
@@ -256,7 +257,8 @@ TEST_CASE("reductions, comparisons and rounding") {
       CHECK(isnan(highest[at]));
       CHECK(isnan(lowest[at]));
     }
-    const std::vector<float> x{0.5f, 1.5f, 2.5f, -0.5f, -1.5f, 2.3f, -2.7f, 0x1p30f, -0x1p40f, kInf};
+    const std::vector<float> x{0.5f, 1.5f,  2.5f,    -0.5f,    -1.5f,
+                               2.3f, -2.7f, 0x1p30f, -0x1p40f, kInf};
     std::vector<float> rounded(x.size()), down(x.size());
     isa.probe->round_even(x.data(), rounded.data(), static_cast<int>(x.size()));
     isa.probe->floor(x.data(), down.data(), static_cast<int>(x.size()));

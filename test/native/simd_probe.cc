@@ -10,7 +10,7 @@ template <class From, class To, class F>
 FIRESTEEL_INLINE void map(const From* x, To* y, int n, F f) {
   int i = 0;
   for (; i + F32::lanes <= n; i += F32::lanes) store(y + i, f(load(x + i)));
-  store_partial(y + i, f(load_partial(x + i, n - i, 0.0f)), n - i);
+  if (i < n) store_partial(y + i, f(load_partial(x + i, n - i, 0.0f)), n - i);
 }
 
 void probe_exp(const float* x, float* y, int n) {
@@ -41,11 +41,9 @@ void masked(const float* x, const uint8_t* bytes, float* y, int n) {
   for (; i + F32::lanes <= n; i += F32::lanes) {
     store(y + i, positive_or_negated(load(x + i), load_mask(bytes + i)));
   }
-  const int left = n - i;
-  store_partial(y + i,
-                positive_or_negated(load_partial(x + i, left, 0.0f),
-                                    load_mask_partial(bytes + i, left)),
-                left);
+  if (i == n) return;
+  const F32 tail = load_partial(x + i, n - i, 0.0f);
+  store_partial(y + i, positive_or_negated(tail, load_mask_partial(bytes + i, n - i)), n - i);
 }
 
 void reduce(const float* x, float* y, double* sum) {

@@ -2,9 +2,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import type { SampleRequest, Trajectory } from "../../src/contract/index.js";
 import { Engine, type FaultReport } from "../../src/engine/engine.js";
 import { CharTokenizer } from "../../src/policies/token/charTokenizer.js";
-import { tinyConfig } from "../../src/policies/token/config.js";
 import { TokenPolicy } from "../../src/policies/token/tokenPolicy.js";
-import { EmbeddedSampler } from "../../src/samplers/embedded.js";
 import { awkward, floats, plain, policyOf, prompt, request } from "./rows.js";
 
 const faults: FaultReport[] = [];
@@ -223,19 +221,5 @@ describe("sampling", () => {
       policy.sample({ ...request({ prompts, counts }), ...change }),
     ).rejects.toMatchObject({ code, message: expect.stringContaining(name) });
     expect(engine.memory().live).toBe(before);
-  });
-});
-
-describe("EmbeddedSampler", () => {
-  it("hands on rollouts with the version of the weights", async () => {
-    const policy = TokenPolicy.create(engine, tinyConfig(11), { seed: 2 });
-    const sampler = new EmbeddedSampler(policy);
-    const versions = async () =>
-      (await sampler.sample(request({ prompts, counts }))).map(
-        ({ policyVersion }) => policyVersion,
-      );
-    expect(new Set(await versions())).toEqual(new Set([0]));
-    await sampler.refresh(3);
-    expect(new Set(await versions())).toEqual(new Set([3]));
   });
 });

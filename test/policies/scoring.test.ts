@@ -1,9 +1,39 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import { awkward, floats, plain, policyOf, row, rows } from "./rows.js";
+import { logitsOf } from "./transformerReference.js";
 
 const engine = new Engine({ device: "cpu" });
 afterAll(() => engine.dispose());
+
+describe.each([
+  ["plain", plain],
+  ["qk-norm, biases and tied embeddings", awkward],
+])("log-probs and entropy of a transformer: %s", (_, config) => {
+  it.each([1, 0.4])("agree with float64 at temperature %s", (temperature) => {
+    const policy = policyOf(engine, config);
+    const weights = new Map(policy.parameters.map(({ name, value }) => [name, floats(value)]));
+    const scores = policy.score(rows, { temperature, entropy: true });
+    const [logProb, entropy] = [floats(scores.logProb), floats(scores.entropy)];
+    for (const [r, { prompt, actions }] of rows.entries()) {
+      const ids = actions.kind === "tokens" ? [...actions.ids] : [];
+      const logits = logitsOf(weights, config, [...prompt.tokens, ...ids]);
+      for (const [i, id] of ids.entries()) {
+        const after = (prompt.tokens.length - 1 + i) * config.vocabSize;
+        const z = logits.subarray(after, after + config.vocabSize).map((x) => x / temperature);
+        const total = Math.log(z.reduce((sum, value) => sum + Math.exp(value), 0));
+        const t = scores.rowOffsets[r]! + i;
+        // Two layers of float32 sums of at most 24 terms of order 1.
+        expect(Math.abs(logProb[t]! - (z[id]! - total))).toBeLessThan(1e-5 / temperature);
+        const expected = z.reduce(
+          (sum, value) => sum - Math.exp(value - total) * (value - total),
+          0,
+        );
+        expect(Math.abs(entropy[t]! - expected)).toBeLessThan(1e-5 / temperature);
+      }
+    }
+  });
+});
 
 describe("score", () => {
   const policy = policyOf(engine, awkward);

@@ -108,17 +108,29 @@ inline int __clz(int x) {
   return x == 0 ? 32 : __builtin_clz(static_cast<unsigned>(x));
 }
 
-// Integers only: firesteel has no floating-point atomics. Fibers run one at a time, so plain
-// operations are atomic. `P` is a pointer or a SharedPtr.
-#define FIRESTEEL_ATOMIC(name, T, expression)                                              \
-  template <class P>                                                                       \
-  std::enable_if_t<std::is_same<decltype(static_cast<T>(*std::declval<P>())), T>::value && \
-                       firesteel::emulator::points_to<P, T>::value,                        \
-                   T>                                                                      \
-  name(P p, T b) {                                                                         \
-    const T a = *p;                                                                        \
-    *p = static_cast<T>(expression);                                                       \
-    return a;                                                                              \
+namespace firesteel {
+namespace emulator {
+// Fibers run one at a time, so plain operations on global memory are atomic.
+template <class T, class Function>
+T atomic_update(T* p, Function function) {
+  const T old = *p;
+  *p = function(old);
+  return old;
+}
+template <class T, class Function>
+T atomic_update(const SharedPtr<T>& p, Function function) {
+  return p.update(function);
+}
+}  // namespace emulator
+}  // namespace firesteel
+
+// Integers only: firesteel has no floating-point atomics.
+#define FIRESTEEL_ATOMIC(name, T, expression)                                                      \
+  inline T name(T* p, T b) {                                                                       \
+    return firesteel::emulator::atomic_update(p, [b](T a) { return static_cast<T>(expression); }); \
+  }                                                                                                \
+  inline T name(const firesteel::emulator::SharedPtr<T>& p, T b) {                                 \
+    return firesteel::emulator::atomic_update(p, [b](T a) { return static_cast<T>(expression); }); \
   }
 #define FIRESTEEL_ATOMICS(T)                      \
   FIRESTEEL_ATOMIC(atomicAdd, T, a + b)           \
@@ -127,18 +139,7 @@ inline int __clz(int x) {
   FIRESTEEL_ATOMIC(atomicMax, T, (b > a ? b : a)) \
   FIRESTEEL_ATOMIC(atomicOr, T, (a | b))          \
   FIRESTEEL_ATOMIC(atomicAnd, T, (a & b))         \
-  FIRESTEEL_ATOMIC(atomicExch, T, b)
-
-namespace firesteel {
-namespace emulator {
-template <class P, class T>
-struct points_to : std::false_type {};
-template <class T>
-struct points_to<T*, T> : std::true_type {};
-template <class T>
-struct points_to<SharedPtr<T>, T> : std::true_type {};
-}  // namespace emulator
-}  // namespace firesteel
+  FIRESTEEL_ATOMIC(atomicExch, T, (static_cast<void>(a), b))
 
 FIRESTEEL_ATOMICS(int)
 FIRESTEEL_ATOMICS(unsigned)

@@ -6,11 +6,14 @@
 // Two-pass statistics in float64. Where all valid values of a group are equal the result is exactly
 // 0. Invalid rows (valid 0) leave the statistics and get 0. A group with fewer than two valid
 // values gets 0. A scale of 0 with unequal values (median deviation) divides by eps as it stands;
-// with eps 0 too, the group gets 0.
+// with eps 0 too, the group gets 0. Scale::none divides by 1, without eps. The batch's scale is
+// that of all valid values as they are, not of the centred ones. A valid NaN makes its group NaN,
+// and with Scope::batch every group that is not constant.
 //
 // Accuracy: the float64 formula rounded once to float.
 #pragma once
 #include <stdint.h>
+
 #include "runtime/status.h"
 
 namespace firesteel {

@@ -241,8 +241,7 @@ __global__ void __launch_bounds__(kBackwardThreads)
   T* d_logits = static_cast<T*>(a.d_logits) + row * a.d_row_stride + first;
 
   const float base = a.stats[2 * row], log2_sum = a.stats[2 * row + 1];
-  const bool trained =
-      (a.mask == nullptr || a.mask[row] != 0) && base == base && log2_sum == log2_sum;
+  const bool trained = (a.mask == nullptr || a.mask[row] != 0) && base == base;
   Pack<T> tile[kTile];
   if (trained) {
     load_tile(tile, logits, stride, vocab - first, wide, whole);

@@ -3,7 +3,7 @@
 //
 //   z = logits / temperature,  log_prob[t] = z[y] - logsumexp(z),  entropy[t] = -sum p log p
 //
-// Accuracy against float64 of the same inputs: |error| <= 2e-6 + 2e-7 * |max z| for log_prob and
+// Accuracy against float64 of the same inputs: |error| <= 2e-6 + 2e-7 * max |z| for log_prob and
 // entropy. A row's result depends on its own values and on V alone: never on T, on the batch split
 // or on the number of threads.
 //

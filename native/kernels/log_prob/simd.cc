@@ -41,7 +41,8 @@ struct Lanes {
   F32 s, w;
 };
 FIRESTEEL_INLINE void accumulate(Lanes& sums, F32 x, F32 top, F32 scale) {
-  const F32 t = max(F32(kLowest), (x - top) * scale);  // NaN, being second, passes, and then makes w NaN
+  const F32 t =
+      max(F32(kLowest), (x - top) * scale);  // NaN, being second, passes, and then makes w NaN
   const F32 e = exp2_nonpositive(t);
   sums.s = sums.s + e;
   sums.w = fma(e, t, sums.w);

@@ -9,7 +9,8 @@ namespace {
 int64_t trained_tokens(const uint8_t* mask, int64_t tokens) {
   int64_t n = 0, i = 0;
   for (; i + F32::lanes <= tokens; i += F32::lanes) n += count(load_mask(mask + i));
-  return n + count(load_mask_partial(mask + i, static_cast<int>(tokens - i)));
+  if (i < tokens) n += count(load_mask_partial(mask + i, static_cast<int>(tokens - i)));
+  return n;
 }
 
 struct Lanes {

@@ -9,6 +9,7 @@ namespace firesteel {
 namespace avx2 {
 
 using I32 = int32_t __attribute__((vector_size(32)));
+using U32 = uint32_t __attribute__((vector_size(32)));
 
 struct F32 {
   static constexpr int lanes = 8;
@@ -103,10 +104,10 @@ FIRESTEEL_INLINE F32 select(Mask c, F32 yes, F32 no) {
   return _mm256_blendv_ps(no.v, yes.v, c.m);
 }
 
-FIRESTEEL_INLINE I32 to_bits(F32 a) {
-  return (I32)a.v;
+FIRESTEEL_INLINE U32 to_bits(F32 a) {
+  return (U32)a.v;
 }
-FIRESTEEL_INLINE F32 from_bits(I32 a) {
+FIRESTEEL_INLINE F32 from_bits(U32 a) {
   return (__m256)a;
 }
 FIRESTEEL_INLINE I32 to_int(F32 a) {

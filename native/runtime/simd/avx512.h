@@ -14,6 +14,7 @@ namespace firesteel {
 namespace avx512 {
 
 using I32 = int32_t __attribute__((vector_size(64)));
+using U32 = uint32_t __attribute__((vector_size(64)));
 
 struct F32 {
   static constexpr int lanes = 16;
@@ -107,10 +108,10 @@ FIRESTEEL_INLINE F32 select(Mask c, F32 yes, F32 no) {
   return _mm512_mask_blend_ps(c.m, no.v, yes.v);
 }
 
-FIRESTEEL_INLINE I32 to_bits(F32 a) {
-  return (I32)a.v;
+FIRESTEEL_INLINE U32 to_bits(F32 a) {
+  return (U32)a.v;
 }
-FIRESTEEL_INLINE F32 from_bits(I32 a) {
+FIRESTEEL_INLINE F32 from_bits(U32 a) {
   return (__m512)a;
 }
 FIRESTEEL_INLINE I32 to_int(F32 a) {

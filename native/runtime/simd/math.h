@@ -34,7 +34,7 @@ FIRESTEEL_INLINE double reduce_add_f64(F32 x) {
 FIRESTEEL_INLINE F32 ldexp(F32 p, F32 n) {
   const I32 whole = to_int(n);
   const I32 half = whole >> 1;
-  return p * from_bits((half + 127) << 23) * from_bits((whole - half + 127) << 23);
+  return p * from_bits((U32)(half + 127) << 23) * from_bits((U32)(whole - half + 127) << 23);
 }
 #endif
 

@@ -7,6 +7,7 @@ namespace firesteel {
 namespace neon {
 
 using I32 = int32_t __attribute__((vector_size(16)));
+using U32 = uint32_t __attribute__((vector_size(16)));
 
 struct F32 {
   static constexpr int lanes = 4;
@@ -102,10 +103,10 @@ FIRESTEEL_INLINE F32 round_even(F32 a) {
   return vrndnq_f32(a.v);
 }
 
-FIRESTEEL_INLINE I32 to_bits(F32 a) {
-  return (I32)a.v;
+FIRESTEEL_INLINE U32 to_bits(F32 a) {
+  return (U32)a.v;
 }
-FIRESTEEL_INLINE F32 from_bits(I32 a) {
+FIRESTEEL_INLINE F32 from_bits(U32 a) {
   return (float32x4_t)a;
 }
 FIRESTEEL_INLINE I32 to_int(F32 a) {

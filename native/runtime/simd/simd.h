@@ -2,7 +2,7 @@
 // this file, is compiled once per instruction set, and works inside namespace
 // firesteel::FIRESTEEL_ISA:
 //
-//   F32 (with lanes), Mask, I32
+//   F32 (with lanes), Mask, and I32 and U32 for its bits
 //   load, load_partial, store, store_partial for float, bf16 and f16; load_mask for bytes
 //   + - * /, fma, max, min, abs, sqrt, floor, round_even, exp, exp2, comparisons, select
 //   reduce_add, reduce_max, reduce_min: in a fixed tree

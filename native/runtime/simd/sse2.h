@@ -9,6 +9,7 @@ namespace firesteel {
 namespace sse2 {
 
 using I32 = int32_t __attribute__((vector_size(16)));
+using U32 = uint32_t __attribute__((vector_size(16)));
 
 struct F32 {
   static constexpr int lanes = 4;
@@ -98,10 +99,10 @@ FIRESTEEL_INLINE F32 select(Mask c, F32 yes, F32 no) {
   return _mm_or_ps(_mm_and_ps(c.m, yes.v), _mm_andnot_ps(c.m, no.v));
 }
 
-FIRESTEEL_INLINE I32 to_bits(F32 a) {
-  return (I32)a.v;
+FIRESTEEL_INLINE U32 to_bits(F32 a) {
+  return (U32)a.v;
 }
-FIRESTEEL_INLINE F32 from_bits(I32 a) {
+FIRESTEEL_INLINE F32 from_bits(U32 a) {
   return (__m128)a;
 }
 FIRESTEEL_INLINE I32 to_int(F32 a) {

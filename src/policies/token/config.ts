@@ -89,6 +89,8 @@ export function tinyConfig(vocabSize: number, shape: PolicyShape = tinyShape): T
     qkNorm: false,
     attentionBias: false,
     maxLength: 1024,
-    initializerRange: 0.02,
+    // Keeps activations near 1. With the 0.02 of wide models, the loss on `arithmetic` stays on a
+    // plateau for more than 800 steps; with this it is below 0.1 within 150 (seeds 1, 2, 3).
+    initializerRange: shape.width ** -0.5,
   });
 }

@@ -56,7 +56,7 @@ export class TokenPolicy implements Policy {
     checkInteger("seed", seed, 0, Number.MAX_SAFE_INTEGER);
     checkTokenizer(tokenizer, checked);
     return new TokenPolicy(
-      new Transformer(engine, checked, freshWeights(engine, checked, seed)),
+      Transformer.build(engine, checked, freshWeights(engine, checked, seed)),
       tokenizer,
     );
   }
@@ -67,12 +67,17 @@ export class TokenPolicy implements Policy {
    */
   static async open(engine: Engine, directory: string): Promise<TokenPolicy> {
     const { config, tokenizer, weights, weightsPath } = await readPolicy(directory);
-    const source = storedWeights(engine, weights, weightsPath);
-    const model = new Transformer(engine, Object.freeze(config), source);
-    const policy = new TokenPolicy(model, tokenizer);
-    checkNoOthers(weights, namesOf(policy.parameters), weightsPath);
     if (tokenizer !== null && tokenizer.vocabularySize > config.vocabSize) {
       throw misfit(directory, "its tokenizer has more tokens than its weights");
+    }
+    const source = storedWeights(engine, weights, weightsPath);
+    const model = Transformer.build(engine, Object.freeze(config), source);
+    const policy = new TokenPolicy(model, tokenizer);
+    try {
+      checkNoOthers(weights, namesOf(policy.parameters), weightsPath);
+    } catch (error) {
+      policy.dispose();
+      throw error;
     }
     return policy;
   }
@@ -143,7 +148,7 @@ export class TokenPolicy implements Policy {
 
   clone(): TokenPolicy {
     const own = new Map(this.parameters.map(({ name, value }) => [name, value]));
-    const model = new Transformer(this.engine, this.config, ({ name }) => {
+    const model = Transformer.build(this.engine, this.config, ({ name }) => {
       return new Parameter(name, scale(this.engine, 1, own.get(name)!));
     });
     return new TokenPolicy(model, this.tokenizer);

@@ -18,7 +18,21 @@ export class Transformer implements Module {
   /** null where the embedding table serves as output projection. */
   readonly head: Parameter | null;
 
-  constructor(engine: Engine, config: TokenConfig, source: ParameterSource) {
+  /** Where the source fails, the parameters it has made are freed. */
+  static build(engine: Engine, config: TokenConfig, source: ParameterSource): Transformer {
+    const made: Parameter[] = [];
+    try {
+      return new Transformer(engine, config, (spec) => {
+        made.push(source(spec));
+        return made.at(-1)!;
+      });
+    } catch (error) {
+      for (const parameter of made) parameter.dispose();
+      throw error;
+    }
+  }
+
+  private constructor(engine: Engine, config: TokenConfig, source: ParameterSource) {
     const { vocabSize, hiddenSize } = config;
     this.engine = engine;
     this.config = config;

@@ -1,0 +1,103 @@
+import type { Trajectory } from "../contract/data.js";
+import type { LossBatch, LossResult, LossScale, LossTerm } from "../contract/loss.js";
+import type { Phase } from "../contract/system.js";
+import { tensorOf } from "../engine/device.js";
+import { add } from "../engine/nn/elementwise.js";
+import type { Tensor } from "../engine/tensor.js";
+import type { RowBatch } from "./minibatches.js";
+import type { Run } from "./run.js";
+import type { RowScores } from "./scores.js";
+
+/** Log-probs of every row before the first update of a phase, by model. */
+export type Scored = ReadonlyMap<Trajectory, Readonly<Record<string, RowScores>>>;
+
+/** Forward and backward of one micro-batch; gradients are added to the parameters'. */
+export function accumulate(
+  run: Run,
+  phase: Phase,
+  part: RowBatch,
+  scored: Scored,
+  scale: LossScale,
+  step: number,
+): EvaluatedTerm[] {
+  const { rows, groupOffsets } = part;
+  const { temperature } = run.settings;
+  const entropy = phase.loss.some((term) => term.entropy);
+  const forward = run.models[phase.model]!.forward(rows, { temperature, entropy });
+  const batch: LossBatch = {
+    engine: run.engine,
+    rows,
+    groupOffsets,
+    rowOffsets: forward.rowOffsets,
+    mask: joinedMask(rows, forward.rowOffsets.at(-1)!),
+    logProb: forward.logProb,
+    entropy: forward.entropy,
+    oldLogProb: joined(rows, scored, "old"),
+    modelLogProb: Object.fromEntries(
+      phase.loss.flatMap((term) => term.models.map((name) => [name, joined(rows, scored, name)])),
+    ),
+    scale,
+    step,
+  };
+  let evaluated: { results: EvaluatedTerm[]; gradient: Gradient };
+  try {
+    evaluated = run.engine.scope(() => evaluate(run, phase.loss, batch));
+  } catch (error) {
+    forward.dispose();
+    throw error;
+  }
+  const { results, gradient } = evaluated;
+  forward.backward(gradient);
+  gradient.logProb.dispose();
+  gradient.entropy?.dispose();
+  return results;
+}
+
+/** What is left of a term once its gradient has been used. */
+export type EvaluatedTerm = Pick<LossResult, "loss" | "metrics" | "decode">;
+
+interface Gradient {
+  logProb: Tensor;
+  entropy: Tensor | null;
+}
+
+/** All terms at once: their gradients added up. */
+function evaluate(
+  run: Run,
+  terms: readonly LossTerm[],
+  batch: LossBatch,
+): { results: EvaluatedTerm[]; gradient: Gradient } {
+  const results = terms.map((term) => term.evaluate(batch));
+  const sum = (parts: readonly Tensor[]) => parts.reduce((a, b) => add(run.engine, a, b));
+  const entropies = results.flatMap(({ dEntropy }) =>
+    dEntropy === null ? [] : [tensorOf(dEntropy, "dEntropy")],
+  );
+  return {
+    results: results.map(({ loss, metrics, decode }) => ({ loss, metrics, decode })),
+    gradient: {
+      logProb: sum(results.map(({ dLogProb }) => tensorOf(dLogProb, "dLogProb"))),
+      entropy: entropies.length === 0 ? null : sum(entropies),
+    },
+  };
+}
+
+function joined(rows: readonly Trajectory[], scored: Scored, name: string): Float32Array {
+  const parts = rows.map((row) => scored.get(row)![name]!.logProb);
+  const out = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
+}
+
+function joinedMask(rows: readonly Trajectory[], length: number): Uint8Array {
+  const out = new Uint8Array(length);
+  let at = 0;
+  for (const { mask } of rows) {
+    out.set(mask, at);
+    at += mask.length;
+  }
+  return out;
+}

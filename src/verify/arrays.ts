@@ -1,0 +1,237 @@
+import type { Engine } from "../engine/engine.js";
+import { add, addBias, cast, fill, scale, sumRows } from "../engine/nn/elementwise.js";
+import { gatherRows, scatterAddRows, scatterRows } from "../engine/nn/embed.js";
+import * as reference from "../reference/embed.js";
+import { type Check, firstOf } from "./check.js";
+import { close, F32_ROUNDING, sameBits, values } from "./compare.js";
+import { type Float, faultsOf, Random, typed, widen, withThreads } from "./inputs.js";
+
+function idFault(engine: Engine, run: (own: Engine) => string | null): string | null {
+  const { finding, faults } = faultsOf(engine, run);
+  const right = faults.some(({ kind, count, firstRow }) => {
+    return kind === "id-out-of-range" && count === 2 && firstRow === 1;
+  });
+  return (
+    finding ?? (right ? null : `reported ${JSON.stringify(faults)} instead of 2 ids from row 1`)
+  );
+}
+
+export function embedChecks(): Check[] {
+  const family = "embed";
+  const [rows, width] = [11, 37];
+  const random = new Random(1);
+  const table = random.normals(rows * width);
+  const ids = Int32Array.from({ length: 40 }, () => random.integer(rows));
+  const distinct = Int32Array.from(random.permutation(rows).slice(0, 6));
+  const wrong = Int32Array.of(0, -1, 3, rows, 5);
+  const x = random.normals(ids.length * width);
+  const up = (engine: Engine) => engine.tensor(table, [rows, width]);
+  const first = (count: number) => x.slice(0, count * width);
+  return [
+    {
+      family,
+      name: "gather copies rows",
+      run(engine) {
+        const want = Float32Array.from(reference.gatherRows(table, width, ids));
+        return sameBits("y", gatherRows(engine, up(engine), ids).readSync(), want);
+      },
+    },
+    {
+      family,
+      name: "gather of a wrong id gives a row of NaN and reports it",
+      run: (engine) =>
+        idFault(engine, (own) => {
+          const want = reference.gatherRows(table, width, wrong);
+          return close("y", values(gatherRows(own, up(own), wrong)), want, 0);
+        }),
+    },
+    {
+      family,
+      name: "scatter replaces rows and leaves the others",
+      run(engine) {
+        const to = up(engine);
+        scatterRows(engine, first(6), distinct, to);
+        const want = reference.scatterRows(table, width, distinct, first(6));
+        return sameBits("table", to.readSync(), Float32Array.from(want));
+      },
+    },
+    {
+      family,
+      name: "scatter skips wrong ids and reports them",
+      run: (engine) =>
+        idFault(engine, (own) => {
+          const to = up(own);
+          scatterRows(own, first(5), wrong, to);
+          return close(
+            "table",
+            values(to),
+            reference.scatterRows(table, width, wrong, first(5)),
+            0,
+          );
+        }),
+    },
+    {
+      family,
+      name: "scatter-add sums rows of equal ids, and skips wrong ones",
+      run(engine) {
+        const all = Int32Array.from([...ids, ...wrong]);
+        const dY = Float32Array.from([...x, ...first(5)]);
+        const to = up(engine);
+        scatterAddRows(engine, dY, all, to);
+        const want = reference.scatterAddRows(table, width, all, dY);
+        const size = reference.scatterAddRows(table.map(Math.abs), width, all, dY.map(Math.abs));
+        return close("table", values(to), want, (i) => 8 * F32_ROUNDING * size[i]!);
+      },
+    },
+    {
+      family,
+      name: "scatter-add: one and two threads give the same bits",
+      run(engine) {
+        const [one, two] = withThreads(engine, (own) => {
+          const to = up(own);
+          scatterAddRows(own, x, ids, to);
+          return to.readSync();
+        });
+        return sameBits("table", one, two);
+      },
+    },
+    {
+      family,
+      name: "no ids",
+      run(engine) {
+        const to = up(engine);
+        scatterAddRows(engine, [], [], to);
+        scatterRows(engine, [], [], to);
+        const none = gatherRows(engine, to, []);
+        return firstOf(close("y", values(none), [], 0), sameBits("table", to.readSync(), table));
+      },
+    },
+  ];
+}
+
+/** Every finite and infinite value of a 16-bit type, and NaN. */
+function allPatterns(): Uint16Array {
+  return Uint16Array.from({ length: 65536 }, (_, bits) => bits);
+}
+
+function castCheck(from: Float, to: Float): Check {
+  return {
+    family: "elementwise",
+    name: `cast ${from} to ${to}: nearest even, NaN stays NaN`,
+    run(engine) {
+      const random = new Random(3);
+      // Every exponent, with ties and their neighbours among the fractions.
+      const wide = Float32Array.from({ length: 20000 }, (_, i) => {
+        const fraction = i % 3 === 0 ? random.integer(4096) / 4096 : random.uniform();
+        return (i % 2 === 0 ? 1 : -1) * (1 + fraction) * 2 ** (random.integer(276) - 149);
+      });
+      const special = [
+        0,
+        -0,
+        65504,
+        65519.99,
+        65520,
+        1e9,
+        -Infinity,
+        Infinity,
+        Number.NaN,
+        2 ** -149,
+      ];
+      const source = from === "f32" ? Float32Array.from([...special, ...wide]) : allPatterns();
+      const numbers = widen(source, from);
+      const got = cast(engine, engine.tensor(source, undefined, from), to).readSync();
+      const want = typed(numbers, to);
+      return firstOf(
+        close("value", widen(got, to), want.numbers, 0),
+        sameBits("bits", withoutNaN(got, numbers), withoutNaN(want.data, numbers)),
+      );
+    },
+  };
+}
+
+function withoutNaN(data: ArrayLike<number>, numbers: Float64Array): Float64Array {
+  return Float64Array.from(data, (bits, i) => (Number.isNaN(numbers[i]!) ? 0 : bits));
+}
+
+export function elementwiseChecks(device: Engine["device"]): Check[] {
+  const family = "elementwise";
+  const [rows, width] = device === "emulated" ? [40, 37] : [300, 67];
+  const random = new Random(2);
+  const [a, b] = [random.normals(rows * width), random.normals(rows * width)];
+  const bias = random.normals(width);
+  const floats = ["f32", "bf16", "f16"] as const;
+  return [
+    {
+      family,
+      name: "add, also in place",
+      run(engine) {
+        const want = a.map((x, i) => x + b[i]!);
+        const left = engine.tensor(a);
+        return firstOf(
+          sameBits("y", add(engine, left, b).readSync(), want),
+          sameBits("a", add(engine, left, b, { out: left }).readSync(), want),
+        );
+      },
+    },
+    {
+      family,
+      name: "add a bias to every row",
+      run(engine) {
+        const want = a.map((x, i) => x + bias[i % width]!);
+        const input = engine.tensor(a, [rows, width]);
+        return sameBits("y", addBias(engine, input, bias).readSync(), want);
+      },
+    },
+    {
+      family,
+      name: "sum of rows",
+      run(engine) {
+        const want = new Float64Array(width);
+        const size = new Float64Array(width);
+        for (const [i, x] of a.entries()) {
+          want[i % width] = want[i % width]! + x;
+          size[i % width] = size[i % width]! + Math.abs(x);
+        }
+        const got = values(sumRows(engine, engine.tensor(a, [rows, width])));
+        return close("y", got, want, (j) => 8 * F32_ROUNDING * size[j]!);
+      },
+    },
+    {
+      family,
+      name: "scale, and scale into a sum",
+      run(engine) {
+        const input = engine.tensor(a);
+        const sum = scale(engine, -0.7, input, { out: engine.tensor(b), accumulate: true });
+        const factor = Math.fround(-0.7);
+        return firstOf(
+          sameBits(
+            "y",
+            scale(engine, -0.7, input).readSync(),
+            a.map((x) => factor * x),
+          ),
+          // Fused or not: at most two roundings.
+          close(
+            "sum",
+            values(sum),
+            Float64Array.from(a, (x, i) => b[i]! + factor * x),
+            (i) => {
+              return 2 * F32_ROUNDING * (Math.abs(b[i]!) + Math.abs(factor * a[i]!));
+            },
+          ),
+        );
+      },
+    },
+    {
+      family,
+      name: "fill",
+      run(engine) {
+        const y = engine.empty([1003]);
+        fill(engine, y, -2.5);
+        return sameBits("y", y.readSync(), new Float32Array(1003).fill(-2.5));
+      },
+    },
+    ...floats.flatMap((from) =>
+      floats.filter((to) => to !== from).map((to) => castCheck(from, to)),
+    ),
+  ];
+}

@@ -1,0 +1,121 @@
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { temporaryFolder, weightsOf } from "../trainer/runs.js";
+import { firesteel } from "./terminal.js";
+
+/** A config with which a step takes milliseconds. */
+async function shortConfig(folder: string, more: object = {}): Promise<string> {
+  const path = join(folder, "config.json");
+  const settings = {
+    warmStart: false,
+    promptsPerStep: 4,
+    numGenerations: 4,
+    minibatchSize: 16,
+    evalSamples: 1,
+    evalSteps: null,
+    ...more,
+  };
+  await writeFile(path, JSON.stringify(settings));
+  return path;
+}
+
+describe("train", () => {
+  test("--json prints one line a step and a last one, and nothing else", async () => {
+    const folder = await temporaryFolder();
+    const config = await shortConfig(folder);
+    const out = join(folder, "run");
+    const args = ["train", "--config", config, "--steps", "3", "--seed", "5", "--device", "cpu"];
+    const { code, out: text, err } = await firesteel([...args, "--out", out, "--json"]);
+    expect(err).toBe("");
+    expect(code).toBe(0);
+    const events = text
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    expect(events.map(({ event, step }) => [event, step])).toEqual([
+      ["evaluation", 0],
+      ["step", 1],
+      ["step", 2],
+      ["step", 3],
+      ["done", undefined],
+    ]);
+    expect(events[1]).toMatchObject({ kl: null, "eval/accuracy": null });
+    expect(typeof events[3]["eval/accuracy"]).toBe("number");
+    const done = events.at(-1);
+    expect(Object.keys(done)).toEqual([
+      "event",
+      "steps",
+      "seconds",
+      "device",
+      "metrics",
+      "start",
+      "out",
+    ]);
+    expect(done).toMatchObject({ steps: 3, device: "cpu", out });
+    expect(done.metrics["eval/accuracy"]).toBe(events[3]["eval/accuracy"]);
+
+    const kept = await readFile(join(out, "metrics.jsonl"), "utf8");
+    const steps = events.slice(0, 4).map(({ event: _, ...metrics }) => JSON.stringify(metrics));
+    expect(kept.trimEnd().split("\n")).toEqual(steps);
+  });
+
+  test("resumed, it ends in the same weights", async () => {
+    const folder = await temporaryFolder();
+    const config = await shortConfig(folder);
+    const [whole, parts] = [join(folder, "whole"), join(folder, "parts")];
+    const begin = (out: string, steps: string) =>
+      firesteel(["train", "--config", config, "--steps", steps, "--device", "cpu", "--out", out]);
+    expect((await begin(whole, "3")).code).toBe(0);
+    expect((await begin(parts, "1")).code).toBe(0);
+    const resumed = await firesteel(["train", "--resume", parts, "--steps", "3"]);
+    expect(resumed).toMatchObject({ code: 0, err: "" });
+    // The last step of the first sitting was evaluated: that draws from a stream of its own.
+    expect(weightsOf(parts, 3)).toEqual(weightsOf(whole, 3));
+  });
+
+  test("ends with a table; the progress line is for terminals alone", async () => {
+    const folder = await temporaryFolder();
+    const config = await shortConfig(folder);
+    const args = ["train", "--config", config, "--steps", "1", "--device", "cpu"];
+    const quiet = await firesteel([...args, "--out", join(folder, "a")]);
+    expect(quiet.err).toBe("");
+    expect(quiet.out).toMatch(/^accuracy \(held out\) +[\d.]+% -> [\d.]+%$/m);
+    expect(quiet.out).toMatch(/^run +.*\/a$/m);
+    const shown = await firesteel([...args, "--out", join(folder, "b")], true);
+    expect(shown.err).toMatch(/\rtraining +█+ 1\/1 +reward 0\.\d+ +accuracy [\d.]+% /);
+    expect(shown.out).toMatch(/^steps +1$/m);
+  });
+
+  test.each<[string, object, RegExp]>([
+    ["an unknown key", { numGeneration: 4 }, /"numGeneration" \(did you mean "numGenerations"\?\)/],
+    [
+      "a wrong value",
+      { temperature: "hot" },
+      /a number > 0 for train\.temperature but received "hot"/,
+    ],
+  ])("a config with %s is refused with 2", async (_, more, message) => {
+    const folder = await temporaryFolder();
+    const config = await shortConfig(folder, more);
+    const { code, err } = await firesteel([
+      "train",
+      "--config",
+      config,
+      "--out",
+      join(folder, "run"),
+    ]);
+    expect(err).toMatch(message);
+    expect(code).toBe(2);
+  });
+
+  test("a folder that cannot be written, or resumed, fails with 1 before any training", async () => {
+    const folder = await temporaryFolder();
+    const config = await shortConfig(folder);
+    const unwritable = await firesteel(["train", "--config", config, "--out", join(config, "run")]);
+    expect(unwritable).toMatchObject({ code: 1, out: "" });
+    expect(unwritable.err).toMatch(/^error: Expected a writable folder .*ENOTDIR.*\n$/);
+    const missing = await firesteel(["train", "--resume", folder]);
+    expect(missing.code).toBe(1);
+    expect(missing.err).toMatch(/^error: Expected a whole checkpoint in .* but there is none\n$/);
+  });
+});

@@ -1,0 +1,68 @@
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach } from "vitest";
+import type { Metrics, Task } from "../../src/contract/index.js";
+import { tasks } from "../../src/tasks/index.js";
+import type { TrainOptions } from "../../src/train.js";
+
+/** The arithmetic task with a warm start of a few steps. */
+export const shortTask: Task = {
+  ...tasks.arithmetic!,
+  warmStart: tasks.arithmetic!.warmStart.map((stage) => ({ ...stage, steps: 4, batchSize: 8 })),
+  evaluation: tasks.arithmetic!.evaluation.slice(0, 4),
+};
+
+/** Settings under which a step takes milliseconds. */
+export const small: TrainOptions = {
+  task: shortTask,
+  device: "cpu",
+  seed: 7,
+  steps: 4,
+  promptsPerStep: 4,
+  numGenerations: 4,
+  minibatchSize: 8,
+  evalSamples: 2,
+  evalSteps: 2,
+};
+
+const folders: string[] = [];
+
+/** A folder that is removed after the test. */
+export async function temporaryFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "firesteel-run-"));
+  folders.push(folder);
+  return folder;
+}
+
+afterEach(async () => {
+  for (const folder of folders.splice(0)) await rm(folder, { recursive: true, force: true });
+});
+
+/** What a run's last checkpoint holds of weights and moments, to the bit. */
+export function weightsOf(out: string, step: number): Record<string, string> {
+  const files = ["policy/model.safetensors", "policy.optimizer.safetensors"];
+  return Object.fromEntries(
+    files.map((file) => {
+      const bytes = readFileSync(join(out, `checkpoint-${step}`, file));
+      return [file, createHash("sha256").update(bytes).digest("hex")];
+    }),
+  );
+}
+
+/** The lines of metrics.jsonl, without what a clock decides. */
+export async function metricsOf(out: string): Promise<Metrics[]> {
+  const text = await readFile(join(out, "metrics.jsonl"), "utf8");
+  return text
+    .trimEnd()
+    .split("\n")
+    .map((line) => {
+      const metrics = JSON.parse(line) as Metrics;
+      for (const name of Object.keys(metrics)) {
+        if (name === "step_time" || name.startsWith("tokens_per_second/")) delete metrics[name];
+      }
+      return metrics;
+    });
+}

@@ -1,0 +1,307 @@
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { extraRollouts, groupNormalize, intoGroups, surrogate } from "../../src/blocks/index.js";
+import type { RewardFunction, System, Trajectory } from "../../src/contract/index.js";
+import { FiresteelError } from "../../src/engine/error.js";
+import { defineSystem, type PhaseDefinition } from "../../src/systems/defineSystem.js";
+import { type TrainOptions, train } from "../../src/train.js";
+import { metricsOf, shortTask, small, temporaryFolder, weightsOf } from "./runs.js";
+
+function systemWith(phase: Partial<PhaseDefinition>, id = "test"): System {
+  const head = { id, title: "For a test", arxiv: null, evidence: "low" } as const;
+  return defineSystem({ ...head, advantage: groupNormalize(), loss: [surrogate()], ...phase });
+}
+
+function taskWith(correct: RewardFunction) {
+  return { ...shortTask, rewards: { correct } };
+}
+
+describe("training", () => {
+  test("raises the reward of what is rewarded", async () => {
+    // A reward that a fresh policy meets about once in fourteen, learned within a few steps.
+    const task = taskWith(({ completions }) =>
+      completions.map((text) => (text.startsWith("0") ? 1 : 0)),
+    );
+    const rewards: number[] = [];
+    await train({
+      ...small,
+      task,
+      warmStart: false,
+      steps: 12,
+      promptsPerStep: 8,
+      numGenerations: 16,
+      minibatchSize: 128,
+      learningRate: 5e-3,
+      onStep: ({ step, metrics }) => step > 0 && rewards.push(metrics.reward!),
+    });
+    expect(rewards[0]).toBeLessThan(0.4);
+    expect(rewards.at(-1)).toBeGreaterThan(0.8);
+  });
+
+  test("gives the same bits on any number of threads, and again", async () => {
+    const weights: object[] = [];
+    for (const threads of [1, 2, 1]) {
+      const out = join(await temporaryFolder(), "run");
+      await train({ ...small, threads, out });
+      weights.push(weightsOf(out, 4));
+    }
+    expect(weights[1]).toEqual(weights[0]);
+    expect(weights[2]).toEqual(weights[0]);
+  });
+
+  test.each(["token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "token-sum"] as const)(
+    "%s: micro-batches change nothing but rounding",
+    async (aggregation) => {
+      const system = systemWith({ loss: [surrogate({ aggregation, beta: 0.1 })] });
+      const first = async (microBatchSize: number) => {
+        const { metrics } = await train({
+          ...small,
+          system,
+          steps: 1,
+          minibatchSize: 16,
+          microBatchSize,
+          maxGradNorm: null,
+        });
+        return metrics;
+      };
+      const whole = await first(16);
+      const parts = await first(3);
+      expect(whole.grad_norm).toBeGreaterThan(0);
+      // Sums in another order: float32 rounding of a gradient's norm.
+      expect(Math.abs(parts.grad_norm! / whole.grad_norm! - 1)).toBeLessThan(1e-5);
+      expect(Math.abs(parts.loss! - whole.loss!)).toBeLessThan(1e-6);
+      expect(parts.kl).toBeCloseTo(whole.kl!, 6);
+      expect(parts["clip_ratio/region_mean"]).toBe(whole["clip_ratio/region_mean"]);
+    },
+  );
+
+  test("the sampler's log-probs are the trainer's to the last bit", async () => {
+    const { metrics } = await train({ ...small, steps: 1 });
+    expect(metrics["sampling/sampling_logp_difference/max"]).toBe(0);
+    expect(metrics["sampling/importance_sampling_ratio/mean"]).toBe(1);
+  });
+
+  test("constant and missing rewards teach nothing and break nothing", async () => {
+    const rewards: RewardFunction[] = [
+      ({ completions }) => completions.map(() => 1),
+      ({ completions }) => completions.map(() => null),
+      ({ completions }) => completions.map((_, i) => (i % 4 === 0 ? 1 : null)),
+    ];
+    for (const reward of rewards) {
+      const out = join(await temporaryFolder(), "run");
+      const task = taskWith(reward);
+      await train({ ...small, task, steps: 0, out });
+      const before = weightsOf(out, 0)["policy/model.safetensors"];
+      await train({ resume: out, task, steps: 2 });
+      expect(weightsOf(out, 2)["policy/model.safetensors"]).toBe(before);
+      for (const metrics of (await metricsOf(out)).slice(1)) {
+        expect(metrics).toMatchObject({ frac_reward_zero_std: 1, grad_norm: 0, loss: 0 });
+      }
+    }
+  });
+});
+
+describe("metrics", () => {
+  test("have every name at every step, null where nothing exists, never NaN", async () => {
+    const out = join(await temporaryFolder(), "run");
+    const task = taskWith(({ completions }) => completions.map(() => null));
+    const lonely: TrainOptions = { ...small, task, promptsPerStep: 1, numGenerations: 1, steps: 3 };
+    await train({ ...lonely, out });
+    const [start, ...steps] = await metricsOf(out);
+    expect(start).toEqual({ step: 0, "eval/accuracy": 0 });
+    expect(steps.map(({ step }) => step)).toEqual([1, 2, 3]);
+    for (const metrics of steps) {
+      expect(metrics).toMatchObject({
+        reward: null,
+        reward_std: null,
+        kl: null,
+        "rewards/correct/mean": null,
+      });
+      expect(metrics.entropy).toBeGreaterThan(0);
+      expect(metrics.learning_rate).toBe(2e-4);
+    }
+    expect(steps.map((metrics) => metrics["eval/accuracy"])).toEqual([null, 0, 0]);
+    expect(steps.map((m) => m.num_tokens)).toEqual([...steps.map((m) => m.num_tokens)].sort());
+  });
+});
+
+describe("what stages can reach", () => {
+  test("forks go on from a rollout's first actions; scores are the policy's own", async () => {
+    const seen: { parent: Trajectory; children: Trajectory[]; difference: number }[] = [];
+    const system = systemWith({
+      rollout: {
+        block: "forking",
+        options: [],
+        async run(prompts, ctx) {
+          const roots = await ctx.sample({ prompts, counts: 1 });
+          const groups: Trajectory[] = [];
+          for (const parent of roots) {
+            const children = await ctx.fork(parent, 1, 3);
+            const scores = await ctx.score(children);
+            let difference = 0;
+            for (const [c, child] of children.entries()) {
+              const own = child.columns.samplerLogProb;
+              const score = scores[c];
+              if (own?.level !== "action" || score?.level !== "action")
+                throw new Error("no log-probs");
+              own.values.forEach((value, i) => {
+                difference = Math.max(difference, Math.abs(value - score.values[i]!));
+              });
+            }
+            seen.push({ parent, children, difference });
+            groups.push(...children);
+          }
+          return intoGroups(prompts, groups, 3);
+        },
+      },
+    });
+    await train({ ...small, system, steps: 1 });
+    expect(seen).toHaveLength(4);
+    for (const { parent, children, difference } of seen) {
+      expect(difference).toBe(0);
+      for (const child of children) {
+        if (child.actions.kind !== "tokens" || parent.actions.kind !== "tokens")
+          throw new Error("kind");
+        expect(child.actions.ids[0]).toBe(parent.actions.ids[0]);
+        expect(child.actions.length).toBeLessThanOrEqual(6);
+        expect(child.parent).toEqual({ trajectory: parent.id, at: 1 });
+        expect(child.prompt).toBe(parent.prompt);
+        expect(child.mask).toHaveLength(child.actions.length);
+      }
+    }
+    const ids = seen.flatMap(({ parent, children }) => [parent, ...children].map(({ id }) => id));
+    expect(new Set(ids).size).toBe(ids.length);
+  });
+
+  test("a second phase runs on what the first one left in the state, its metrics under its name", async () => {
+    const phase = { advantage: groupNormalize(), loss: [surrogate()] };
+    const system = defineSystem({
+      ...{ id: "two", title: "Two phases", arxiv: null, evidence: "low" },
+      phases: [
+        {
+          name: "policy",
+          ...phase,
+          observe: {
+            block: "remember",
+            options: [],
+            run({ groups }, ctx) {
+              ctx.state.set(
+                "remember/texts",
+                groups.map((group) => group.trajectories[0]!.prompt.id),
+              );
+            },
+          },
+        },
+        {
+          name: "again",
+          ...phase,
+          source: {
+            block: "recall",
+            options: [],
+            run(_, ctx) {
+              const known = ctx.state.get<readonly string[]>("remember/texts", []);
+              if (ctx.step === 1) return [];
+              return known.map((id) =>
+                ctx.tokenize({
+                  id,
+                  messages: [{ role: "user", content: `${id.split("/")[1]}=` }],
+                  label: "0",
+                  columns: {},
+                }),
+              );
+            },
+          },
+        },
+      ],
+    });
+    const lines: object[] = [];
+    await train({ ...small, system, steps: 2, onStep: ({ metrics }) => lines.push(metrics) });
+    expect(lines[1]).not.toHaveProperty(["again/reward"]);
+    expect(lines[2]).toHaveProperty(["again/reward"]);
+  });
+});
+
+describe("what cannot work is refused before the first rollout", () => {
+  const rolledOut: string[] = [];
+  const watched: Partial<PhaseDefinition> = {
+    rollout: {
+      ...extraRollouts(1),
+      run: () => {
+        rolledOut.push("yes");
+        return [];
+      },
+    },
+  };
+
+  test.each<[string, TrainOptions, string, RegExp]>([
+    [
+      "an unknown option",
+      { stesp: 3 } as TrainOptions,
+      "ERR_OPTION",
+      /"stesp" \(did you mean "steps"\?\)/,
+    ],
+    [
+      "an unknown system",
+      { system: "grop" },
+      "ERR_OPTION",
+      /received "grop" \(did you mean "grpo"\?\)/,
+    ],
+    ["an unknown task", { task: "arithmetics" }, "ERR_OPTION", /did you mean "arithmetic"\?/],
+    [
+      "an unknown device",
+      { device: "gpu" as never },
+      "ERR_OPTION",
+      /for device but received "gpu"/,
+    ],
+    ["a folder without a policy", { policy: "/nonexistent" }, "ERR_CHECKPOINT", /nonexistent/],
+    ["a negative number of steps", { steps: -1 }, "ERR_OPTION", /train\.steps but received -1/],
+    ["a temperature of 0", { temperature: 0 }, "ERR_OPTION", /a number > 0 for train\.temperature/],
+    [
+      "a sampler that cannot do what a block needs",
+      { system: systemWith({ rollout: { ...watched.rollout!, requires: ["force"] } }) },
+      "ERR_SAMPLER",
+      /a sampler that can do "force" \(block extraRollouts of test\) but "embedded" cannot/,
+    ],
+    [
+      "a task without training prompts",
+      { task: { ...shortTask, train: [] } },
+      "ERR_OPTION",
+      /Expected training prompts/,
+    ],
+    [
+      "a task of another kind",
+      { task: { ...shortTask, kind: "flow" } },
+      "ERR_OPTION",
+      /Expected a policy over flow/,
+    ],
+  ])("%s", async (_, options, code, message) => {
+    const system = systemWith(watched);
+    await expect(train({ ...small, system, ...options })).rejects.toMatchObject({ code, message });
+    expect(rolledOut).toEqual([]);
+  });
+
+  test("a reward that throws stops the run and leaves its last checkpoint", async () => {
+    const out = join(await temporaryFolder(), "run");
+    let calls = 0;
+    const task = taskWith(({ completions }) => {
+      if (++calls > 2) throw new Error("the judge is away");
+      return completions.map((_, i) => i % 2);
+    });
+    const run = train({ ...small, task, out, evalSteps: null });
+    await expect(run).rejects.toMatchObject({ code: "ERR_REWARD", message: /the judge is away/ });
+    await expect(run).rejects.toBeInstanceOf(FiresteelError);
+    expect(Object.keys(weightsOf(out, 1))).toHaveLength(2);
+  });
+});
+
+test("mc-grpo warns of 0/1 rewards and trains on G of its G + 1 rollouts", async () => {
+  const warnings: string[] = [];
+  const { metrics } = await train({
+    ...small,
+    system: "mc-grpo",
+    steps: 1,
+    onWarning: (warning) => warnings.push(warning),
+  });
+  expect(warnings).toEqual([expect.stringContaining("median deviation of every group is 0")]);
+  expect(metrics.reward).not.toBeNull();
+});
