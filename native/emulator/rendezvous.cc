@@ -80,6 +80,7 @@ uint64_t Scheduler::warp_meet(WarpOp op, unsigned mask, uint64_t value, int argu
   lane->mask = mask;
   lane->value = value;
   lane->argument = argument;
+  lane->width = width;
   lane->site = site;
   warp.waiting |= own;
   if ((warp.waiting & mask) != mask) {
@@ -103,14 +104,14 @@ uint64_t Scheduler::warp_meet(WarpOp op, unsigned mask, uint64_t value, int argu
       each.result = ballot;
       continue;
     }
-    const int segment = i / width * width;
+    const int segment = i / each.width * each.width;
     int source = i;
-    if (op == WarpOp::shuffle) source = segment + (each.argument & (width - 1));
+    if (op == WarpOp::shuffle) source = segment + (each.argument & (each.width - 1));
     if (op == WarpOp::shuffle_up && i - each.argument >= segment) source = i - each.argument;
-    if (op == WarpOp::shuffle_down && i + each.argument < segment + width) {
+    if (op == WarpOp::shuffle_down && i + each.argument < segment + each.width) {
       source = i + each.argument;
     }
-    if (op == WarpOp::shuffle_xor && (i ^ each.argument) < segment + width) {
+    if (op == WarpOp::shuffle_xor && (i ^ each.argument) < segment + each.width) {
       source = i ^ each.argument;
     }
     if ((mask >> source & 1u) == 0) {

@@ -39,7 +39,7 @@ struct Lane {
   Site site;  // where it waits
   // Of the warp meeting it waits in.
   unsigned mask;
-  int argument;
+  int argument, width;
   uint64_t value, result;
 };
 

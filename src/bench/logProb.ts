@@ -110,7 +110,7 @@ export async function benchLogProb(
   ceiling: Ceiling,
   options: { peers?: boolean; tokens?: number } = {},
 ): Promise<BenchResult[]> {
-  const tokens = options.tokens ?? (engine.device === "cuda" ? 4096 : 64);
+  const tokens = options.tokens ?? (engine.device === "cuda" ? 4096 : 256);
   const w = workload(dtype, tokens);
   const first = head(w);
   const logits = engine.tensor(w.logits.data, [tokens, vocab], dtype);

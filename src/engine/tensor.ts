@@ -1,5 +1,5 @@
 import type { RawFault, TensorHandle } from "./addon.js";
-import { checkInteger, invalid, show } from "./checks.js";
+import { checkInteger, checkKeys, invalid, show } from "./checks.js";
 import { type DType, dtypes, isTypedArray, newArray, type TypedArray } from "./dtype.js";
 import type { Engine } from "./engine.js";
 import { FiresteelError } from "./error.js";
@@ -81,7 +81,11 @@ export class Tensor {
    * @throws FiresteelError the error of the call that should have made the values; ERR_ABORTED
    */
   async read(options: ReadOptions = {}): Promise<TypedArray> {
+    checkKeys("options", options, ["into", "signal"]);
     const { signal } = options;
+    if (signal !== undefined && !(signal instanceof AbortSignal)) {
+      throw invalid("ERR_OPTION", "signal", "an AbortSignal", signal);
+    }
     if (signal?.aborted) throw aborted(signal);
     const array = this.#target(options.into);
     const reading = this.engine.addon.read(handleOf(this, "read()"), array);
@@ -92,6 +96,7 @@ export class Tensor {
 
   /** As `read()`, blocking the thread. */
   readSync(options: Pick<ReadOptions, "into"> = {}): TypedArray {
+    checkKeys("options", options, ["into"]);
     const array = this.#target(options.into);
     this.engine.report(this.engine.addon.readSync(handleOf(this, "readSync()"), array));
     return array;

@@ -199,21 +199,21 @@ const alone: Check = {
   family,
   name: "a row alone has the bits that it has in a batch, forward and backward",
   run(engine) {
-    const lengths = [7, 70, 0, 12];
-    const b = batch(4, 2, 16, lengths);
+    const lengths = [7, 37, 0, 12];
+    const b = batch(2, 1, 16, lengths);
     const whole = train(engine, b);
     const dWhole = whole.gradients();
     const findings = lengths.map((length, r) => {
       const [begin, end] = [b.rowOffsets[r]!, b.rowOffsets[r + 1]!];
       const cut = (x: Float32Array, heads: number) =>
         x.slice(begin * heads * b.headDim, end * heads * b.headDim);
-      const own = batch(4, 2, 16, [length]);
+      const own = batch(2, 1, 16, [length]);
       const one = train(engine, {
         ...own,
-        q: cut(b.q, 4),
-        k: cut(b.k, 2),
-        v: cut(b.v, 2),
-        dOut: cut(b.dOut, 4),
+        q: cut(b.q, 2),
+        k: cut(b.k, 1),
+        v: cut(b.v, 1),
+        dOut: cut(b.dOut, 2),
       });
       const d = one.gradients();
       return firstOf(
@@ -231,7 +231,7 @@ const threads: Check = {
   family,
   name: "one and two threads give the same bits",
   run(engine) {
-    const b = batch(4, 2, 16, [33, 64, 5, 90]);
+    const b = batch(2, 1, 16, [33, 5, 40]);
     const [one, two] = withThreads(engine, (own) => {
       const { out, gradients } = train(own, b);
       return [out, ...Object.values(gradients())].map((tensor) => tensor.readSync());

@@ -18,7 +18,7 @@ import {
 const family = "log-prob";
 
 /** The same rows in another order, or some of them. */
-function pick(c: LogProbCase, order: readonly number[]): LogProbCase {
+export function pick(c: LogProbCase, order: readonly number[]): LogProbCase {
   const { vocab } = c;
   const take = <T extends Float32Array | Int32Array | Uint8Array>(source: T): T => {
     const out = source.slice(0, order.length) as T;

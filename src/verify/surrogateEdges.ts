@@ -31,7 +31,7 @@ function gradientCheck(setting: SurrogateSetting): Check {
 }
 
 /** The rows begin .. end of a batch as a batch of their own. */
-function part(b: TokenBatch, begin: number, end: number): TokenBatch {
+export function part(b: TokenBatch, begin: number, end: number): TokenBatch {
   const [first, last] = [b.rowOffsets[begin]!, b.rowOffsets[end]!];
   return {
     logProb: b.logProb.slice(first, last),
@@ -46,7 +46,7 @@ function part(b: TokenBatch, begin: number, end: number): TokenBatch {
 }
 
 /** Trained tokens, or rows that have one: what micro-batches must be told about the whole. */
-function denominatorOf(b: TokenBatch, aggregation: SurrogateSetting["aggregation"]): number {
+export function denominatorOf(b: TokenBatch, aggregation: SurrogateSetting["aggregation"]): number {
   let [trained, active] = [0, 0];
   for (let r = 0; r + 1 < b.rowOffsets.length; ++r) {
     let own = 0;

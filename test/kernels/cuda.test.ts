@@ -1,0 +1,3 @@
+import { testChecks } from "./checks.js";
+
+testChecks("cuda", "cuda");

@@ -1,0 +1,3 @@
+import { testIsa } from "./isa.js";
+
+testIsa("avx2");
