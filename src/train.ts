@@ -2,7 +2,7 @@ import type { Policy } from "./contract/policy.js";
 import type { Sampler } from "./contract/sampler.js";
 import type { System } from "./contract/system.js";
 import type { Task } from "./contract/task.js";
-import { checkKeys, nearest, show } from "./engine/checks.js";
+import { checkKeys, invalid, nearest, show } from "./engine/checks.js";
 import { Engine, type EngineOptions } from "./engine/engine.js";
 import { FiresteelError } from "./engine/error.js";
 import { CharTokenizer } from "./policies/token/charTokenizer.js";
@@ -56,6 +56,7 @@ export function namedTask(id: string): Task {
 }
 
 function named<T>(what: string, id: string, known: Readonly<Record<string, T>>): T {
+  if (typeof id !== "string") throw invalid("ERR_OPTION", what, "an id or a definition", id);
   if (Object.hasOwn(known, id)) return known[id]!;
   const near = nearest(id, Object.keys(known));
   const hint = near === undefined ? "" : ` (did you mean ${show(near)}?)`;
@@ -73,10 +74,9 @@ function named<T>(what: string, id: string, known: Readonly<Record<string, T>>):
  * const { metrics } = await train({ system: "grpo", task: "arithmetic", steps: 20, out: "runs/first" });
  */
 export async function train(options: TrainOptions = {}): Promise<TrainResult> {
-  checkKeys("train", options, [...optionNames, ...settingNames]);
-  const { system, task, policy, sampler, engine, device, threads, out, resume, ...rest } = options;
-  const { signal, onStep, onWarmStart, ...others } = rest;
-  const { onWarning = (warning) => process.emitWarning(warning), ...settings } = others;
+  checkOptions(options);
+  const { policy, sampler, engine, device, threads, out, resume } = options;
+  const { onWarning = (warning) => process.emitWarning(warning) } = options;
   if (resume !== undefined && out !== undefined && out !== resume) {
     const message = `Expected no other folder than ${show(resume)} for out but received ${show(out)}`;
     throw new FiresteelError("ERR_OPTION", message);
@@ -87,7 +87,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
       "Expected either engine or device and threads, not both",
     );
   }
-  if (typeof policy === "object" && engine === undefined) {
+  if (isObject(policy) && engine === undefined) {
     throw new FiresteelError(
       "ERR_OPTION",
       "Expected the policy's engine in engine but it is missing",
@@ -95,25 +95,27 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
   }
   const from = resume === undefined ? null : await readCheckpoint<SavedRun>(resume);
   const saved = from?.body;
-  const theSystem =
-    typeof system === "object" ? system : namedSystem(system ?? saved?.system ?? "grpo");
-  const theTask = typeof task === "object" ? task : namedTask(task ?? saved?.task ?? "arithmetic");
-  const origin = saved?.policy ?? (typeof policy === "object" ? "given" : (policy ?? "tiny"));
-  const defined = Object.fromEntries(Object.entries(settings).filter(([, v]) => v !== undefined));
-  const { settings: theSettings } = trainSettings(theTask, {
+  const { system = saved?.system ?? "grpo", task = saved?.task ?? "arithmetic" } = options;
+  const theSystem = isObject(system) ? system : namedSystem(system);
+  const theTask = isObject(task) ? task : namedTask(task);
+  const origin = saved?.policy ?? (isObject(policy) ? "given" : (policy ?? "tiny"));
+  const given = settingNames
+    .map((name) => [name, options[name as keyof TrainSettings]] as const)
+    .filter(([, value]) => value !== undefined);
+  const { settings } = trainSettings(theTask, {
     ...(saved?.settings ?? { warmStart: origin === "tiny" }),
-    ...defined,
+    ...Object.fromEntries(given),
   });
 
   const chosen = device === undefined || device === "auto" ? (saved?.device ?? "auto") : device;
   const theEngine = engine ?? new Engine({ device: chosen as EngineOptions["device"], threads });
   let own: Policy | null = null;
   try {
-    if (typeof policy !== "object") {
+    if (!isObject(policy)) {
       const folder = from === null ? origin : `${from.folder}/policy`;
       own =
         folder === "tiny"
-          ? tinyPolicy(theEngine, theTask, theSettings.seed)
+          ? tinyPolicy(theEngine, theTask, settings.seed)
           : await TokenPolicy.open(theEngine, folder);
     }
     const thePolicy = own ?? (policy as Policy);
@@ -123,19 +125,53 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
       task: theTask,
       policy: thePolicy,
       sampler: sampler ?? new EmbeddedSampler(thePolicy),
-      settings: theSettings,
+      settings,
       names: { firesteel: version, policy: origin },
       out: resume ?? out ?? null,
       resume: from,
-      signal,
-      onStep,
-      onWarmStart,
+      signal: options.signal,
+      onStep: options.onStep,
+      onWarmStart: options.onWarmStart,
       onWarning,
     });
   } finally {
     own?.dispose();
     if (engine === undefined) theEngine.dispose();
   }
+}
+
+/** What the types promise, for callers without types and for config files. */
+function checkOptions(options: TrainOptions): void {
+  checkKeys("train", options, [...optionNames, ...settingNames]);
+  for (const name of ["out", "resume"] as const) {
+    const value = options[name];
+    if (value !== undefined && (typeof value !== "string" || value === "")) {
+      throw invalid("ERR_OPTION", name, "a folder", value);
+    }
+  }
+  for (const name of ["onStep", "onWarmStart", "onWarning"] as const) {
+    const value = options[name];
+    if (value !== undefined && typeof value !== "function") {
+      throw invalid("ERR_OPTION", name, "a function", value);
+    }
+  }
+  const { system, task, policy, signal } = options;
+  if (isObject(system) && !Array.isArray(system.phases)) {
+    throw invalid("ERR_OPTION", "system", "an id or what defineSystem returns", system);
+  }
+  if (isObject(task) && !(Array.isArray(task.train) && isObject(task.settings))) {
+    throw invalid("ERR_OPTION", "task", "an id or a task", task);
+  }
+  if (policy !== undefined && typeof policy !== "string" && !isObject(policy)) {
+    throw invalid("ERR_OPTION", "policy", '"tiny", a folder or a policy', policy);
+  }
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw invalid("ERR_OPTION", "signal", "an AbortSignal", signal);
+  }
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
 }
 
 /** Fresh weights in the shape that was measured for the task. */

@@ -21,6 +21,7 @@ const below: Readonly<Record<string, readonly string[]>> = {
   systems: ["blocks", "verifiers", "engine"],
   trainer: ["nn", "engine"],
   verify: ["reference", "engine"],
+  bench: ["verify", "reference", "engine"],
   // The command line and the files at the top bind names to what they stand for.
   cli: ["*"],
   ".": ["*"],

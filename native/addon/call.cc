@@ -103,7 +103,7 @@ void* Call::access(DType dtype, int64_t count, bool reads, bool writes, bool opt
 void* Call::workspace(int64_t bytes) {
   if (failed() || bytes <= 0) return nullptr;
   std::shared_ptr<Storage> storage;
-  Status status = engine_->pool->allocate(bytes, &storage);
+  Status status = engine_->allocate(bytes, &storage);
   if (!status.ok()) {
     fail(status.code, "workspace: " + status.message);
     return nullptr;
@@ -116,7 +116,7 @@ FaultWord* Call::faults() {
   if (failed()) return nullptr;
   auto record = std::make_shared<FaultRecord>();
   record->call = task_.name;
-  Status status = engine_->pool->allocate(sizeof(FaultWord), &record->word);
+  Status status = engine_->allocate(sizeof(FaultWord), &record->word);
   if (!status.ok()) {
     fail(status.code, status.message);
     return nullptr;

@@ -75,7 +75,7 @@ napi_value allocate(napi_env env, napi_callback_info info) {
   tensor.dtype = static_cast<DType>(dtype);
   tensor.owner = true;
   tensor.engine = engine->state;
-  const Status status = engine->state->pool->allocate(tensor.bytes(), &tensor.storage);
+  const Status status = engine->state->allocate(tensor.bytes(), &tensor.storage);
   if (!status.ok()) return throw_error(env, status);
   return wrap_tensor(env, std::move(tensor));
 }

@@ -29,17 +29,15 @@ void forget_frames(void* stack, size_t bytes) {
 #endif
 }
 
-// Stacks at equal distances would share a few sets of the cache: each starts 128 bytes further on.
-constexpr size_t kStagger = 128;
 size_t slot_bytes() {
-  return guard_bytes() + kFiberStack + kStacksPerChunk * kStagger;
+  return guard_bytes() + kFiberStack;
 }
 
 }  // namespace
 
 #ifdef FIRESTEEL_FIBER_ASM
 
-// Saves the callee-saved registers on the stack it leaves; about 5 ns.
+// Saves the callee-saved registers on the stack it leaves.
 extern "C" void firesteel_fiber_switch(void** save, void* load);
 asm(R"(
 .text
@@ -113,7 +111,7 @@ bool StackPool::reserve(size_t count) {
     for (size_t i = 0; i < kStacksPerChunk; ++i) {
       char* slot = static_cast<char*>(chunk) + i * slot_bytes();
       if (mprotect(slot, guard_bytes(), PROT_NONE) != 0) return false;
-      stacks_.push_back(slot + guard_bytes() + i * kStagger);
+      stacks_.push_back(slot + guard_bytes());
     }
   }
   return true;

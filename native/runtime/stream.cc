@@ -32,6 +32,7 @@ void Stream::submit(Task task, bool small) {
     quiet_.notify_all();
     return;
   }
+  room_.wait(lock, [this] { return queue_.size() < kMaxQueued; });
   queue_.push_back(std::move(task));
   if (!conductor_.joinable()) conductor_ = std::thread([this] { conduct(); });
   lock.unlock();
@@ -57,7 +58,9 @@ void Stream::conduct() {
       Task task = std::move(queue_.front());
       queue_.pop_front();
       busy_ = true;
+      const bool room = queue_.size() == kMaxQueued / 2;
       lock.unlock();
+      if (room) room_.notify_one();
       execute(task);
       task = Task{};  // storages are released before the stream counts as quiet
       lock.lock();

@@ -42,18 +42,22 @@ class Stream {
       : context_(std::move(context)), cancelled_(cancelled) {}
   ~Stream();
 
+  // Waits while kMaxQueued tasks are ahead: a caller that never reads anything must not fill the
+  // memory with results that nobody has asked for.
   void submit(Task task, bool small);
   void wait();  // until everything submitted before has run
   bool idle();  // nothing queued or running
 
  private:
+  static constexpr size_t kMaxQueued = 256;
+
   void execute(Task& task);
   void conduct();
 
   std::shared_ptr<Context> context_;
   std::atomic<bool>* cancelled_;
   std::mutex mutex_;
-  std::condition_variable work_, quiet_;
+  std::condition_variable work_, quiet_, room_;
   std::deque<Task> queue_;
   bool busy_ = false;  // a task is running, on the conductor or inline
   bool closing_ = false;

@@ -45,7 +45,9 @@ export class ProgressLine {
     const full = steps === 0 ? width : Math.round((width * step) / steps);
     const bar = "█".repeat(full) + "░".repeat(width - full);
     const seconds = ((performance.now() - this.#begun) / 1000).toFixed(0);
-    const line = `${what.padEnd(10)} ${bar} ${step}/${steps}  ${text}  ${seconds} s`;
+    const whole = `${what.padEnd(10)} ${bar} ${step}/${steps}  ${text}  ${seconds} s`;
+    // A line that wraps could not be drawn over.
+    const line = whole.slice(0, (this.#terminal.columns ?? 80) - 1);
     this.#terminal.err(`\r${line.padEnd(this.#drawn)}`);
     this.#drawn = line.length;
   }

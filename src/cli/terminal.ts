@@ -4,12 +4,17 @@ export interface Terminal {
   err(text: string): void;
   /** Whether `err` is a terminal that understands carriage returns. */
   readonly interactive: boolean;
+  /** Characters in a line of it. Default 80. */
+  readonly columns?: number;
 }
 
 export const processTerminal: Terminal = {
   out: (text) => void process.stdout.write(text),
   err: (text) => void process.stderr.write(text),
   interactive: process.stderr.isTTY === true,
+  get columns() {
+    return process.stderr.columns;
+  },
 };
 
 /** Columns of text, each as wide as its widest cell. */

@@ -53,7 +53,11 @@ export class Slots {
     name = "slots",
   ) {
     const copy = toInt32(name, values);
-    for (let i = 0; i < copy.length; ++i) checkInteger(`${name}[${i}]`, copy[i], 0, bound - 1);
+    for (let i = 0; i < copy.length; ++i) {
+      if (copy[i]! < 0 || copy[i]! >= bound) {
+        throw invalid("ERR_RANGE", `${name}[${i}]`, `an index in [0, ${bound})`, copy[i]);
+      }
+    }
     this.engine = engine;
     this.count = copy.length;
     this.bound = bound;

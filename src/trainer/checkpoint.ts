@@ -54,8 +54,6 @@ export async function writeCheckpoint(
       await file.close();
     }
     for (const folder of [...(await foldersUnder(partial)), partial]) await sync(folder);
-    // A whole checkpoint of the same name is this one, written before and not yet cleared away.
-    await rm(join(out, name), { recursive: true, force: true });
     await rename(partial, join(out, name));
     await sync(out);
   } catch (cause) {

@@ -1,6 +1,7 @@
 import type { DescribedOption, Scheduled } from "../contract/block.js";
 import type { Task } from "../contract/task.js";
-import { flag, integer, number, orNull, parseOptions, scheduled } from "../engine/options.js";
+import { flag, integer, number, orNull, scheduled } from "../engine/options.js";
+import { parseOptions } from "../engine/parseOptions.js";
 import { optionLines } from "./printSystem.js";
 
 /** Everything about a run besides its system and task; saved with every checkpoint. */

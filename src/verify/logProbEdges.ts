@@ -266,7 +266,10 @@ export function logProbEdgeChecks(): Check[] {
         const c = makeCase({ tokens: 3, vocab: 40 });
         const cut = put(c, [[1, c.targets[1]!, -infinity]]);
         const { finding, faults } = faultsOf(engine, (own) =>
-          close("logProb", values(forward(own, cut).logProb.rows(1, 2)), [-infinity], 0),
+          firstOf(
+            close("logProb", values(forward(own, cut).logProb.rows(1, 2)), [-infinity], 0),
+            checkBackward(own, cut, false),
+          ),
         );
         return finding ?? (faults.length === 0 ? null : `reported ${JSON.stringify(faults)}`);
       },

@@ -18,6 +18,7 @@ export async function firesteel(args: readonly string[], interactive = false): P
       err += text;
     },
     interactive,
+    columns: 120,
   });
   return { code, out, err };
 }

@@ -20,7 +20,7 @@ type Call = (...args: never[]) => unknown;
  * outcomes are a result and a FiresteelError.
  */
 it("hostile arguments give results or a FiresteelError, and the engine goes on", () => {
-  const { uniform } = random([1, 2, 3, 4]);
+  const { uniform } = random([1, 2]);
   const pick = <T>(from: readonly T[]): T => from[Math.floor(uniform() * from.length)]!;
   const engine = new Engine({ device: "cpu", threads: 2, memoryLimit: 1 << 24, onFault: () => {} });
   using other = new Engine({ device: "cpu" });
@@ -29,7 +29,7 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
   const detached = new Float32Array(6);
   structuredClone(detached.buffer, { transfer: [detached.buffer] });
   const resizable = new Float32Array(
-    new ArrayBuffer(24, { maxByteLength: 64 } as unknown as undefined),
+    Reflect.construct(ArrayBuffer, [24, { maxByteLength: 64 }]) as ArrayBuffer,
   );
 
   const numbers = [0, 1, 2, 3, -1, 0.5, 1e9, 2 ** 31, 2 ** 53, -0, Number.NaN, Infinity, -Infinity];

@@ -109,15 +109,17 @@ TEST_CASE("logits of -inf are never drawn, not even where u is at their edge") {
   for (int64_t r = 0; r < 4; ++r) x.row(r)[40] = x.row(r)[60] = 2.0f;
   x.uniform = {0.0f, 0.5f, 0.49999997f, 0.99999994f};
   CHECK(run(context, x).tokens == std::vector<int32_t>{40, 60, 40, 60});
+  x.uniform[0] = 1.0f;  // a uniform number rounded up: nothing passes it, the last weight takes it
+  CHECK(run(context, x).tokens[0] == 60);
 }
 
 TEST_CASE("greedy takes the first maximum") {
   in_every_order([](Context& context) {
     Rows x(2, 3000, 4);
     x.greedy = true;
-    x.row(0)[2900] = x.row(0)[700] = x.row(0)[701] = 9.0f;
-    x.row(1)[0] = x.row(1)[2999] = 9.0f;
-    CHECK(run(context, x).tokens == std::vector<int32_t>{700, 0});
+    x.row(0)[2900] = x.row(0)[701] = x.row(0)[700] = 9.0f;
+    x.row(1)[3] = x.row(1)[3 + 512] = x.row(1)[3 + 1024] = 9.0f;  // all seen by one thread
+    CHECK(run(context, x).tokens == std::vector<int32_t>{700, 3});
   });
 }
 

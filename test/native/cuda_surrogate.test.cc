@@ -273,6 +273,18 @@ TEST_CASE("a trained NaN is a fault and contributes nothing") {
   }
 }
 
+TEST_CASE("an infinite KL estimate is a metric while beta is 0") {
+  Context context;
+  Batch b({10});
+  b.ref_log_prob[2] = -kInfinity;
+  b.options.kl = KlEstimator::k1;
+  const Result result = run(context, b);
+  CHECK(result.metrics[kKlTokenSum] == double{kInfinity});
+  CHECK(result.metrics[kKlLossSum] == 0.0);
+  CHECK(std::isfinite(result.loss));
+  CHECK(result.faults.none());
+}
+
 TEST_CASE("nothing trained gives 0") {
   Context context;
   for (Batch b : {Batch({}), Batch({0, 0}), Batch({4, 3})}) {

@@ -126,6 +126,24 @@ TEST_CASE("shutting down reports to what has not run and joins the conductor") {
   CHECK(disposed == 5);
 }
 
+TEST_CASE("a caller far ahead waits instead of queueing without end") {
+  Fixture f;
+  std::atomic<int> ran{0};
+  int most_ahead = 0;
+  for (int i = 0; i < 2000; ++i) {
+    f.stream->submit(f.task("step", {},
+                            [&ran] {
+                              ++ran;
+                              return Status{};
+                            }),
+                     false);
+    most_ahead = std::max(most_ahead, i + 1 - ran);
+  }
+  f.stream->wait();
+  CHECK(ran == 2000);
+  CHECK(most_ahead <= 257);  // 256 queued and the one that runs
+}
+
 TEST_CASE("the pool refuses what exceeds its limit, stays usable and reuses blocks") {
   Fixture f(1 << 16);
   std::shared_ptr<Storage> large, small;

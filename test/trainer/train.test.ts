@@ -2,7 +2,11 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { extraRollouts, groupNormalize, intoGroups, surrogate } from "../../src/blocks/index.js";
 import type { RewardFunction, System, Trajectory } from "../../src/contract/index.js";
+import { Engine } from "../../src/engine/engine.js";
 import { FiresteelError } from "../../src/engine/error.js";
+import { CharTokenizer } from "../../src/policies/token/charTokenizer.js";
+import { tinyConfig } from "../../src/policies/token/config.js";
+import { TokenPolicy } from "../../src/policies/token/tokenPolicy.js";
 import { defineSystem, type PhaseDefinition } from "../../src/systems/defineSystem.js";
 import { type TrainOptions, train } from "../../src/train.js";
 import { metricsOf, shortTask, small, temporaryFolder, weightsOf } from "./runs.js";
@@ -11,6 +15,8 @@ function systemWith(phase: Partial<PhaseDefinition>, id = "test"): System {
   const head = { id, title: "For a test", arxiv: null, evidence: "low" } as const;
   return defineSystem({ ...head, advantage: groupNormalize(), loss: [surrogate()], ...phase });
 }
+
+const tokenizer = new CharTokenizer(shortTask.alphabet!);
 
 function taskWith(correct: RewardFunction) {
   return { ...shortTask, rewards: { correct } };
@@ -79,6 +85,36 @@ describe("training", () => {
     const { metrics } = await train({ ...small, steps: 1 });
     expect(metrics["sampling/sampling_logp_difference/max"]).toBe(0);
     expect(metrics["sampling/importance_sampling_ratio/mean"]).toBe(1);
+  });
+
+  test("keeps no memory behind", async () => {
+    const engine = new Engine({ device: "cpu" });
+    const policy = TokenPolicy.create(engine, tinyConfig(tokenizer.vocabularySize), { tokenizer });
+    const system = systemWith({ loss: [surrogate({ beta: 0.1 })] });
+    const { device: _, ...options } = { ...small, engine, policy, system, warmStart: true };
+    const live: number[] = [];
+    for (const steps of [1, 5]) {
+      await train({ ...options, steps });
+      await engine.synchronize();
+      live.push(engine.memory().live);
+    }
+    expect(live[1]).toBe(live[0]);
+    policy.dispose();
+    await engine.synchronize();
+    expect(engine.memory().live).toBe(0);
+    engine.dispose();
+  });
+
+  test("goes on from a folder of weights, without a warm start", async () => {
+    const out = join(await temporaryFolder(), "run");
+    await train({ ...small, steps: 1, out });
+    const next = join(await temporaryFolder(), "next");
+    let warm = 0;
+    const policy = join(out, "checkpoint-1", "policy");
+    await train({ ...small, policy, steps: 0, out: next, onWarmStart: () => ++warm });
+    expect(warm).toBe(0);
+    const [before, after] = [weightsOf(out, 1), weightsOf(next, 0)];
+    expect(after["policy/model.safetensors"]).toBe(before["policy/model.safetensors"]);
   });
 
   test("constant and missing rewards teach nothing and break nothing", async () => {
@@ -246,6 +282,17 @@ describe("what cannot work is refused before the first rollout", () => {
       "ERR_OPTION",
       /received "grop" \(did you mean "grpo"\?\)/,
     ],
+    ["no system", { system: null as never }, "ERR_OPTION", /for system but received null/],
+    [
+      "no definition",
+      { system: {} as never },
+      "ERR_OPTION",
+      /what defineSystem returns for system/,
+    ],
+    ["no task", { task: {} as never }, "ERR_OPTION", /an id or a task for task/],
+    ["no policy", { policy: 7 as never }, "ERR_OPTION", /for policy but received 7/],
+    ["no folder", { out: "" }, "ERR_OPTION", /a folder for out but received ""/],
+    ["no function", { onStep: 1 as never }, "ERR_OPTION", /a function for onStep but received 1/],
     ["an unknown task", { task: "arithmetics" }, "ERR_OPTION", /did you mean "arithmetic"\?/],
     [
       "an unknown device",

@@ -227,9 +227,8 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_d_q_kernel(Attentio
     dots(values + lane * stride, own_d_outs, dim, d_weight);
 #pragma unroll
     for (int i = 0; i < ROWS; ++i) {
-      const bool sees = k0 + lane <= own_position + i;
       const float weight = expf(score[i] * a.scale - max[i]) * inverse[i];
-      d_scores[i * kWarp + lane] = sees ? weight * (d_weight[i] - delta[i]) : 0.0f;
+      d_scores[i * kWarp + lane] = weight * (d_weight[i] - delta[i]);
     }
     __syncwarp();
     spend(d_scores, keys, dim, sum, [&](int i, int j) { return k0 + j <= own_position + i; });
@@ -291,10 +290,9 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_dk_dv_kernel(Attent
       dots(d_outs + lane * stride, own_values, dim, d_weight);
 #pragma unroll
       for (int j = 0; j < ROWS; ++j) {
-        const bool sees = live && own_position + j <= q0 + lane;
         const float weight = expf(score[j] * a.scale - max) * inverse;
-        weights[j * kWarp + lane] = sees ? weight : 0.0f;
-        d_scores[j * kWarp + lane] = sees ? weight * (d_weight[j] - delta) : 0.0f;
+        weights[j * kWarp + lane] = weight;
+        d_scores[j * kWarp + lane] = weight * (d_weight[j] - delta);
       }
       __syncwarp();
       const auto sees = [&](int j, int i) {

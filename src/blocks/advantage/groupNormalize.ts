@@ -8,7 +8,8 @@ import {
   scales,
   scopes,
 } from "../../engine/groupNorm.js";
-import { choice, integer, number, parseOptions } from "../../engine/options.js";
+import { choice, integer, number } from "../../engine/options.js";
+import { parseOptions } from "../../engine/parseOptions.js";
 import { groupOffsets, mapRows, withColumn } from "../columns.js";
 
 /**

@@ -2,7 +2,8 @@ import type { Scheduled } from "../../contract/block.js";
 import type { LossBatch, LossScale, LossTerm } from "../../contract/loss.js";
 import type { Measure } from "../../contract/metrics.js";
 import { engineOf, tensorOf } from "../../engine/device.js";
-import { atStep, choice, number, orNull, parseOptions, scheduled } from "../../engine/options.js";
+import { atStep, choice, number, orNull, scheduled } from "../../engine/options.js";
+import { parseOptions } from "../../engine/parseOptions.js";
 import {
   aggregations,
   forms,

@@ -3,7 +3,8 @@ import type { RewardContext, RewardFunction } from "../../contract/reward.js";
 import type { RewardPlan } from "../../contract/system.js";
 import { nearest, show } from "../../engine/checks.js";
 import { FiresteelError } from "../../engine/error.js";
-import { numbersByName, parseOptions } from "../../engine/options.js";
+import { numbersByName } from "../../engine/options.js";
+import { parseOptions } from "../../engine/parseOptions.js";
 
 /**
  * Weighted sum of the rewards that apply; null where none does (as in TRL, which leaves missing

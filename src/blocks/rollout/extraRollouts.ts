@@ -1,5 +1,6 @@
 import type { RolloutPlan } from "../../contract/system.js";
-import { integer, parseOptions } from "../../engine/options.js";
+import { integer } from "../../engine/options.js";
+import { parseOptions } from "../../engine/parseOptions.js";
 import { intoGroups } from "./rollout.js";
 
 const shape = {

@@ -1,7 +1,8 @@
 import type { Group, Prompt, Trajectory } from "../../contract/data.js";
 import type { RolloutPlan } from "../../contract/system.js";
 import { FiresteelError } from "../../engine/error.js";
-import { integer, orNull, parseOptions } from "../../engine/options.js";
+import { integer, orNull } from "../../engine/options.js";
+import { parseOptions } from "../../engine/parseOptions.js";
 
 /**
  * Puts rollouts into the groups of their prompts.

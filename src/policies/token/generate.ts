@@ -1,13 +1,11 @@
 import type { Finish, SampleRequest } from "../../contract/index.js";
-import { checkInteger, invalid, show } from "../../engine/checks.js";
-import { FiresteelError } from "../../engine/error.js";
 import { logProb } from "../../engine/logProb.js";
 import { gatherRows } from "../../engine/nn/embed.js";
 import { sample } from "../../engine/nn/sample.js";
 import type { Tensor } from "../../engine/tensor.js";
 import { type Random, random } from "../../nn/random.js";
 import { type DecodeBatch, KeyValueCache } from "./keyValueCache.js";
-import { checkIds, checkPrompt } from "./packing.js";
+import { checkRequest, throwIfAborted } from "./sampleRequest.js";
 import type { Transformer } from "./transformer.js";
 
 /** What came after one prompt. */
@@ -48,7 +46,7 @@ export async function generate(
   request: SampleRequest,
   stop: ReadonlySet<number>,
 ): Promise<Completion[]> {
-  checkRequest(model, request);
+  checkRequest(model.config, request);
   const { prompts, slots: promptSlots } = layPrompts(request);
   const { rows, slots } = layRows(model, request, prompts, promptSlots);
   if (rows.length === 0) return [];
@@ -221,32 +219,4 @@ function nextTokens(rows: readonly Row[]): DecodeBatch {
     keyIndex,
     wanted: Int32Array.from(rows, (_, i) => i),
   };
-}
-
-function checkRequest({ config }: Transformer, request: SampleRequest): void {
-  const { prompts, counts, streams, maxCompletionLength, hook, stop } = request;
-  if (hook !== null) {
-    throw new FiresteelError("ERR_SAMPLER", "Expected no hook: this sampler does not offer them");
-  }
-  if (counts.length !== prompts.length) {
-    throw invalid("ERR_SHAPE", "counts", `one per prompt (${prompts.length})`, counts);
-  }
-  for (const [i, count] of counts.entries()) checkInteger(`counts[${i}]`, count, 0, 2 ** 24);
-  const total = counts.reduce((a, b) => a + b, 0);
-  if (streams.length !== total) {
-    throw invalid("ERR_SHAPE", "streams", `one per rollout (${total})`, streams);
-  }
-  checkInteger("maxCompletionLength", maxCompletionLength, 1, 2 ** 24);
-  for (const [i, id] of stop.entries()) checkInteger(`stop[${i}]`, id, 0, config.vocabSize - 1);
-  const shorter = { ...config, maxLength: config.maxLength - 1 };
-  for (const [i, { tokens }] of prompts.entries()) {
-    checkPrompt(`prompts[${i}]`, tokens, shorter);
-    checkIds(`prompts[${i}].tokens`, tokens, config.vocabSize);
-  }
-}
-
-function throwIfAborted(signal: AbortSignal | null): void {
-  if (!signal?.aborted) return;
-  const cause = signal.reason;
-  throw new FiresteelError("ERR_ABORTED", `Sampling was aborted: ${show(cause)}`, { cause });
 }

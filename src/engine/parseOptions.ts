@@ -1,0 +1,102 @@
+import { inspect } from "node:util";
+import { z } from "zod";
+import type { DescribedOption, OptionValue } from "../contract/block.js";
+import { nearest, show } from "./checks.js";
+import { FiresteelError } from "./error.js";
+import type { Option } from "./options.js";
+
+type Values<S> = { [K in keyof S]: S[K] extends Option<infer T> ? T : never };
+
+export interface OptionRules<S> {
+  /** Why an option has no meaning beside the others, or null. Giving it then is an error. */
+  inapplicable?: { [K in keyof S]?: (all: Values<S>) => string | null };
+  /** What an option must be beside the others, or null where it is. */
+  contradicts?: { [K in keyof S]?: (all: Values<S>) => string | null };
+}
+
+/**
+ * Checks what was given against what is declared, and fills in the defaults. An option that has no
+ * meaning beside the others is described as null.
+ *
+ * @param name of the block or settings, for messages
+ * @throws FiresteelError ERR_OPTION for an unknown option, a wrong value, one that does not apply in
+ *   the combination, and contradictory ones: naming the option, what was expected, what came and, for
+ *   a misspelt name, the nearest one
+ */
+export function parseOptions<S extends { [name: string]: Option<never> | Option<unknown> }>(
+  name: string,
+  shape: S,
+  given: unknown,
+  rules: OptionRules<S> = {},
+): { values: Values<S>; described: DescribedOption[] } {
+  const object = z.strictObject(
+    Object.fromEntries(
+      Object.entries(shape).map(([key, option]) => [key, option.schema.optional()]),
+    ),
+  );
+  const parsed = object.safeParse(given);
+  if (!parsed.success) throw refusal(name, shape, given, parsed.error);
+
+  const values = Object.fromEntries(
+    Object.entries(shape).map(([key, option]) => {
+      const value = parsed.data[key];
+      return [key, value === undefined ? option.default : value];
+    }),
+  ) as Values<S>;
+  const described = Object.entries(shape).map(([key, option]): DescribedOption => {
+    const reason = rules.inapplicable?.[key]?.(values) ?? null;
+    const value = parsed.data[key];
+    if (reason !== null && value !== undefined && value !== null) {
+      throw expectation(name, key, `nothing (${reason})`, value);
+    }
+    const expected = rules.contradicts?.[key]?.(values) ?? null;
+    if (reason === null && expected !== null) throw expectation(name, key, expected, values[key]);
+    return {
+      name: key,
+      value: reason === null ? (values[key] as OptionValue) : null,
+      default: option.default as OptionValue,
+      description: option.description,
+    };
+  });
+  return { values, described };
+}
+
+function expectation(name: string, key: string, expected: string, value: unknown, hint = "") {
+  const nested = typeof value === "object" && value !== null && !ArrayBuffer.isView(value);
+  const shown = nested ? inspect(value, { depth: 1, breakLength: Infinity }) : show(value);
+  const message = `Expected ${expected} for ${name}.${key} but received ${shown}${hint}`;
+  return new FiresteelError("ERR_OPTION", message);
+}
+
+function refusal(
+  name: string,
+  shape: Record<string, Option<unknown>>,
+  given: unknown,
+  error: z.ZodError,
+): FiresteelError {
+  const issue = error.issues[0]!;
+  if (issue.code === "unrecognized_keys" && issue.path.length === 0) {
+    const known = Object.keys(shape);
+    const key = issue.keys[0]!;
+    const near = nearest(key, known);
+    const hint = near === undefined ? "" : ` (did you mean ${show(near)}?)`;
+    const allowed = known.length === 0 ? "no options" : `only ${known.map(show).join(", ")}`;
+    return new FiresteelError(
+      "ERR_OPTION",
+      `Expected ${allowed} in ${name} but received ${show(key)}${hint}`,
+    );
+  }
+  const key = issue.path[0];
+  if (typeof key !== "string") {
+    const message = `Expected an object for the options of ${name} but received ${show(given)}`;
+    return new FiresteelError("ERR_OPTION", message);
+  }
+  const option = shape[key]!;
+  const value = (given as Record<string, unknown>)[key];
+  const near =
+    typeof value === "string" && option.choices !== undefined
+      ? nearest(value, option.choices)
+      : undefined;
+  const hint = near === undefined ? "" : ` (did you mean ${show(near)}?)`;
+  return expectation(name, key, option.expected, value, hint);
+}

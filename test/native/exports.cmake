@@ -1,0 +1,27 @@
+# cmake -DNM=... -DOBJECTS=a.o,b.o -P exports.cmake
+# A per-ISA object may offer its table and nothing else: any other symbol, weak ones above all, could be
+# the copy that the linker keeps for the whole program, with instructions this machine lacks.
+string(REPLACE "," ";" objects "${OBJECTS}")
+list(LENGTH objects count)
+if(count EQUAL 0)
+  message(FATAL_ERROR "no objects given")
+endif()
+foreach(object IN LISTS objects)
+  execute_process(COMMAND ${NM} --defined-only --extern-only --demangle ${object}
+    OUTPUT_VARIABLE symbols RESULT_VARIABLE failed)
+  if(failed)
+    message(FATAL_ERROR "${NM} could not read ${object}")
+  endif()
+  string(REGEX MATCHALL "[^\n]+" lines "${symbols}")
+  set(tables 0)
+  foreach(line IN LISTS lines)
+    if(line MATCHES " [DR] firesteel::(sse2|avx2|avx512|neon)::[a-z0-9_]+_table$")
+      math(EXPR tables "${tables} + 1")
+    else()
+      message(SEND_ERROR "${object} also defines: ${line}")
+    endif()
+  endforeach()
+  if(NOT tables EQUAL 1)
+    message(SEND_ERROR "${object} defines ${tables} tables")
+  endif()
+endforeach()
