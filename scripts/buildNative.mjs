@@ -7,7 +7,11 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
-const cmakeJs = join(dirname(createRequire(import.meta.url).resolve("cmake-js/package.json")), "bin", "cmake-js");
+const cmakeJs = join(
+  dirname(createRequire(import.meta.url).resolve("cmake-js/package.json")),
+  "bin",
+  "cmake-js",
+);
 
 function run(command, args) {
   const started = Date.now();
@@ -31,6 +35,9 @@ if (process.argv.includes("--tests")) {
 if (fresh) {
   const cache = readFileSync(join(root, "out", "CMakeCache.txt"), "utf8");
   const nvcc = /^CMAKE_CUDA_COMPILER:\w+=(.+)$/m.exec(cache)?.[1];
-  const cuda = nvcc && !nvcc.endsWith("NOTFOUND") ? `CUDA addon built with ${nvcc}` : "nvcc not found, CUDA addon skipped";
+  const cuda =
+    nvcc && !nvcc.endsWith("NOTFOUND")
+      ? `CUDA addon built with ${nvcc}`
+      : "nvcc not found, CUDA addon skipped";
   console.log(`firesteel: native code built in ${seconds.toFixed(0)} s; ${cuda}`);
 }

@@ -5,6 +5,11 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
+const options = process.argv.slice(2);
+if (options.some((option) => option !== "--check")) {
+  console.error("usage: node scripts/formatNative.mjs [--check]");
+  process.exit(2);
+}
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const clangFormat = join(
   dirname(createRequire(import.meta.url).resolve("clang-format/package.json")),
@@ -16,7 +21,7 @@ const files = ["native", "test/native"].flatMap((folder) =>
     .filter((name) => /\.(h|cc|cu)$/.test(name))
     .map((name) => join(folder, name)),
 );
-const mode = process.argv.includes("--check") ? ["--dry-run", "--Werror"] : ["-i"];
+const mode = options.includes("--check") ? ["--dry-run", "--Werror"] : ["-i"];
 const result = spawnSync(process.execPath, [clangFormat, ...mode, ...files], {
   cwd: root,
   stdio: "inherit",

@@ -8,7 +8,9 @@ import { fileURLToPath } from "node:url";
 const build = join(dirname(fileURLToPath(import.meta.url)), "..", "out");
 const folders = ["/usr/include", "/usr/local/include", "/opt/homebrew/include"];
 if (!folders.some((folder) => existsSync(join(folder, "doctest", "doctest.h")))) {
-  console.log("native tests skipped: doctest is not installed (Debian: apt-get install doctest-dev)");
+  console.log(
+    "native tests skipped: doctest is not installed (Debian: apt-get install doctest-dev)",
+  );
   process.exit(0);
 }
 

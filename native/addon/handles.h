@@ -24,7 +24,8 @@ struct EngineState {
   std::shared_ptr<Completions> completions;  // promises to settle on the JS thread
   void* cleanup_hook = nullptr;              // argument of the environment's hook that closes this
 
-  // Where the limit is reached only because calls that are still queued hold memory, waits for them.
+  // Where the limit is reached only because calls that are still queued hold memory, waits for
+  // them.
   Status allocate(int64_t bytes, std::shared_ptr<Storage>* out) {
     Status status = pool->allocate(bytes, out);
     if (status.code != Code::out_of_memory || stream->idle()) return status;

@@ -138,8 +138,7 @@ napi_value add_bias_call(napi_env env, napi_callback_info info) {
   a.x = call.input<float>(a.rows * a.width);
   a.bias = call.input<float>(a.width);
   a.y = call.output<float>(a.rows * a.width);
-  return call.enqueue(8 * a.rows * a.width,
-                      [a](Context& context) { return add_bias(context, a); });
+  return call.enqueue(8 * a.rows * a.width, [a](Context& context) { return add_bias(context, a); });
 }
 
 napi_value sum_rows_call(napi_env env, napi_callback_info info) {
@@ -149,8 +148,7 @@ napi_value sum_rows_call(napi_env env, napi_callback_info info) {
   a.width = call.integer();
   a.x = call.input<float>(a.rows * a.width);
   a.y = call.output<float>(a.width);
-  return call.enqueue(4 * a.rows * a.width,
-                      [a](Context& context) { return sum_rows(context, a); });
+  return call.enqueue(4 * a.rows * a.width, [a](Context& context) { return sum_rows(context, a); });
 }
 
 napi_value scale_call(napi_env env, napi_callback_info info) {
@@ -196,8 +194,7 @@ napi_value sample_call(napi_env env, napi_callback_info info) {
   a.uniform = call.input_or_null<float>(a.rows);
   a.tokens = call.output<int32_t>(a.rows);
   a.faults = call.faults();
-  return call.enqueue(16 * a.rows * a.vocab,
-                      [a](Context& context) { return sample(context, a); });
+  return call.enqueue(16 * a.rows * a.vocab, [a](Context& context) { return sample(context, a); });
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 import type { Engine } from "../engine/engine.js";
 import { FiresteelError } from "../engine/error.js";
 import { logProb, logProbBackward } from "../engine/logProb.js";
+import type { Tensor } from "../engine/tensor.js";
 import { logProbGradient, logProb as reference } from "../reference/logProb.js";
 import { close } from "../verify/compare.js";
 import {
@@ -126,11 +127,11 @@ export async function benchLogProb(
   try {
     const want = reference(rowsOf(first));
     const tolerance = forwardTolerance(first);
-    const values = kept.logProb.rows(0, checked).readSync();
-    refuse(close("logProb", values, want.logProb, tolerance));
-    refuse(close("entropy", entropy!.rows(0, checked).readSync(), want.entropy, tolerance));
+    const read = (tensor: Tensor) => engine.scope(() => tensor.rows(0, checked).readSync());
+    refuse(close("logProb", read(kept.logProb), want.logProb, tolerance));
+    refuse(close("entropy", read(entropy!), want.entropy, tolerance));
     backward();
-    const gradient = widen(out.rows(0, checked).readSync(), dtype);
+    const gradient = widen(read(out), dtype);
     const wanted = logProbGradient(rowsOf(first), first.dLogProb, first.dEntropy);
     refuse(close("dLogits", gradient, wanted, backwardTolerance(first)));
 

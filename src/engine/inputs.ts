@@ -95,12 +95,6 @@ export function handle(tensor: Tensor | null): TensorHandle | null {
   return tensor === null ? null : handleOf(tensor, "a call");
 }
 
-/** The shape of what must be a tensor already. @throws FiresteelError ERR_DTYPE */
-export function shapeOf(name: string, value: unknown): readonly number[] {
-  if (value instanceof Tensor) return value.shape;
-  throw invalid("ERR_DTYPE", name, "a tensor", value);
-}
-
 export function checkDimensions(
   name: string,
   shape: readonly number[],

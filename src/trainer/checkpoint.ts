@@ -37,7 +37,7 @@ export async function writeCheckpoint(
   const partial = join(out, `.${name}.partial`);
   try {
     await rm(partial, { recursive: true, force: true });
-    await mkdir(partial, { recursive: true });
+    await mkdir(partial);
     await write(partial);
     const files: Record<string, FileRecord> = {};
     for (const path of await filesUnder(partial)) {

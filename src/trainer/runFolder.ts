@@ -1,5 +1,6 @@
+import { existsSync } from "node:fs";
 import { appendFile, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import type { Metrics } from "../contract/metrics.js";
 import { FiresteelError } from "../engine/error.js";
 
@@ -13,7 +14,7 @@ const metricsFile = "metrics.jsonl";
  */
 export async function createRunFolder(out: string, system: string): Promise<void> {
   const entries = await attempt(out, async () => {
-    await mkdir(out, { recursive: true });
+    await makeFolder(resolve(out));
     return readdir(out);
   });
   const other = entries.find(
@@ -30,6 +31,13 @@ export async function createRunFolder(out: string, system: string): Promise<void
     await writeFile(join(out, "system.txt"), system);
     await writeFile(join(out, metricsFile), "");
   });
+}
+
+/** With its parents. Node's recursive mkdir never returns where /proc refuses a folder (ENOENT). */
+async function makeFolder(path: string): Promise<void> {
+  const parent = dirname(path);
+  if (parent !== path && !existsSync(parent)) await makeFolder(parent);
+  if (!existsSync(path)) await mkdir(path);
 }
 
 /** Adds a step's metrics to metrics.jsonl. */

@@ -1,17 +1,21 @@
 import type { Engine } from "../engine/engine.js";
 import { adamwChecks } from "./adamw.js";
-import { elementwiseChecks, embedChecks } from "./arrays.js";
 import { attentionChecks } from "./attention.js";
 import type { Check } from "./check.js";
+import { elementwiseChecks } from "./elementwise.js";
+import { embedChecks } from "./embed.js";
 import { goldenChecks } from "./golden.js";
 import { groupNormChecks } from "./groupNorm.js";
-import { rmsNormChecks, ropeChecks, swigluChecks } from "./layers.js";
 import { logProbValueChecks } from "./logProb.js";
+import { logProbBitChecks } from "./logProbBits.js";
 import { logProbEdgeChecks } from "./logProbEdges.js";
 import { matmulChecks } from "./matmul.js";
+import { rmsNormChecks } from "./rmsNorm.js";
+import { ropeChecks } from "./rope.js";
 import { sampleChecks } from "./sample.js";
 import { surrogateValueChecks } from "./surrogate.js";
 import { surrogateEdgeChecks } from "./surrogateEdges.js";
+import { swigluChecks } from "./swiglu.js";
 
 export type { Check } from "./check.js";
 
@@ -41,6 +45,7 @@ export function checksFor(device: Engine["device"]): Check[] {
   return [
     ...goldenChecks(),
     ...logProbValueChecks(device),
+    ...logProbBitChecks(),
     ...logProbEdgeChecks(),
     ...groupNormChecks(device),
     ...surrogateValueChecks(device),

@@ -29,6 +29,15 @@ describe("advantages relative to the group", () => {
     ],
     ["one reward left", [null, 3, null], {}, [0, 0, 0]],
     ["one rollout", [3], {}, [0]],
+    ["one rollout, kept as in verl", [3], { singleton: "value", eps: 0.5 }, [2]],
+    ["one rollout, kept unscaled", [3], { singleton: "value", scale: "none" }, [3]],
+    [
+      "one reward left, kept as in verl",
+      [null, 3, null],
+      { singleton: "value", eps: 0 },
+      [0, 3, 0],
+    ],
+    ["two rollouts are a group", [1, 0], { singleton: "value", ddof: 0, eps: 0 }, [1, -1]],
     [
       "median and median deviation",
       [0, 0.5, 2],

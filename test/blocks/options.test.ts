@@ -104,6 +104,7 @@ describe("a block shows every option with its value", () => {
       scope: "group",
       ddof: null,
       eps: 1e-3,
+      singleton: "zero",
     });
     for (const option of options) expect(option.description).not.toBe("");
   });

@@ -56,7 +56,9 @@ if (flags.json) {
   console.log(JSON.stringify({ passed, failed, missing: missing.length, failures }));
 } else {
   for (const { case: name, n, expect, got, error } of failures) {
-    console.log(`${name} ${n}: expected ${JSON.stringify(expect)}, got ${error ?? JSON.stringify(got)}`);
+    console.log(
+      `${name} ${n}: expected ${JSON.stringify(expect)}, got ${error ?? JSON.stringify(got)}`,
+    );
   }
   if (missing.length > 0) console.log(`no adapter: ${[...new Set(missing)].join(", ")}`);
   console.log(`${passed} passed, ${failures.length} failed, ${missing.length} missing`);

@@ -65,14 +65,34 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
     gone,
     other.zeros([2, 3]),
   ];
-  const offsets = [new Offsets(engine, [0, 2]), new Offsets(engine, [0, 1, 2]), new Slots(engine, [1, 0], 2)];
+  const offsets = [
+    new Offsets(engine, [0, 2]),
+    new Offsets(engine, [0, 1, 2]),
+    new Slots(engine, [1, 0], 2),
+  ];
   const words = ["f32", "mean", "group", "token-mean", "clip", "", "toString", "__proto__"];
-  const odd = [null, undefined, true, {}, Symbol("s"), 10n, () => 1, new Proxy({}, {}), new Date(0)];
+  const odd = [
+    null,
+    undefined,
+    true,
+    {},
+    Symbol("s"),
+    10n,
+    () => 1,
+    new Proxy({}, {}),
+    new Date(0),
+  ];
   const keys = [
-    ..."q k v a b x y out stats scale mask entropy temperature eps ddof center scope logits".split(" "),
+    ..."q k v a b x y out stats scale mask entropy temperature eps ddof center scope logits".split(
+      " ",
+    ),
     ..."targets dLogProb dEntropy groupOffsets keys valid logProb oldLogProb refLogProb".split(" "),
-    ..."advantage tokenAdvantage weight rowOffsets aggregation beta horizon epsilon delta".split(" "),
-    ..."queryOffsets keyOffsets keyIndex dOut weight invRms dY gate up base inverse uniform".split(" "),
+    ..."advantage tokenAdvantage weight rowOffsets aggregation beta horizon epsilon delta".split(
+      " ",
+    ),
+    ..."queryOffsets keyOffsets keyIndex dOut weight invRms dY gate up base inverse uniform".split(
+      " ",
+    ),
     ..."greedy param grad m lr beta1 beta2 weightDecay step gradSquare maxGradNorm".split(" "),
     ..."transposeA transposeB accumulateInto accumulate device threads klEstimator".split(" "),
   ];
@@ -111,7 +131,15 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
     sumSquares,
     adamw,
   ] as unknown as Call[];
-  const methods = ["logProb", "logProbBackward", "groupNorm", "surrogate", "tensor", "zeros", "empty"];
+  const methods = [
+    "logProb",
+    "logProbBackward",
+    "groupNorm",
+    "surrogate",
+    "tensor",
+    "zeros",
+    "empty",
+  ];
   const ofTensor = ["rows", "view", "readSync", "write"];
 
   let refused = 0;
@@ -120,7 +148,8 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
     try {
       engine.scope(() => {
         const which = uniform();
-        if (which < 0.6) return void (pick(withEngine) as (...a: unknown[]) => unknown)(engine, ...args);
+        if (which < 0.6)
+          return void (pick(withEngine) as (...a: unknown[]) => unknown)(engine, ...args);
         const target = which < 0.9 ? engine : pick(tensors);
         const method = pick(which < 0.9 ? methods : ofTensor);
         (target as unknown as Record<string, (...a: unknown[]) => unknown>)[method]!(...args);

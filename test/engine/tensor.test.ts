@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import { FiresteelError } from "../../src/engine/error.js";
-import { Tensor } from "../../src/engine/tensor.js";
+import type { Tensor } from "../../src/engine/tensor.js";
 
 const engine = new Engine({ device: "cpu", threads: 2 });
 afterAll(() => engine.dispose());

@@ -4,7 +4,7 @@ import { aggregations, klEstimators } from "../../src/engine/surrogate.js";
 import { sameBits } from "../../src/verify/compare.js";
 import { type Float, Random } from "../../src/verify/inputs.js";
 import { backward, forward, type LogProbCase, makeCase } from "../../src/verify/logProb.js";
-import { pick } from "../../src/verify/logProbEdges.js";
+import { pick } from "../../src/verify/logProbBits.js";
 import { call, checkSurrogate, settingOf, tokenBatch } from "../../src/verify/surrogate.js";
 import { denominatorOf, part } from "../../src/verify/surrogateEdges.js";
 

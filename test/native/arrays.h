@@ -1,8 +1,11 @@
-// What native tests of CPU kernels share: threads, reproducible data, buffers whose surroundings are
-// watched.
+// What native tests of CPU kernels share: threads, reproducible data, buffers whose surroundings
+// are watched.
 #pragma once
 #include <doctest/doctest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -36,40 +39,59 @@ inline Array random_array(int64_t count, uint32_t seed, float low = -1.0f, float
   return values;
 }
 
-// `rows` rows of `width` values, `stride` apart, with NaN between them and on both sides: what reads a
-// neighbour spoils its result, what writes one is found by `intact`.
-struct Padded {
-  static constexpr int64_t kMargin = 32;
+// `rows` rows of `width` values, `stride` apart, with NaN before and between them: what reads a
+// neighbour spoils its result, what writes one is found by `intact`. Behind the last value lies a
+// page that may not be touched: reading a vector too far ends the test.
+class Padded {
+ public:
   int64_t rows, width, stride;
-  Array memory;
 
-  Padded(int64_t rows, int64_t width, int64_t stride)
-      : rows(rows), width(width), stride(stride),
-        memory(static_cast<size_t>(rows * stride + 2 * kMargin), kNaN) {}
+  Padded(int64_t rows, int64_t width, int64_t stride) : rows(rows), width(width), stride(stride) {
+    const int64_t page = sysconf(_SC_PAGESIZE);
+    count_ = kMargin + (rows == 0 ? 0 : (rows - 1) * stride + width);
+    const int64_t bytes = count_ * int64_t(sizeof(float));
+    usable_ = (bytes + page - 1) / page * page;
+    void* pages = mmap(nullptr, size_t(usable_ + page), PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    REQUIRE(pages != MAP_FAILED);
+    pages_ = static_cast<char*>(pages);
+    REQUIRE(mprotect(pages_ + usable_, size_t(page), PROT_NONE) == 0);
+    first_ = reinterpret_cast<float*>(pages_ + usable_ - bytes);
+    std::fill_n(first_, count_, kNaN);
+  }
   Padded(int64_t rows, int64_t width, int64_t stride, const Array& values)
       : Padded(rows, width, stride) {
     for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t j = 0; j < width; ++j) data()[r * stride + j] = values[size_t(r * width + j)];
+      std::copy_n(values.begin() + r * width, width, data() + r * stride);
     }
   }
-  float* data() { return memory.data() + kMargin; }
+  Padded(const Padded&) = delete;
+  ~Padded() { munmap(pages_, size_t(usable_ + sysconf(_SC_PAGESIZE))); }
+
+  float* data() { return first_ + kMargin; }
 
   Array values() const {
     Array out;
     for (int64_t r = 0; r < rows; ++r) {
-      const auto row = memory.begin() + kMargin + r * stride;
+      const float* row = first_ + kMargin + r * stride;
       out.insert(out.end(), row, row + width);
     }
     return out;
   }
   bool intact() const {
-    for (int64_t i = 0; i < int64_t(memory.size()); ++i) {
+    for (int64_t i = 0; i < count_; ++i) {
       const int64_t at = i - kMargin;
-      const bool inside = at >= 0 && at < rows * stride && at % stride < width;
-      if (!inside && !std::isnan(memory[size_t(i)])) return false;
+      const bool inside = at >= 0 && at % stride < width;
+      if (!inside && !std::isnan(first_[i])) return false;
     }
     return true;
   }
+
+ private:
+  static constexpr int64_t kMargin = 32;
+  int64_t count_, usable_;
+  char* pages_;
+  float* first_;
 };
 
 inline bool same_bits(const Array& a, const Array& b) {
@@ -85,7 +107,8 @@ double distance(const Array& a, const Reference& b, double absolute, double rela
   double worst = 0.0;
   for (size_t i = 0; i < a.size(); ++i) {
     const double expected = static_cast<double>(b[i]);
-    const double off = std::fabs(double{a[i]} - expected) / (absolute + relative * std::fabs(expected));
+    const double off =
+        std::fabs(double{a[i]} - expected) / (absolute + relative * std::fabs(expected));
     if (!(off <= worst)) worst = std::isnan(off) ? std::numeric_limits<double>::infinity() : off;
   }
   return worst;

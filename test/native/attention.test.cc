@@ -1,5 +1,5 @@
-// attention against double loops and differences, and its promises: decoding from a shared cache gives
-// the bits of training, threads and neighbours change nothing, unseen keys have no part.
+// attention against double loops and differences, and its promises: decoding from a shared cache
+// gives the bits of training, threads and neighbours change nothing, unseen keys have no part.
 #include "nn/attention/attention.h"
 
 #include <algorithm>
@@ -19,7 +19,10 @@ struct Batch {
   Array q, k, v, d_out;
 
   Batch(std::vector<int64_t> row_lengths, int64_t heads, int64_t kv_heads, int64_t dim)
-      : lengths(std::move(row_lengths)), heads(heads), kv_heads(kv_heads), dim(dim),
+      : lengths(std::move(row_lengths)),
+        heads(heads),
+        kv_heads(kv_heads),
+        dim(dim),
         q(random_array(tokens() * heads * dim, 1, -2, 2)),
         k(random_array(tokens() * kv_heads * dim, 2, -2, 2)),
         v(random_array(tokens() * kv_heads * dim, 3)),
@@ -74,7 +77,8 @@ Gradients backward(Context& context, const Batch& b, const Forward& f, int64_t g
   const int64_t tokens = b.tokens(), width = b.heads * b.dim, kv_width = b.kv_heads * b.dim;
   Padded q(tokens, width, width + gap, b.q), k(tokens, kv_width, kv_width + gap, b.k);
   Padded v(tokens, kv_width, kv_width + gap, b.v), d_out(tokens, width, width, b.d_out);
-  Padded d_q(tokens, width, width), d_k(tokens, kv_width, kv_width), d_v(tokens, kv_width, kv_width);
+  Padded d_q(tokens, width, width), d_k(tokens, kv_width, kv_width),
+      d_v(tokens, kv_width, kv_width);
   const std::vector<int32_t> offsets = b.offsets();
   std::vector<char> workspace(size_t(attention_backward_workspace(tokens, b.heads)));
   AttentionBackwardArgs a{};
@@ -131,7 +135,8 @@ Reference reference(const Batch& b, const Doubles& q, const Doubles& k, const Do
         for (size_t j = 0; j < p.size(); ++j) {
           p[j] /= sum;
           for (size_t d = 0; d < size_t(dim); ++d) {
-            const double d_o = double{b.d_out[at + d]}, value = v[key(offsets[row] + int64_t(j)) + d];
+            const double d_o = double{b.d_out[at + d]},
+                         value = v[key(offsets[row] + int64_t(j)) + d];
             r.out[at + d] += p[j] * value;
             r.d_v[key(offsets[row] + int64_t(j)) + d] += p[j] * d_o;
             d_p[j] += d_o * value;
@@ -151,9 +156,13 @@ Reference reference(const Batch& b, const Doubles& q, const Doubles& k, const Do
   return r;
 }
 
-Doubles doubles(const Array& x) { return Doubles(x.begin(), x.end()); }
+Doubles doubles(const Array& x) {
+  return Doubles(x.begin(), x.end());
+}
 
-Reference reference(const Batch& b) { return reference(b, doubles(b.q), doubles(b.k), doubles(b.v)); }
+Reference reference(const Batch& b) {
+  return reference(b, doubles(b.q), doubles(b.k), doubles(b.v));
+}
 
 // A row of 0 and 1, around 32 and 64 (the blocks), several blocks.
 const std::vector<int64_t> kLengths = {0, 1, 31, 64, 0, 65, 130, 33};
@@ -163,8 +172,8 @@ TEST_CASE("attention and its gradients match double loops") {
   struct Heads {
     int64_t heads, kv_heads, dim;
   };
-  for (Heads h : {Heads{1, 1, 1}, Heads{4, 2, 31}, Heads{2, 2, 32}, Heads{6, 1, 64}, Heads{3, 3, 128},
-                  Heads{70, 1, 5}, Heads{2, 1, 256}}) {
+  for (Heads h : {Heads{1, 1, 1}, Heads{4, 2, 31}, Heads{2, 2, 32}, Heads{6, 1, 64},
+                  Heads{3, 3, 128}, Heads{70, 1, 5}, Heads{2, 1, 256}}) {
     CAPTURE(h.dim);
     Batch b(kLengths, h.heads, h.kv_heads, h.dim);
     const Reference expected = reference(b);

@@ -1,5 +1,5 @@
-// The library picks its instruction set once per process. A test file that includes this runs itself
-// again on every lower one that the machine has.
+// The library picks its instruction set once per process. A test file that includes this runs
+// itself again on every lower one that the machine has.
 #pragma once
 #include <doctest/doctest.h>
 #include <stdlib.h>

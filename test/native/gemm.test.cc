@@ -74,7 +74,9 @@ void check_close(const Array& c, const Product& p, const Array& a, const Array& 
   CHECK(worst <= 1.0);
 }
 
-Array operand(int64_t count, uint32_t seed) { return random_array(count, seed); }
+Array operand(int64_t count, uint32_t seed) {
+  return random_array(count, seed);
+}
 
 TEST_CASE("products match double loops in every layout") {
   Threads threads(2);
@@ -109,6 +111,25 @@ TEST_CASE("passes over rows, columns and K add up") {
       check_close(p.run(threads, a, b, c), p, a, b, c);
     }
   }
+}
+
+TEST_CASE("several passes over K meet several over the columns") {
+  Threads threads(2);
+  const Shape shape{2010, 2060, 520};  // more than one pass in n and in k
+  const auto [m, n, k] = shape;
+  const Array a = operand(m * k, 14), b = operand(k * n, 15), c = operand(m * n, 16);
+  const Array whole = Product{shape, false, true, true}.run(threads, a, b, c);
+  const int64_t cols = n - 2048;  // the last columns alone
+  Array part_b, part_c, expected;
+  for (int64_t t = 0; t < k; ++t) {
+    part_b.insert(part_b.end(), b.begin() + t * n + 2048, b.begin() + (t + 1) * n);
+  }
+  for (int64_t i = 0; i < m; ++i) {
+    part_c.insert(part_c.end(), c.begin() + i * n + 2048, c.begin() + (i + 1) * n);
+    expected.insert(expected.end(), whole.begin() + i * n + 2048, whole.begin() + (i + 1) * n);
+  }
+  const Product p{{m, cols, k}, false, true, true};
+  CHECK(same_bits(p.run(threads, a, part_b, part_c), expected));
 }
 
 TEST_CASE("an element's bits do not depend on M, N, layout or threads") {

@@ -77,11 +77,19 @@ TEST_CASE("u = 0 takes the first and the largest u the last token that has any p
   }
 }
 
+TEST_CASE("a bound belongs to the next token") {
+  Threads threads(1);
+  const Array equal(12, 0.25f);  // three rows of four equal tokens
+  const Sampled got = run(threads, 4, equal, {0.25f, 0.5f, 0.75f}, 1.0f);
+  CHECK(got.tokens == std::vector<int32_t>{1, 2, 3});
+}
+
 TEST_CASE("frequencies follow the distribution") {
   Threads threads(2);
   const int64_t vocab = 3, rows = 40000;
   Array logits;
-  for (int64_t r = 0; r < rows; ++r) logits.insert(logits.end(), {0.0f, std::log(2.0f), -kInfinity});
+  for (int64_t r = 0; r < rows; ++r)
+    logits.insert(logits.end(), {0.0f, std::log(2.0f), -kInfinity});
   const Sampled got = run(threads, vocab, logits, random_array(rows, 3, 0, 1), 1.0f);
   const double ones = std::accumulate(got.tokens.begin(), got.tokens.end(), 0.0);
   CHECK(ones / double(rows) == doctest::Approx(2.0 / 3).epsilon(0.02));  // eight standard errors

@@ -291,7 +291,7 @@ Result single(float log_prob, float old_log_prob, float ref_log_prob, float adva
   b.options.beta = beta;
   b.options.kl = kl;
   b.options.epsilon_low = 1.0f;
-  b.options.epsilon_high = 1e30f;
+  b.options.epsilon_high = kInfinity;
   return run(b);
 }
 
@@ -429,9 +429,13 @@ TEST_CASE("infinite log-probs: what has a limit gets it, what has none is a faul
   CHECK(gone.d_log_prob[0] == 0.0f);
   CHECK(gone.faults.count[number] == 0);
   // No advantage or no weight: nothing at stake, although the ratio is inf.
-  CHECK(single(-1.0f, -kInfinity, 0.0f, 0.0f, 0.0f).loss == 0.0);
-  CHECK(single(-1.0f, -kInfinity, 0.0f, 1.0f, 0.0f, 0.0f).loss == 0.0);
-  CHECK(single(-1.0f, -kInfinity, 0.0f, 1.0f, 0.0f, 0.0f).faults.count[number] == 0);
+  for (const Result& nothing : {single(-1.0f, -kInfinity, 0.0f, 0.0f, 0.0f),
+                                single(-1.0f, -kInfinity, 0.0f, 1.0f, 0.0f, 0.0f),
+                                single(-1.0f, -kInfinity, 0.0f, -1.0f, 0.0f, 0.0f)}) {
+    CHECK(nothing.loss == 0.0);
+    CHECK(nothing.d_log_prob[0] == 0.0f);
+    CHECK(nothing.faults.count[number] == 0);
+  }
   const Result undefined = single(-kInfinity, -kInfinity, 0.0f, 1.0f, 0.0f);
   CHECK(undefined.faults.count[number] == 1);
   CHECK(undefined.loss == 0.0);

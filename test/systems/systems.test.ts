@@ -77,6 +77,7 @@ describe("the systems that come along", () => {
       scope: "group",
       ddof: 1,
       eps: 1e-4,
+      singleton: "zero",
     });
     expect(blocks.loss).toMatchObject({
       epsilon: 0.2,

@@ -8,15 +8,18 @@ namespace firesteel {
 namespace FIRESTEEL_ISA {
 namespace {
 
-// Vectors in flight: enough independent chains to hide the latency of an addition.
+// Tuning, measured on an EPYC (Zen 4, AVX-512, one thread, V = 151,936 in cache):
+//   kUnroll 2, 4: 5.1, 5.1 G elements/s. 4 also hides the addition's latency where it is 4 cycles.
+//   kBlockVectors 128, 256, 512, 1024: 4.9, 5.1, 5.0, 5.1. At 256 a lane adds up 64 terms in float,
+//   whatever its width, and a block (16 KiB of f32 with AVX-512) and the next fit a 32 KiB cache.
 constexpr int kUnroll = 4;
-// A block is this many vectors, so that a lane adds up 64 terms in float whatever its width is.
 constexpr int kBlockVectors = 64 * kUnroll;
 constexpr int kBlock = kBlockVectors * F32::lanes;
 
 constexpr float kLowest = -127.0f;  // where exp2_nonpositive is exactly 0
 constexpr float kInfinity = __builtin_inff();
-constexpr float kLargest = 0x1.fffffep127f;
+constexpr double kNothing = -__builtin_inf();  // the maximum of no finite logit
+constexpr double kLargest = 0x1.fffffep127;
 constexpr double kLn2 = 0x1.62e42fefa39efp-1;
 
 template <class T>
@@ -86,19 +89,19 @@ FIRESTEEL_INLINE float clamp(double x) {
 template <class T>
 RowState forward(const LogProbRow& row) {
   const T* x = static_cast<const T*>(row.logits);
-  const double scale = row.scale;
-  double top = -kInfinity;
+  const double scale = static_cast<double>(row.scale);
+  double top = kNothing;
   Sums sums{0.0, 0.0};
   for (int64_t begin = 0; begin < row.vocab; begin += kBlock) {
     const int64_t left = row.vocab - begin;
     const int n = left < kBlock ? static_cast<int>(left) : kBlock;
-    const float highest = block_max(x + begin, n);
+    const double highest = static_cast<double>(block_max(x + begin, n));
     // max may lose a NaN, w never does: a block of nothing but -inf is summed too, around 0.
-    const bool empty = highest == -kInfinity;
-    Sums block = block_sums(x + begin, n, empty ? 0.0f : highest, row.scale);
+    const bool empty = highest == kNothing;
+    Sums block = block_sums(x + begin, n, empty ? 0.0f : static_cast<float>(highest), row.scale);
     if (block.w != block.w) return RowState::not_a_number;
     if (empty) continue;
-    if (top == -kInfinity) {
+    if (top == kNothing) {
       top = highest;
       sums = block;
       continue;
@@ -111,7 +114,7 @@ RowState forward(const LogProbRow& row) {
     }
     sums = {sums.s + block.s, sums.w + block.w};
   }
-  if (top == -kInfinity) return RowState::no_support;
+  if (top == kNothing) return RowState::no_support;
 
   const double log2_sum = __builtin_log2(sums.s);
   const double target = static_cast<double>(to_float(x[row.target]));

@@ -1,4 +1,5 @@
 import type { Advantage } from "../../contract/system.js";
+import { checkChoice } from "../../engine/checks.js";
 import { engineOf } from "../../engine/device.js";
 import type { Engine } from "../../engine/engine.js";
 import {
@@ -8,9 +9,31 @@ import {
   scales,
   scopes,
 } from "../../engine/groupNorm.js";
+import { Offsets, offsetValues } from "../../engine/offsets.js";
 import { choice, integer, number } from "../../engine/options.js";
 import { parseOptions } from "../../engine/parseOptions.js";
 import { groupOffsets, mapRows, withColumn } from "../columns.js";
+
+const defaultEps = 1e-4;
+export const singletons = ["zero", "value"] as const;
+
+export interface GroupAdvantageOptions extends Omit<GroupNormOptions, "valid"> {
+  /** What a reward alone in its group gives: 0 (default), or itself over 1 + eps, as in verl. */
+  singleton?: (typeof singletons)[number];
+}
+
+/** The rows whose reward has no other to be compared with. */
+function aloneIn(rewards: readonly (number | null)[], options: GroupAdvantageOptions): number[] {
+  const { groupOffsets, keys } = options;
+  const bounds = groupOffsets instanceof Offsets ? offsetValues(groupOffsets) : groupOffsets;
+  const only = new Map<string | number, number | null>();
+  for (let row = 0, group = 0; row < rewards.length; ++row) {
+    while (bounds !== undefined && row >= bounds[group + 1]!) ++group;
+    const key = keys?.[row] ?? group;
+    if (rewards[row] !== null) only.set(key, only.has(key) ? null : row);
+  }
+  return [...only.values()].filter((row) => row !== null);
+}
 
 /**
  * Advantages of rewards relative to their group: (reward - center) / (scale + eps).
@@ -22,17 +45,22 @@ import { groupOffsets, mapRows, withColumn } from "../columns.js";
 export async function groupAdvantages(
   engine: Engine,
   rewards: readonly (number | null)[],
-  options: Omit<GroupNormOptions, "valid">,
+  options: GroupAdvantageOptions,
 ): Promise<{ advantage: number[]; center: number[]; scale: number[] }> {
   const values = Float32Array.from(rewards, (reward) => reward ?? 0);
   const valid = Uint8Array.from(rewards, (reward) => (reward === null ? 0 : 1));
-  const result = groupNorm(engine, values, { ...options, valid });
+  const { singleton = "zero", ...statistics } = options;
+  const result = groupNorm(engine, values, { ...statistics, valid });
   try {
     const [advantage, center, scale] = await Promise.all([
       result.advantage.read(),
       result.center.read(),
       result.scale.read(),
     ]);
+    if (checkChoice("singleton", singleton, singletons) === "value") {
+      const divisor = options.scale === "none" ? 1 : 1 + (options.eps ?? defaultEps);
+      for (const row of aloneIn(rewards, options)) advantage[row] = values[row]! / divisor;
+    }
     return { advantage: [...advantage], center: [...center], scale: [...scale] };
   } finally {
     for (const tensor of Object.values(result)) tensor.dispose();
@@ -48,7 +76,12 @@ const shape = {
   scale: choice("std", scales, "what is divided by"),
   scope: choice("group", scopes, "whether the scale is each group's or the whole batch's"),
   ddof: integer(1, { min: 0, max: 1 }, "1: sample std, 0: population std"),
-  eps: number(1e-4, { min: 0 }, "added to the scale, outside of the root"),
+  eps: number(defaultEps, { min: 0 }, "added to the scale, outside of the root"),
+  singleton: choice(
+    "zero",
+    singletons,
+    "what a reward alone in its group gives: 0, or itself over 1 + eps (verl)",
+  ),
 };
 
 export interface GroupNormalizeOptions {
@@ -57,6 +90,7 @@ export interface GroupNormalizeOptions {
   scope?: (typeof scopes)[number];
   ddof?: 0 | 1;
   eps?: number;
+  singleton?: (typeof singletons)[number];
 }
 
 /** Group-relative advantages (Shao et al. 2024, section 4.1.2), one number a row. Defaults as in TRL. */
@@ -69,7 +103,7 @@ export function groupNormalize(options: GroupNormalizeOptions = {}): Advantage {
       eps: unscaled,
     },
   });
-  const { center, scale, scope, eps } = values;
+  const { center, scale, scope, eps, singleton } = values;
   const ddof = scale === "std" ? (values.ddof as 0 | 1) : undefined;
   return {
     block: "groupNormalize",
@@ -93,6 +127,7 @@ export function groupNormalize(options: GroupNormalizeOptions = {}): Advantage {
         scope,
         ddof,
         eps,
+        singleton,
       });
       return mapRows(groups, (t, row) =>
         withColumn(t, "advantage", { level: "row", value: advantage[row]! }),

@@ -1,11 +1,7 @@
 import type { Engine } from "../engine/engine.js";
 import { rmsNorm, rmsNormBackward } from "../engine/nn/rmsNorm.js";
-import { rope } from "../engine/nn/rope.js";
-import { swiglu, swigluBackward } from "../engine/nn/swiglu.js";
 import { finiteDifference } from "../reference/finiteDifference.js";
 import { rmsNormGradient, rmsNorm as rmsReference } from "../reference/rmsNorm.js";
-import { rope as ropeReference } from "../reference/rope.js";
-import { swigluGradient, swiglu as swigluReference } from "../reference/swiglu.js";
 import { type Check, firstOf } from "./check.js";
 import { close, F32_ROUNDING, sameBits, values } from "./compare.js";
 import { Random, withThreads } from "./inputs.js";
@@ -120,106 +116,6 @@ export function rmsNormChecks(): Check[] {
         );
         return firstOf(...one.map((array, i) => sameBits(`output ${i}`, array, two[i]!)));
       },
-    },
-  ];
-}
-
-export function ropeChecks(): Check[] {
-  const family = "rope";
-  const positions = Int32Array.of(0, 1, 2, 77, 4095, 131071, 1_000_000);
-  const cases: [heads: number, headDim: number, base: number, inverse: boolean][] = [
-    [1, 2, 10_000, false],
-    [4, 32, 10_000, false],
-    [4, 32, 10_000, true],
-    [3, 20, 1_000_000, false],
-    [2, 128, 500_000, true],
-  ];
-  return cases.map(([heads, headDim, base, inverse]) => ({
-    family,
-    name: `${heads} heads, D = ${headDim}, base ${base}${inverse ? ", inverse" : ""}, positions to 1e6`,
-    run(engine) {
-      const x = new Random(headDim).normals(positions.length * heads * headDim);
-      const shape = [positions.length, heads, headDim];
-      const got = rope(engine, engine.tensor(x, shape), positions, { base, inverse });
-      const want = ropeReference(x, positions, { heads, headDim, base, inverse });
-      const half = headDim / 2;
-      // Cosine, sine, two products and their sum: a rounding each, of the pair's size.
-      return close("y", values(got), want, (i) => {
-        const pair = i % headDim < half ? i + half : i - half;
-        return 4 * F32_ROUNDING * (Math.abs(x[i]!) + Math.abs(x[pair]!));
-      });
-    },
-  }));
-}
-
-export function swigluChecks(): Check[] {
-  const family = "swiglu";
-  const random = new Random(1);
-  const gate = Float32Array.from([
-    0,
-    -0,
-    1e-20,
-    -100,
-    100,
-    -87,
-    -30,
-    88,
-    -1.2784645,
-    ...random.normals(1000, 3),
-  ]);
-  const up = random.normals(gate.length);
-  const dY = random.normals(gate.length);
-  // exp may be off by two units, and below the smallest float everything is 0.
-  const relative = 12 * F32_ROUNDING;
-  const tiny = 1e-35;
-  return [
-    {
-      family,
-      name: "forward and backward, from saturation to saturation",
-      run(engine) {
-        const want = swigluReference(gate, up);
-        const d = swigluGradient(gate, up, dY);
-        const got = swigluBackward(engine, { gate, up, dY });
-        const sizes = Float64Array.from(gate, (x, i) => {
-          const s = 1 / (1 + Math.exp(-x));
-          return Math.abs(dY[i]! * up[i]!) * s * (1 + Math.abs(x) * (1 - s));
-        });
-        return firstOf(
-          close(
-            "y",
-            values(swiglu(engine, gate, up)),
-            want,
-            (i) => relative * Math.abs(want[i]!) + tiny,
-          ),
-          close("dGate", values(got.dGate), d.dGate, (i) => relative * sizes[i]! + tiny),
-          close("dUp", values(got.dUp), d.dUp, (i) => relative * Math.abs(d.dUp[i]!) + tiny),
-        );
-      },
-    },
-    {
-      family,
-      name: "gradients against central differences",
-      run(engine) {
-        const [g, u, d] = [gate, up, dY].map((x) => x.slice(9, 40)) as [
-          Float32Array,
-          Float32Array,
-          Float32Array,
-        ];
-        const objective = (x: ArrayLike<number>, y: ArrayLike<number>) =>
-          swigluReference(x, y).reduce((sum, value, i) => sum + value * d[i]!, 0);
-        const got = swigluBackward(engine, { gate: g, up: u, dY: d });
-        const dGate = finiteDifference((x) => objective(x, u), g);
-        const dUp = finiteDifference((x) => objective(g, x), u);
-        return firstOf(
-          close("dGate", values(got.dGate), dGate, 1e-5),
-          close("dUp", values(got.dUp), dUp, 1e-5),
-        );
-      },
-    },
-    {
-      family,
-      name: "nothing in, nothing out",
-      run: (engine) => close("y", values(swiglu(engine, [], [])), [], 0),
     },
   ];
 }
