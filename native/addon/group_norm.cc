@@ -24,6 +24,7 @@ napi_value run(napi_env env, napi_callback_info info) {
   a.center_out = call.output<float>(a.groups);
   a.scale_out = call.output<float>(a.groups);
   a.workspace = call.workspace(group_norm_workspace(a.rows, a.groups));
+  a.faults = call.faults();
   return call.enqueue(64 * a.rows, [a](Context& context) { return group_norm(context, a); });
 }
 

@@ -23,7 +23,7 @@ export interface LogProbResult {
   logProb: Tensor;
   /** f32 [T] in nats, or null when not asked for. */
   entropy: Tensor | null;
-  /** f32 [T, 2]: scaled maximum and log2 of the sum, which the backward pass needs. */
+  /** f32 [T, 2]: maximum and log2 of the sum relative to it, which the backward pass needs. */
   stats: Tensor;
 }
 

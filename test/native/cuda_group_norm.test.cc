@@ -19,13 +19,15 @@ struct Batch {
 
 struct Result {
   Array advantage, center, scale;
+  Faults faults = {};
 };
 
 Result run(Context& context, const Batch& b) {
   const std::vector<int32_t> offsets = offsets_of(b.sizes);
-  Result out{Array(b.values.size(), kNaN), Array(b.sizes.size(), kNaN),
-             Array(b.sizes.size(), kNaN)};
+  Result out{Array(b.values.size(), kNaN), Array(b.sizes.size(), kNaN), Array(b.sizes.size(), kNaN),
+             Faults()};
   GroupNormArgs a{};
+  a.faults = &out.faults;
   a.values = b.values.data();
   a.valid = b.valid.empty() ? nullptr : b.valid.data();
   a.group_offsets = offsets.data();
@@ -198,6 +200,14 @@ TEST_CASE("a valid NaN spreads in its group and no further") {
     b.center = center;
     const Result result = run(context, b);
     CHECK(std::isnan(result.advantage[0]));
+    CHECK(result.faults.count[int(Fault::not_a_number)] == 1);
+    CHECK(result.faults.first_row[int(Fault::not_a_number)] == 1);
+    b.scope = Scope::batch;
+    const float with = run(context, b).advantage[5];
+    b.valid = {1, 0, 1, 1, 1, 1};
+    CHECK(with == run(context, b).advantage[5]);
+    b.valid.clear();
+    b.scope = Scope::group;
     b.values[1] = 2.0f;
     CHECK(same_bits(Array(result.advantage.begin() + 3, result.advantage.end()), [&] {
       const Array a = run(context, b).advantage;

@@ -140,10 +140,10 @@ void check_forward(Context& context, Rows& rows, float inv_temperature) {
     const double tolerance = 2e-6 + 2e-7 * want.largest;  // as the contract says
     CHECK(std::fabs(static_cast<double>(got.log_prob[i]) - want.log_prob) <= tolerance);
     CHECK(std::fabs(static_cast<double>(got.entropy[i]) - want.entropy) <= tolerance);
-    const double log2_p = static_cast<double>(rows.get(t, targets[i])) *
-                              static_cast<double>(inv_temperature * 1.44269504f) -
-                          static_cast<double>(got.stats[2 * i]) -
-                          static_cast<double>(got.stats[2 * i + 1]);
+    const double log2_p =
+        (static_cast<double>(rows.get(t, targets[i])) - static_cast<double>(got.stats[2 * i])) *
+            static_cast<double>(inv_temperature * 1.44269504f) -
+        static_cast<double>(got.stats[2 * i + 1]);
     CHECK(std::fabs(log2_p * 0.6931471805599453 - want.log_prob) <= 2.0 * tolerance);
   }
   for (int k = 0; k < kFaultKinds; ++k) CHECK(got.faults.count[k] == 0);

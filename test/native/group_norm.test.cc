@@ -23,6 +23,7 @@ struct Batch {
 
 struct Result {
   Array advantage, center, scale;
+  FaultWord faults;
   bool operator==(const Result& o) const {
     return advantage == o.advantage && center == o.center && scale == o.scale;
   }
@@ -31,7 +32,8 @@ struct Result {
 Result run(const Batch& b, int threads = 2) {
   const int64_t rows = static_cast<int64_t>(b.values.size());
   const int64_t groups = static_cast<int64_t>(b.offsets.size()) - 1;
-  Result out{Array(size_t(rows), 7.0f), Array(size_t(groups), 7.0f), Array(size_t(groups), 7.0f)};
+  Result out{Array(size_t(rows), 7.0f), Array(size_t(groups), 7.0f), Array(size_t(groups), 7.0f),
+             FaultWord{{0, 0, 0}, {~0u, ~0u, ~0u}}};
   std::vector<double> workspace(size_t(group_norm_workspace(rows, groups) / 8));
   const GroupNormArgs a{b.values.data(),
                         b.valid.empty() ? nullptr : b.valid.data(),
@@ -47,7 +49,8 @@ Result run(const Batch& b, int threads = 2) {
                         out.advantage.data(),
                         out.center.data(),
                         out.scale.data(),
-                        workspace.data()};
+                        workspace.data(),
+                        &out.faults};
   Threads cpu(threads);
   REQUIRE(group_norm(cpu, a).ok());
   return out;
@@ -184,19 +187,28 @@ TEST_CASE("a median deviation of 0 with unequal values divides by eps; by nothin
   CHECK(run(b).advantage == Array{0.0f, 0.0f, 0.0f, 0.0f, 0.0f});
 }
 
-TEST_CASE("a NaN reward makes its own group NaN and no other") {
-  for (const Center center : {Center::mean, Center::median}) {
-    Batch b;
-    b.offsets = {0, 3, 6};
-    b.values = {1.0f, kNaN, 3.0f, 1.0f, 2.0f, 4.0f};
-    b.center = center;
-    const Result out = run(b);
-    for (const size_t row : {0, 1, 2}) CHECK(std::isnan(out.advantage[row]));
-    CHECK(std::isnan(out.center[0]));
-    CHECK(std::isnan(out.scale[0]));
-    for (const size_t row : {3, 4, 5}) CHECK(std::isfinite(out.advantage[row]));
-    b.scope = Scope::batch;
-    CHECK(std::isnan(run(b).advantage[5]));
+TEST_CASE("a reward that is not finite makes its own group NaN, is reported, and goes no further") {
+  constexpr int kKind = int(Fault::not_a_number);
+  for (const float bad : {kNaN, HUGE_VALF, -HUGE_VALF}) {
+    for (const Center center : {Center::mean, Center::median}) {
+      Batch b;
+      b.offsets = {0, 3, 6};
+      b.values = {1.0f, bad, 3.0f, 1.0f, 2.0f, 4.0f};
+      b.center = center;
+      const Result out = run(b);
+      for (const size_t row : {0, 1, 2}) CHECK(std::isnan(out.advantage[row]));
+      CHECK(std::isnan(out.center[0]));
+      CHECK(std::isnan(out.scale[0]));
+      for (const size_t row : {3, 4, 5}) CHECK(std::isfinite(out.advantage[row]));
+      CHECK(out.faults.count[kKind] == 1);
+      CHECK(out.faults.first_row[kKind] == 1);
+      // The batch's scale is that of the finite ones.
+      b.scope = Scope::batch;
+      const float with = run(b).advantage[5];
+      b.valid = {1, 0, 1, 1, 1, 1};
+      CHECK(with == run(b).advantage[5]);
+      CHECK(run(b).faults.count[kKind] == 0);
+    }
   }
 }
 

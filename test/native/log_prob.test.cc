@@ -129,15 +129,16 @@ Exact exact_row(Batch<T>& batch, int64_t t) {
   return row;
 }
 
-// log2 sum exp2(x c - m) for the m that forward chose, which backward relies on.
+// log2 sum exp2((x - m) c) for the m that forward chose, which backward relies on.
 template <class T>
 double exact_log2_sum(Batch<T>& batch, int64_t t) {
   const float scale =
       static_cast<float>(std::log2(std::exp(1.0)) * static_cast<double>(batch.inv_temperature));
   double sum = 0.0;
   for (int64_t v = 0; v < batch.vocab; ++v) {
-    sum += std::exp2(static_cast<double>(to_float(batch.at(t, v))) * static_cast<double>(scale) -
-                     static_cast<double>(batch.stats[static_cast<size_t>(2 * t)]));
+    const double x = static_cast<double>(to_float(batch.at(t, v)));
+    const double m = static_cast<double>(batch.stats[static_cast<size_t>(2 * t)]);
+    sum += std::exp2((x - m) * static_cast<double>(scale));
   }
   return std::log2(sum);
 }

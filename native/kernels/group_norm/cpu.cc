@@ -13,8 +13,8 @@ constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 // Rows in a chunk of work: about 20 us at 2 ns per row.
 constexpr int64_t kChunk = 1 << 13;
 
-bool has_nan(const double* x, int64_t n) {
-  return std::any_of(x, x + n, [](double v) { return std::isnan(v); });
+bool all_finite(const double* x, int64_t n) {
+  return std::all_of(x, x + n, [](double v) { return std::isfinite(v); });
 }
 
 bool is_constant(const double* x, int64_t n) {
@@ -34,7 +34,7 @@ double median_of(double* x, int64_t n) {
   return *middle;
 }
 
-// n >= 1, no NaN. Reorders x.
+// n >= 1, all finite. Reorders x.
 double center_of(Center center, double* x, int64_t n) {
   switch (center) {
     case Center::none:
@@ -47,7 +47,7 @@ double center_of(Center center, double* x, int64_t n) {
   return kNan;
 }
 
-// n >= 2, no NaN. Reorders and overwrites x.
+// n >= 2, all finite. Reorders and overwrites x.
 double scale_of(Scale scale, int32_t ddof, double* x, int64_t n) {
   switch (scale) {
     case Scale::none:
@@ -86,8 +86,8 @@ int64_t gather(const GroupNormArgs& a, int64_t begin, int64_t end, double* x) {
 }
 
 double batch_scale(const GroupNormArgs& a, double* x) {
-  const int64_t n = gather(a, 0, a.rows, x);
-  if (has_nan(x, n)) return kNan;
+  const int64_t valid = gather(a, 0, a.rows, x);
+  const int64_t n = std::remove_if(x, x + valid, [](double v) { return !std::isfinite(v); }) - x;
   return n < 2 || is_constant(x, n) ? 0.0 : scale_of(a.scale, a.ddof, x, n);
 }
 
@@ -96,7 +96,7 @@ void normalize_group(const GroupNormArgs& a, double shared_scale, int64_t group)
   const int64_t begin = a.group_offsets[group], end = a.group_offsets[group + 1];
   double* x = static_cast<double*>(a.workspace) + begin;
   const int64_t n = gather(a, begin, end, x);
-  const bool wrong = has_nan(x, n);  // ordering needs numbers; the group alone becomes NaN
+  const bool wrong = !all_finite(x, n);
   const bool flat = n < 2 || (!wrong && is_constant(x, n));
   const double center = n == 0 ? 0.0 : wrong ? kNan : center_of(a.center, x, n);
   const double scale = flat                      ? 0.0
@@ -110,6 +110,9 @@ void normalize_group(const GroupNormArgs& a, double shared_scale, int64_t group)
   for (int64_t i = begin; i < end; ++i) {
     const int64_t row = row_at(a, i);
     const double distance = static_cast<double>(a.values[row]) - center;
+    if (wrong && is_valid(a, row) && !std::isfinite(a.values[row])) {
+      record_fault(a.faults, Fault::not_a_number, row);
+    }
     a.advantage[row] =
         zero || !is_valid(a, row) ? 0.0f : static_cast<float>(distance / (scale + eps));
   }

@@ -6,6 +6,7 @@
 
 #include "runtime/cuda/context.h"
 #include "runtime/cuda/launch.h"
+#include "runtime/cuda/ptx.h"
 #include "runtime/cuda/reduce.h"
 
 namespace firesteel {
@@ -14,19 +15,21 @@ namespace {
 constexpr int kGroupThreads = 128;
 constexpr int kBatchThreads = 1024;
 
-// The valid values of a group, or of the batch.
+// The valid values of a group, or the finite ones among them of the batch.
 struct Members {
   const float* values;
   const uint8_t* valid;
   const int32_t* index;
   int64_t begin, end;
+  bool finite_only;
 
   // body(row) for the members that fall to this thread
   template <class Body>
   __device__ __forceinline__ void each(Body body) const {
     for (int64_t i = begin + threadIdx.x; i < end; i += blockDim.x) {
       const int64_t row = index != nullptr ? index[i] : i;
-      if (valid == nullptr || valid[row] != 0) body(row);
+      if (valid != nullptr && valid[row] == 0) continue;
+      if (!finite_only || isfinite(values[row])) body(row);
     }
   }
 };
@@ -79,31 +82,31 @@ __device__ double lower_median(const Members& members, int64_t count, Value valu
 struct Statistics {
   int64_t count;
   bool equal;  // all of them; true for fewer than two
-  bool nan;    // one among them makes mean and median NaN
+  bool wrong;  // one that is not finite makes mean and median NaN
   double mean, median;
 };
 
 __device__ Statistics statistics(const Members& members, bool with_median) {
   float low = INFINITY, high = -INFINITY;
   int64_t count = 0;
-  int nans = 0;
+  int wrong = 0;
   double sum = 0.0;
   members.each([&](int64_t row) {
     const float x = members.values[row];
     low = fminf(low, x);
     high = fmaxf(high, x);
-    nans |= isnan(x);
+    wrong |= !isfinite(x);
     sum += static_cast<double>(x);
     ++count;
   });
   Statistics s;
   s.count = block_sum(count);
-  s.nan = block_max(nans) != 0;
+  s.wrong = block_max(wrong) != 0;
   low = block_min(low);
   high = block_max(high);
   sum = block_sum(sum);
-  s.equal = s.count < 2 || (!s.nan && low == high);
-  if (s.nan) {
+  s.equal = s.count < 2 || (!s.wrong && low == high);
+  if (s.wrong) {
     s.mean = static_cast<double>(NAN);
   } else if (s.equal) {
     s.mean = s.count > 0 ? static_cast<double>(low) : 0.0;
@@ -111,7 +114,7 @@ __device__ Statistics statistics(const Members& members, bool with_median) {
     s.mean = sum / static_cast<double>(s.count);
   }
   s.median = s.mean;
-  if (with_median && !s.equal && !s.nan) {
+  if (with_median && !s.equal && !s.wrong) {
     s.median = lower_median(members, s.count, [](double x) { return x; });
   }
   return s;
@@ -120,7 +123,7 @@ __device__ Statistics statistics(const Members& members, bool with_median) {
 // Before eps; 0 where all are equal.
 __device__ double scale_of(const Members& members, const Statistics& s, Scale scale, int ddof) {
   if (s.equal) return 0.0;
-  if (s.nan) return s.mean;
+  if (s.wrong) return s.mean;
   if (scale == Scale::none) return 1.0;
   if (scale == Scale::median_deviation) {
     return lower_median(members, s.count, [&](double x) { return fabs(x - s.median); });
@@ -135,7 +138,7 @@ __device__ double scale_of(const Members& members, const Statistics& s, Scale sc
 
 __global__ void __launch_bounds__(kBatchThreads, 1)
     batch_scale_kernel(GroupNormArgs a, double* batch_scale) {
-  const Members all{a.values, a.valid, nullptr, 0, a.rows};
+  const Members all{a.values, a.valid, nullptr, 0, a.rows, true};
   const Statistics s = statistics(all, a.scale == Scale::median_deviation);
   const double scale = scale_of(all, s, a.scale, a.ddof);
   if (threadIdx.x == 0) *batch_scale = scale;
@@ -145,16 +148,22 @@ __global__ void __launch_bounds__(kBatchThreads, 1)
 __global__ void __launch_bounds__(kGroupThreads, 1)
     group_norm_kernel(GroupNormArgs a, const double* batch_scale) {
   const int64_t g = blockIdx.x;
-  const Members group{a.values, a.valid, a.index, a.group_offsets[g], a.group_offsets[g + 1]};
+  const Members group{a.values, a.valid, a.index, a.group_offsets[g], a.group_offsets[g + 1],
+                      false};
   const bool own_scale = batch_scale == nullptr;
   const Statistics s = statistics(
       group, a.center == Center::median || (own_scale && a.scale == Scale::median_deviation));
   double center = a.center == Center::median ? s.median : s.mean;
-  if (a.center == Center::none && !s.nan) center = 0.0;
+  if (a.center == Center::none && !s.wrong) center = 0.0;
   const double scale =
-      own_scale || s.equal || s.nan ? scale_of(group, s, a.scale, a.ddof) : *batch_scale;
+      own_scale || s.equal || s.wrong ? scale_of(group, s, a.scale, a.ddof) : *batch_scale;
   const double divisor = a.scale == Scale::none ? scale : scale + static_cast<double>(a.eps);
 
+  if (s.wrong) {
+    group.each([&](int64_t row) {
+      if (!isfinite(a.values[row])) record_fault(a.faults, Fault::not_a_number, row);
+    });
+  }
   for (int64_t i = group.begin + threadIdx.x; i < group.end; i += kGroupThreads) {
     const int64_t row = a.index != nullptr ? a.index[i] : i;
     const bool counts = !s.equal && divisor != 0.0 && (a.valid == nullptr || a.valid[row] != 0);

@@ -7,13 +7,15 @@
 // 0. Invalid rows (valid 0) leave the statistics and get 0. A group with fewer than two valid
 // values gets 0. A scale of 0 with unequal values (median deviation) divides by eps as it stands;
 // with eps 0 too, the group gets 0. Scale::none divides by 1, without eps. The batch's scale is
-// that of all valid values as they are, not of the centred ones. A valid NaN makes its group NaN,
-// and with Scope::batch every group that is not constant.
+// that of all valid values as they are, not of the centred ones. A valid value that is not finite
+// is a fault of its row: it makes its own group NaN, leaves the batch's scale, and spreads no
+// further.
 //
 // Accuracy: the float64 formula rounded once to float.
 #pragma once
 #include <stdint.h>
 
+#include "runtime/fault.h"
 #include "runtime/status.h"
 
 namespace firesteel {
@@ -45,6 +47,7 @@ struct GroupNormArgs {
   float* scale_out;   // [G] out: the scale before eps, 1 for Scale::none (0 where the group gets 0
                       // for being constant, or smaller than 2)
   void* workspace;    // group_norm_workspace bytes
+  FaultWord* faults;
 };
 int64_t group_norm_workspace(int64_t rows, int64_t groups);
 Status group_norm(Context&, const GroupNormArgs&);

@@ -131,10 +131,10 @@ __device__ __forceinline__ Part scan(const T* row, int begin, int end, bool wide
 }
 
 __device__ __forceinline__ void write_row(const LogProbArgs& a, int64_t row, float log_prob,
-                                          float entropy, float base, float log2_sum) {
+                                          float entropy, float top, float log2_sum) {
   a.log_prob[row] = log_prob;
   if (a.entropy != nullptr) a.entropy[row] = entropy;
-  a.stats[2 * row] = base;
+  a.stats[2 * row] = top;
   a.stats[2 * row + 1] = log2_sum;
 }
 
@@ -181,7 +181,7 @@ __device__ __forceinline__ void finish_row(const LogProbArgs& a, int64_t row, co
   // Rounding may leave a certain token at +1e-8; log-probs are never positive, entropy never
   // negative.
   write_row(a, row, static_cast<float>(fmin(log_prob, 0.0)), static_cast<float>(fmax(entropy, 0.0)),
-            base, static_cast<float>(log2_sum));
+            top, static_cast<float>(exact));
 }
 
 template <class T>
@@ -240,8 +240,8 @@ __global__ void __launch_bounds__(kBackwardThreads)
   const T* logits = static_cast<const T*>(a.logits) + row * a.row_stride + first;
   T* d_logits = static_cast<T*>(a.d_logits) + row * a.d_row_stride + first;
 
-  const float base = a.stats[2 * row], log2_sum = a.stats[2 * row + 1];
-  const bool trained = (a.mask == nullptr || a.mask[row] != 0) && base == base;
+  const float top = a.stats[2 * row], log2_sum = a.stats[2 * row + 1];
+  const bool trained = (a.mask == nullptr || a.mask[row] != 0) && top == top;
   Pack<T> tile[kTile];
   if (trained) {
     load_tile(tile, logits, stride, vocab - first, wide, whole);
@@ -257,7 +257,7 @@ __global__ void __launch_bounds__(kBackwardThreads)
     for (int k = 0; k < kTile; ++k) {
 #pragma unroll
       for (int i = 0; i < size; ++i) {
-        const float t = fmaf(widen(tile[k].x[i]), c, -base) - log2_sum;
+        const float t = fmaf(widen(tile[k].x[i]) - top, c, -log2_sum);
         const float p = exp2_approx(t);
         const float hot = k * stride + i == target ? 1.0f : 0.0f;
         const float log_p = fmaxf(t, kLowest) * static_cast<float>(kLn2);

@@ -31,8 +31,8 @@ struct LogProbArgs {
   float inv_temperature;   // > 0, finite
   float* log_prob;         // [T] out
   float* entropy;          // [T] out, or null
-  // [T, 2] out: (m, log2 s) in the exp2 domain, c = log2(e) / temperature, m = max z * log2(e)
-  // rounded to float, s = sum exp2(x * c - m): backward computes p = exp2(fma(x, c, -m) - log2 s)
+  // [T, 2] out: (m, log2 s) with m = max x, exactly, and s = sum exp2((x - m) c), c = log2(e) /
+  // temperature: backward computes p = exp2((x - m) c - log2 s)
   float* stats;
   FaultWord* faults;
 };

@@ -19,7 +19,6 @@ constexpr int kBlock = kBlockVectors * F32::lanes;
 constexpr float kLowest = -127.0f;  // where exp2_nonpositive is exactly 0
 constexpr float kInfinity = __builtin_inff();
 constexpr double kNothing = -__builtin_inf();  // the maximum of no finite logit
-constexpr double kLargest = 0x1.fffffep127;
 constexpr double kLn2 = 0x1.62e42fefa39efp-1;
 
 template <class T>
@@ -82,10 +81,6 @@ FIRESTEEL_INLINE Sums rescale(Sums sums, double down) {
   return {sums.s * factor, (sums.w + down * sums.s) * factor};
 }
 
-FIRESTEEL_INLINE float clamp(double x) {
-  return static_cast<float>(x > kLargest ? kLargest : x < -kLargest ? -kLargest : x);
-}
-
 template <class T>
 RowState forward(const LogProbRow& row) {
   const T* x = static_cast<const T*>(row.logits);
@@ -123,18 +118,17 @@ RowState forward(const LogProbRow& row) {
     const double entropy = (log2_sum - sums.w / sums.s) * kLn2;
     *row.entropy = static_cast<float>(entropy > 0.0 ? entropy : 0.0);
   }
-  // Backward folds the maximum into a multiply-add, so the second statistic is relative to the
-  // rounded product. Products beyond float are clamped: finite logits never give inf - inf.
-  row.stats[0] = clamp(top * scale);
-  row.stats[1] = clamp(log2_sum + (top * scale - static_cast<double>(row.stats[0])));
+  row.stats[0] = static_cast<float>(top);
+  row.stats[1] = static_cast<float>(log2_sum);
   return RowState::fine;
 }
 
 struct Gradient {
-  F32 scale, minus_max, log2_sum, base, slope;
+  F32 scale, max, minus_log2_sum, base, slope;
 };
 FIRESTEEL_INLINE F32 gradient(const Gradient& g, F32 x, F32 add) {
-  const F32 log2_p = fma(x, g.scale, g.minus_max) - g.log2_sum;
+  // Subtracting first keeps the error relative to x - max, with and without a fused multiply-add.
+  const F32 log2_p = fma(x - g.max, g.scale, g.minus_log2_sum);
   const F32 t = max(F32(kLowest), min(F32(0.0f), log2_p));
   return fma(exp2_nonpositive(t), fma(t, g.slope, g.base), add);
 }
@@ -142,7 +136,7 @@ template <class T>
 void backward(const LogProbBackwardRow& row) {
   const T* x = static_cast<const T*>(row.logits);
   T* out = static_cast<T*>(row.d_logits);
-  const Gradient g{row.scale, -row.max, row.log2_sum, row.base, row.slope};
+  const Gradient g{row.scale, row.max, -row.log2_sum, row.base, row.slope};
   // Before the loop, which may overwrite the target's logit.
   const F32 at_target = gradient(g, load_partial(x + row.target, 1, -kInfinity), row.hit);
   const F32 zero(0.0f);  // added so that p = 0 gives +0 whatever the sign of base

@@ -73,7 +73,8 @@ FIRESTEEL_HD inline F exp_minus_tangent(F d, F power) {
   p = fma(p, d, F(0x1.55556ep-5f));
   p = fma(p, d, F(0x1.55554ep-3f));
   p = fma(p, d, F(0.5f));
-  return select(abs(d) < F(kTangentRange), p * d * d, (power - F(1.0f)) - d);
+  const F far = select(power < F(__builtin_inff()), (power - F(1.0f)) - d, power);
+  return select(abs(d) < F(kTangentRange), p * d * d, far);
 }
 
 // An estimate of KL(current || reference) from one sample (Schulman 2020) and its gradient.
@@ -125,11 +126,12 @@ FIRESTEEL_HD inline TokenTerm<F> token_term(const SurrogateTerms& s, F log_prob,
   return t;
 }
 
-// NaN anywhere, given or arisen (inf - inf): such a token is a fault and is left out.
+// NaN anywhere, given or arisen (inf - inf), or a gradient that is not finite: such a token is a
+// fault and is left out, so that it cannot ruin the weights.
 template <class F>
 FIRESTEEL_HD inline auto is_valid(const TokenTerm<F>& t, F advantage, F weight) {
   return (t.log_ratio == t.log_ratio) & (advantage == advantage) & (weight == weight) &
-         (t.kl == t.kl) & (t.policy == t.policy) & (t.gradient == t.gradient);
+         (t.kl == t.kl) & (t.policy == t.policy) & (abs(t.gradient) < F(__builtin_inff()));
 }
 
 // What divides the sum when the caller gives no denominator; at least 1, so that nothing trained is

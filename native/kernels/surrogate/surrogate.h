@@ -3,9 +3,10 @@
 //
 // Rows lie one after the other: row r holds tokens row_offsets[r] .. row_offsets[r + 1]. Masked
 // tokens (mask 0) are selected away: whatever stands there changes nothing and their gradient is
-// exactly 0. A trained token with NaN in any of its inputs, or where infinite inputs make one (inf
-// - inf), counts as a fault of its row, contributes nothing and gets gradient 0; the denominator
-// still counts it. Where advantage or weight is 0 the policy loss is 0, even if the ratio is inf.
+// exactly 0. A trained token with NaN in any of its inputs, where infinite inputs make one (inf -
+// inf), or with a gradient that is not finite counts as a fault of its row, contributes nothing and
+// gets gradient 0; the denominator still counts it. Where advantage or weight is 0 the policy loss
+// is 0, even if the ratio is inf.
 //
 // Per token: ratio = exp(log_prob - old_log_prob); policy loss and KL of math.h; multiplied by
 // weight; aggregated (below). Sums over tokens and rows are float64 in a fixed order: the result
