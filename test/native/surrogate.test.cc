@@ -444,8 +444,8 @@ TEST_CASE("infinite log-probs: what has a limit gets it, what has none is a faul
   const Result apart = single(-1.0f, -1.0f, -kInfinity, 0.0f, 0.5f);
   CHECK(apart.loss == double(kInfinity));
   CHECK(apart.d_log_prob[0] == 0.5f);
-  // The policy gives probability 0 to what the reference allows: of no interest while beta is 0, and
-  // without a usable gradient above.
+  // The policy gives probability 0 to what the reference allows: of no interest while beta is 0,
+  // and without a usable gradient above.
   const Result unused = single(-kInfinity, -1.0f, -1.0f, 1.0f, 0.0f);
   CHECK(unused.faults.count[number] == 0);
   CHECK(unused.loss == 0.0);
