@@ -2,6 +2,7 @@
 // (Debian: doctest-dev) they are skipped, and that is said.
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -22,5 +23,12 @@ function run(command, args, options) {
   }
 }
 
-run("cmake", ["--build", build, "--target", "native_tests"]);
+run("cmake", [
+  "--build",
+  build,
+  "--target",
+  "native_tests",
+  "--parallel",
+  `${availableParallelism()}`,
+]);
 run("ctest", ["--output-on-failure"], { cwd: join(build, "test", "native"), stdio: "inherit" });
