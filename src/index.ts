@@ -5,13 +5,32 @@
  * import { Engine, logProb, train } from "firesteel";
  */
 export type * from "./contract/index.js";
-export type { DType, TypedArray } from "./engine/dtype.js";
-export { Engine, type EngineInfo, type EngineOptions, type FaultReport } from "./engine/engine.js";
+export type { TypedArray } from "./engine/dtype.js";
+export {
+  Engine,
+  type EngineInfo,
+  type EngineOptions,
+  type FaultReport,
+  type TensorLike,
+} from "./engine/engine.js";
 export { type ErrorCode, FiresteelError } from "./engine/error.js";
 export { type GroupNormOptions, type GroupNormResult, groupNorm } from "./engine/groupNorm.js";
-export { logProb, logProbBackward } from "./engine/logProb.js";
-export { type SurrogateInputs, type SurrogateResult, surrogate } from "./engine/surrogate.js";
-export { Tensor } from "./engine/tensor.js";
+export {
+  type LogProbBackwardInputs,
+  type LogProbOptions,
+  type LogProbResult,
+  logProb,
+  logProbBackward,
+} from "./engine/logProb.js";
+export { Offsets, type OffsetsLike } from "./engine/offsets.js";
+export {
+  type SurrogateInputs,
+  type SurrogateOptions,
+  type SurrogateResult,
+  surrogate,
+  surrogateMetrics,
+} from "./engine/surrogate.js";
+export { type ReadOptions, Tensor } from "./engine/tensor.js";
 export { CharTokenizer } from "./policies/token/charTokenizer.js";
 export { type TokenConfig, tinyConfig } from "./policies/token/config.js";
 export { TokenPolicy } from "./policies/token/tokenPolicy.js";

@@ -2,7 +2,7 @@ import type { Policy } from "./contract/policy.js";
 import type { Sampler } from "./contract/sampler.js";
 import type { System } from "./contract/system.js";
 import type { Task } from "./contract/task.js";
-import { checkKeys, invalid, nearest, show } from "./engine/checks.js";
+import { checkChoice, checkKeys, invalid, show } from "./engine/checks.js";
 import { Engine, type EngineOptions } from "./engine/engine.js";
 import { FiresteelError } from "./engine/error.js";
 import { CharTokenizer } from "./policies/token/charTokenizer.js";
@@ -45,25 +45,14 @@ const optionNames = [
   ...["signal", "onStep", "onWarmStart", "onWarning"],
 ];
 
-/** @throws FiresteelError ERR_OPTION with the nearest id */
+/** The system of an id. @throws FiresteelError ERR_OPTION with the nearest id */
 export function namedSystem(id: string): System {
-  return named("system", id, systems);
+  return systems[checkChoice("system", id, Object.keys(systems))]!;
 }
 
-/** @throws FiresteelError ERR_OPTION with the nearest id */
+/** The task of an id. @throws FiresteelError ERR_OPTION with the nearest id */
 export function namedTask(id: string): Task {
-  return named("task", id, tasks);
-}
-
-function named<T>(what: string, id: string, known: Readonly<Record<string, T>>): T {
-  if (typeof id !== "string") throw invalid("ERR_OPTION", what, "an id or a definition", id);
-  if (Object.hasOwn(known, id)) return known[id]!;
-  const near = nearest(id, Object.keys(known));
-  const hint = near === undefined ? "" : ` (did you mean ${show(near)}?)`;
-  throw new FiresteelError(
-    "ERR_OPTION",
-    `Expected a ${what} among ${Object.keys(known).join(", ")} but received ${show(id)}${hint}`,
-  );
+  return tasks[checkChoice("task", id, Object.keys(tasks))]!;
 }
 
 /**
@@ -95,6 +84,10 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
   }
   const from = resume === undefined ? null : await readCheckpoint<SavedRun>(resume);
   const saved = from?.body;
+  if (saved !== undefined && typeof policy === "string" && policy !== saved.policy) {
+    const expected = `${show(saved.policy)}, with which the run began,`;
+    throw invalid("ERR_OPTION", "policy", expected, policy);
+  }
   const { system = saved?.system ?? "grpo", task = saved?.task ?? "arithmetic" } = options;
   const theSystem = isObject(system) ? system : namedSystem(system);
   const theTask = isObject(task) ? task : namedTask(task);

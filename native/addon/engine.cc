@@ -1,6 +1,8 @@
 // Opening and closing an engine, and waiting for it.
 #include "addon/engine.h"
 
+#include <exception>
+
 #include "addon/completions.h"
 #include "addon/handles.h"
 
@@ -16,18 +18,25 @@ void close_state(void* data) {
   delete state;
 }
 
+void set(napi_env env, napi_value object, const char* name, double number) {
+  napi_value value;
+  napi_create_double(env, number, &value);
+  napi_set_named_property(env, object, name, value);
+}
+
 // open(threads, memoryLimit): threads 0 = all, memoryLimit 0 = 0.8 of what the device has.
-Napi::Value open(const Napi::CallbackInfo& info) {
-  Napi::Env env = info.Env();
-  const int threads = info[0].As<Napi::Number>().Int32Value();
-  int64_t limit = info[1].As<Napi::Number>().Int64Value();
+napi_value open(napi_env env, napi_callback_info info) {
+  size_t count = 2;
+  napi_value arguments[2];
+  int32_t threads = 0;
+  int64_t limit = 0;
+  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  napi_get_value_int32(env, arguments[0], &threads);
+  napi_get_value_int64(env, arguments[1], &limit);
   auto state = std::make_shared<EngineState>();
   ContextPtr context(nullptr, [](Context*) {});
   Status status = device_open(threads, &state->cancelled, &context, &state->info);
-  if (!status.ok()) {
-    throw_error(env, status);
-    return env.Undefined();
-  }
+  if (!status.ok()) return throw_error(env, status);
   if (limit == 0) limit = state->info.memory_bytes / 5 * 4;
   state->threads = threads == 0 ? state->info.units : threads;
   state->context = std::shared_ptr<Context>(std::move(context));
@@ -35,95 +44,116 @@ Napi::Value open(const Napi::CallbackInfo& info) {
   state->stream = std::make_unique<Stream>(state->context, &state->cancelled);
   state->completions = Completions::open(env);
   if (!state->completions) {
-    throw_error(env, Status::error(Code::aborted, "the environment is shutting down"));
-    return env.Undefined();
+    return throw_error(env, Status::error(Code::aborted, "the environment is shutting down"));
   }
   // After the thread-safe function, whose own hook must run later than this one.
   state->cleanup_hook = new std::shared_ptr<EngineState>(state);
   napi_add_env_cleanup_hook(env, close_state, state->cleanup_hook);
 
-  Napi::Object result = Napi::Object::New(env);
-  result.Set("name", state->info.name);
-  result.Set("threads", state->threads);
-  result.Set("units", state->info.units);
-  result.Set("compute", state->info.compute);
-  result.Set("memoryBytes", static_cast<double>(state->info.memory_bytes));
-  result.Set("handle", Napi::Value(env, wrap_engine(env, std::move(state))));
+  const DeviceInfo& device = state->info;
+  napi_value result, name;
+  napi_create_object(env, &result);
+  napi_create_string_utf8(env, device.name.data(), device.name.size(), &name);
+  napi_set_named_property(env, result, "name", name);
+  set(env, result, "threads", state->threads);
+  set(env, result, "units", device.units);
+  set(env, result, "compute", device.compute);
+  set(env, result, "memoryBytes", static_cast<double>(device.memory_bytes));
+  if (napi_value handle = wrap_engine(env, state)) {
+    napi_set_named_property(env, result, "handle", handle);
+  }
   return result;
 }
 
-EngineState* opened(const Napi::CallbackInfo& info) {
-  EngineHandle* handle = engine_handle(info.Env(), info[0]);
+// Argument 0. Null when it was disposed; that is thrown where `required`.
+EngineState* opened(napi_env env, napi_callback_info info, bool required) {
+  size_t count = 1;
+  napi_value argument;
+  napi_get_cb_info(env, info, &count, &argument, nullptr, nullptr);
+  EngineHandle* handle = engine_handle(env, argument);
   if (handle != nullptr && handle->state->stream) return handle->state.get();
-  throw_error(info.Env(),
-              Status::error(Code::disposed, "expected an open engine but it was disposed"));
+  if (required) {
+    throw_error(env, Status::error(Code::disposed, "expected an open engine but it was disposed"));
+  }
   return nullptr;
 }
 
 // close(engine): drops what has not run; pending promises are rejected. Closing twice is harmless.
-Napi::Value close(const Napi::CallbackInfo& info) {
-  EngineHandle* handle = engine_handle(info.Env(), info[0]);
-  if (handle != nullptr && handle->state->stream) {
-    void* hook = handle->state->cleanup_hook;
-    napi_remove_env_cleanup_hook(info.Env(), close_state, hook);
-    close_state(hook);
-  }
-  return info.Env().Undefined();
+napi_value close(napi_env env, napi_callback_info info) {
+  EngineState* state = opened(env, info, false);
+  if (state == nullptr) return nullptr;
+  void* hook = state->cleanup_hook;
+  napi_remove_env_cleanup_hook(env, close_state, hook);
+  close_state(hook);
+  return nullptr;
 }
 
 // memory(engine) -> [live, pooled, peak, limit] in bytes
-Napi::Value memory(const Napi::CallbackInfo& info) {
-  EngineState* state = opened(info);
-  if (state == nullptr) return info.Env().Undefined();
+napi_value memory(napi_env env, napi_callback_info info) {
+  EngineState* state = opened(env, info, true);
+  if (state == nullptr) return nullptr;
   const MemoryStats stats = state->pool->stats();
-  Napi::Array result = Napi::Array::New(info.Env(), 4);
-  result.Set(0u, static_cast<double>(stats.live));
-  result.Set(1u, static_cast<double>(stats.pooled));
-  result.Set(2u, static_cast<double>(stats.peak));
-  result.Set(3u, static_cast<double>(stats.limit));
+  napi_value result = nullptr;
+  napi_create_array(env, &result);
+  uint32_t at = 0;
+  for (int64_t bytes : {stats.live, stats.pooled, stats.peak, stats.limit}) {
+    napi_value value;
+    napi_create_double(env, static_cast<double>(bytes), &value);
+    napi_set_element(env, result, at++, value);
+  }
   return result;
 }
 
 // synchronize(engine) -> Promise<void>: everything enqueued before is done.
-Napi::Value synchronize(const Napi::CallbackInfo& info) {
-  EngineState* state = opened(info);
-  if (state == nullptr) return info.Env().Undefined();
+napi_value synchronize(napi_env env, napi_callback_info info) {
+  EngineState* state = opened(env, info, true);
+  if (state == nullptr) return nullptr;
   napi_deferred deferred;
   napi_value promise;
-  napi_create_promise(info.Env(), &deferred, &promise);
+  if (napi_create_promise(env, &deferred, &promise) != napi_ok) return nullptr;  // terminated
   Task task;
   task.name = "synchronize";
   task.run = [](Context& context) { return device_wait(context); };
   task.done = [deferred, completions = state->completions](const Status& status) {
-    completions->post([deferred, status](napi_env env) {
+    completions->post([deferred, status](napi_env settle_env) {
+      if (!status.ok()) return reject(settle_env, deferred, status);
       napi_value value;
-      if (status.ok()) {
-        napi_get_undefined(env, &value);
-        napi_resolve_deferred(env, deferred, value);
-      } else {
-        napi_reject_deferred(env, deferred, make_error(env, status));
-      }
+      napi_get_undefined(settle_env, &value);
+      napi_resolve_deferred(settle_env, deferred, value);
     });
   };
-  state->completions->expect(info.Env());
+  state->completions->expect(env);
   state->stream->submit(std::move(task), false);
-  return Napi::Value(info.Env(), promise);
+  return promise;
+}
+
+// Every exported function runs in here: no exception may leave through V8.
+napi_value guarded(napi_env env, napi_callback_info info) {
+  void* function = nullptr;
+  napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &function);
+  try {
+    return reinterpret_cast<napi_callback>(function)(env, info);
+  } catch (const std::exception& error) {  // std::bad_alloc
+    return throw_error(env,
+                       Status::error(Code::out_of_memory,
+                                     std::string("the host ran out of memory: ") + error.what()));
+  }
 }
 
 }  // namespace
 
 void export_function(napi_env env, napi_value exports, const char* name, napi_callback function) {
   napi_value value;
-  napi_create_function(env, name, NAPI_AUTO_LENGTH, function, nullptr, &value);
+  napi_create_function(env, name, NAPI_AUTO_LENGTH, guarded, reinterpret_cast<void*>(function),
+                       &value);
   napi_set_named_property(env, exports, name, value);
 }
 
 void register_engine(napi_env env, napi_value exports) {
-  Napi::Object object(env, exports);
-  object.Set("open", Napi::Function::New<open>(env, "open"));
-  object.Set("close", Napi::Function::New<close>(env, "close"));
-  object.Set("memory", Napi::Function::New<memory>(env, "memory"));
-  object.Set("synchronize", Napi::Function::New<synchronize>(env, "synchronize"));
+  export_function(env, exports, "open", open);
+  export_function(env, exports, "close", close);
+  export_function(env, exports, "memory", memory);
+  export_function(env, exports, "synchronize", synchronize);
 }
 
 }  // namespace firesteel

@@ -32,15 +32,29 @@ const char* code_name(Code code) {
 }  // namespace
 
 napi_value make_error(napi_env env, const Status& status) {
-  Napi::Env scope(env);
-  const Environment* environment = scope.GetInstanceData<Environment>();
-  return environment->error_class.New(
-      {Napi::String::New(scope, code_name(status.code)), Napi::String::New(scope, status.message)});
+  const Environment* environment = Napi::Env(env).GetInstanceData<Environment>();
+  const char* code = code_name(status.code);
+  napi_value constructor, arguments[2], error = nullptr;
+  if (napi_get_reference_value(env, environment->error_class, &constructor) != napi_ok ||
+      napi_create_string_utf8(env, code, NAPI_AUTO_LENGTH, &arguments[0]) != napi_ok ||
+      napi_create_string_utf8(env, status.message.data(), status.message.size(), &arguments[1]) !=
+          napi_ok ||
+      napi_new_instance(env, constructor, 2, arguments, &error) != napi_ok) {
+    return nullptr;
+  }
+  return error;
 }
 
 napi_value throw_error(napi_env env, const Status& status) {
-  napi_throw(env, make_error(env, status));
+  // Where the error could not be made, the exception that prevented it is pending.
+  if (napi_value error = make_error(env, status)) napi_throw(env, error);
   return nullptr;
+}
+
+void reject(napi_env env, napi_deferred deferred, const Status& status) {
+  napi_value error = make_error(env, status);
+  if (error == nullptr && napi_get_and_clear_last_exception(env, &error) != napi_ok) return;
+  napi_reject_deferred(env, deferred, error);
 }
 
 }  // namespace firesteel

@@ -15,9 +15,15 @@ struct Environment {
       error_class;  // FiresteelError(code, message), handed over by initialize()
 };
 
-// A FiresteelError made of a status.
+// Calls of Node-API fail where no JavaScript can run any more: the stack is exhausted, or the
+// worker is being terminated. Nothing may be thrown through V8 then, so what follows is plain
+// Node-API.
+
+// A FiresteelError made of a status; null where it could not be made.
 napi_value make_error(napi_env env, const Status& status);
 // Throws it; returns null for `return throw_error(...)`.
 napi_value throw_error(napi_env env, const Status& status);
+// Settles a promise with it.
+void reject(napi_env env, napi_deferred deferred, const Status& status);
 
 }  // namespace firesteel

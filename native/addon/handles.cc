@@ -30,18 +30,19 @@ TensorHandle* tensor_handle(napi_env env, napi_value value) {
 
 napi_value wrap_engine(napi_env env, std::shared_ptr<EngineState> state) {
   EngineHandle* handle = new EngineHandle{EngineHandle::kMagic, std::move(state)};
-  napi_value value;
-  napi_create_external(
+  napi_value value = nullptr;
+  const napi_status wrapped = napi_create_external(
       env, handle, [](napi_env, void* data, void*) { delete static_cast<EngineHandle*>(data); },
       nullptr, &value);
-  return value;
+  if (wrapped == napi_ok) return value;
+  delete handle;
+  return nullptr;
 }
 
 napi_value wrap_tensor(napi_env env, TensorHandle tensor) {
   TensorHandle* handle = new TensorHandle(std::move(tensor));
-  if (handle->owner) account(env, handle->bytes());
-  napi_value value;
-  napi_create_external(
+  napi_value value = nullptr;
+  const napi_status wrapped = napi_create_external(
       env, handle,
       [](napi_env finalizer_env, void* data, void*) {
         TensorHandle* dropped = static_cast<TensorHandle*>(data);
@@ -49,6 +50,11 @@ napi_value wrap_tensor(napi_env env, TensorHandle tensor) {
         delete dropped;
       },
       nullptr, &value);
+  if (wrapped != napi_ok) {
+    delete handle;
+    return nullptr;
+  }
+  if (handle->owner) account(env, handle->bytes());
   return value;
 }
 

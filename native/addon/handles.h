@@ -58,6 +58,7 @@ struct TensorHandle {
 EngineHandle* engine_handle(napi_env env, napi_value value);
 TensorHandle* tensor_handle(napi_env env, napi_value value);
 
+// Null where the environment takes no more values: it is being terminated.
 napi_value wrap_engine(napi_env env, std::shared_ptr<EngineState> state);
 napi_value wrap_tensor(napi_env env, TensorHandle handle);
 // Gives the storage back now. Disposing twice is harmless.

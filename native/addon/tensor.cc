@@ -36,16 +36,26 @@ TensorHandle* live_tensor(napi_env env, napi_value value) {
   return nullptr;
 }
 
+// The length in bytes and the place of a typed array as it is now: JavaScript may detach or resize
+// it at any time. -1 when it is none that a tensor could be copied to or from.
+int64_t array_bytes(napi_env env, napi_value array, void** data) {
+  static constexpr int kBytes[] = {1, 1, 1, 2, 2, 4, 4, 4, 8};  // by napi_typedarray_type
+  napi_typedarray_type type = napi_biguint64_array;  // left as it is for kinds that Node-API lacks
+  size_t length = 0;
+  if (napi_get_typedarray_info(env, array, &type, &length, data, nullptr, nullptr) != napi_ok ||
+      type > napi_float64_array) {
+    return -1;
+  }
+  return static_cast<int64_t>(length) * kBytes[type];
+}
+
 // The bytes of a typed array, which must be exactly as many as the tensor's.
 bool exact_bytes(napi_env env, napi_value array, const TensorHandle& tensor, void** data) {
-  napi_typedarray_type type;
-  size_t length = 0;
-  if (napi_get_typedarray_info(env, array, &type, &length, data, nullptr, nullptr) != napi_ok) {
+  const int64_t bytes = array_bytes(env, array, data);
+  if (bytes < 0) {
     throw_error(env, Status::error(Code::dtype, "expected a typed array"));
     return false;
   }
-  static constexpr int kBytes[] = {1, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8};
-  const int64_t bytes = static_cast<int64_t>(length) * kBytes[type];
   if (bytes != tensor.bytes()) {
     throw_error(
         env, Status::error(Code::shape, "expected an array of " + std::to_string(tensor.bytes()) +
@@ -161,16 +171,20 @@ Status fetch(Context& context, const std::shared_ptr<Storage>& storage, const vo
 
 // [[call, kind, count, firstRow], ...]
 napi_value fault_list(napi_env env, const Fetched& fetched) {
-  Napi::Array list = Napi::Array::New(env);
+  napi_value list = nullptr;
+  napi_create_array(env, &list);
+  uint32_t faults = 0;
   for (const auto& [call, word] : fetched.faults) {
-    for (int kind = 0; kind < kFaultKinds; ++kind) {
+    for (uint32_t kind = 0; kind < kFaultKinds; ++kind) {
       if (word.count[kind] == 0) continue;
-      Napi::Array entry = Napi::Array::New(env, 4);
-      entry.Set(0u, call);
-      entry.Set(1u, kind);
-      entry.Set(2u, word.count[kind]);
-      entry.Set(3u, word.first_row[kind]);
-      list.Set(list.Length(), entry);
+      napi_value entry, values[4];
+      napi_create_array(env, &entry);
+      napi_create_string_utf8(env, call.data(), call.size(), &values[0]);
+      napi_create_uint32(env, kind, &values[1]);
+      napi_create_uint32(env, word.count[kind], &values[2]);
+      napi_create_uint32(env, word.first_row[kind], &values[3]);
+      for (uint32_t i = 0; i < 4; ++i) napi_set_element(env, entry, i, values[i]);
+      napi_set_element(env, list, faults++, entry);
     }
   }
   return list;
@@ -192,8 +206,10 @@ napi_value read(napi_env env, napi_callback_info info) {
   napi_ref target;
   napi_deferred deferred;
   napi_value promise;
-  napi_create_reference(env, args[1], 1, &target);
-  napi_create_promise(env, &deferred, &promise);
+  if (napi_create_promise(env, &deferred, &promise) != napi_ok ||
+      napi_create_reference(env, args[1], 1, &target) != napi_ok) {
+    return nullptr;  // the environment is being terminated
+  }
   auto completions = tensor->engine->completions;
   Task task;
   task.name = "read";
@@ -208,12 +224,13 @@ napi_value read(napi_env env, napi_callback_info info) {
       napi_delete_reference(settle_env, target);
       Status outcome = status;
       if (outcome.ok()) {
-        napi_typedarray_type type;
-        size_t length = 0, offset = 0;
         void* data = nullptr;
-        napi_get_typedarray_info(settle_env, array, &type, &length, &data, nullptr, &offset);
-        if (length == 0 && bytes > 0) {
-          outcome = Status::error(Code::shape, "read: the target array was detached meanwhile");
+        const int64_t room = array_bytes(settle_env, array, &data);
+        if (room != bytes) {
+          outcome = Status::error(Code::shape, "read: expected the target array to keep its " +
+                                                   std::to_string(bytes) + " bytes but it has " +
+                                                   std::to_string(room) +
+                                                   " now (a detached array has 0)");
         } else if (bytes > 0) {
           memcpy(data, fetched->staging.get(), static_cast<size_t>(bytes));
         }
@@ -221,7 +238,7 @@ napi_value read(napi_env env, napi_callback_info info) {
       if (outcome.ok()) {
         napi_resolve_deferred(settle_env, deferred, fault_list(settle_env, *fetched));
       } else {
-        napi_reject_deferred(settle_env, deferred, make_error(settle_env, outcome));
+        reject(settle_env, deferred, outcome);
       }
     });
   };

@@ -1,6 +1,7 @@
 #include "runtime/stream.h"
 
-#include <new>
+#include <exception>
+#include <system_error>
 
 namespace firesteel {
 
@@ -22,7 +23,15 @@ Stream::~Stream() {
 
 void Stream::submit(Task task, bool small) {
   std::unique_lock<std::mutex> lock(mutex_);
-  if (small && queue_.empty() && !busy_) {
+  bool now = small && queue_.empty() && !busy_;
+  if (!now && !conductor_.joinable()) {
+    try {
+      conductor_ = std::thread([this] { conduct(); });
+    } catch (const std::system_error&) {
+      now = true;  // the system has no thread left; without a conductor nothing is queued
+    }
+  }
+  if (now) {
     busy_ = true;
     lock.unlock();
     execute(task);
@@ -34,7 +43,6 @@ void Stream::submit(Task task, bool small) {
   }
   room_.wait(lock, [this] { return queue_.size() < kMaxQueued; });
   queue_.push_back(std::move(task));
-  if (!conductor_.joinable()) conductor_ = std::thread([this] { conduct(); });
   lock.unlock();
   work_.notify_one();
 }
@@ -82,8 +90,9 @@ void Stream::execute(Task& task) {
     Status status;
     try {
       status = task.run(*context_);
-    } catch (const std::bad_alloc&) {
-      status = Status::error(Code::out_of_memory, "the host ran out of memory");
+    } catch (const std::exception& error) {  // std::bad_alloc: kernels throw nothing themselves
+      status = Status::error(Code::out_of_memory,
+                             std::string("the host ran out of memory: ") + error.what());
     }
     if (!status.ok()) {
       status.message = task.name + ": " + status.message;

@@ -61,7 +61,7 @@ class Stream {
   std::deque<Task> queue_;
   bool busy_ = false;  // a task is running, on the conductor or inline
   bool closing_ = false;
-  std::thread conductor_;  // started by the first task that is queued
+  std::thread conductor_;  // started by the first task that is queued; without it all run inline
 };
 
 }  // namespace firesteel

@@ -1,5 +1,6 @@
 import type { Column, Group, Trajectory } from "../contract/data.js";
 import { FiresteelError } from "../engine/error.js";
+import { offsetsOf } from "../engine/ragged.js";
 
 /**
  * A column at the granularity of actions.
@@ -50,8 +51,5 @@ export function mapRows(
 
 /** Where each group's rows begin: [G + 1]. */
 export function groupOffsets(groups: readonly Group[]): Int32Array {
-  const offsets = new Int32Array(groups.length + 1);
-  for (const [g, group] of groups.entries())
-    offsets[g + 1] = offsets[g]! + group.trajectories.length;
-  return offsets;
+  return offsetsOf(groups.map((group) => group.trajectories.length));
 }

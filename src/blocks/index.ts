@@ -1,12 +1,17 @@
 /**
  * The vocabulary of systems. Every block is a pure function and a factory that checks its options and
- * makes the function a stage.
+ * makes the function a stage; a loss term's pure function is its kernel, which `firesteel` exports.
  */
-export * from "./advantage/groupNormalize.js";
+export {
+  type GroupAdvantageOptions,
+  type GroupNormalizeOptions,
+  groupAdvantages,
+  groupNormalize,
+} from "./advantage/groupNormalize.js";
 export { groupOffsets, mapRows, perAction, withColumn } from "./columns.js";
-export * from "./filter/zeroVariance.js";
-export * from "./loss/surrogate.js";
-export * from "./reward/reward.js";
-export * from "./rollout/extraRollouts.js";
-export * from "./rollout/rollout.js";
-export * from "./select/dropPivot.js";
+export { dropZeroVariance, isConstant, splitByVariance } from "./filter/zeroVariance.js";
+export { type SurrogateOptions, surrogate } from "./loss/surrogate.js";
+export { callReward, reward, rewardContext, weightedSum } from "./reward/reward.js";
+export { extraRollouts } from "./rollout/extraRollouts.js";
+export { intoGroups, rollout } from "./rollout/rollout.js";
+export { compensate, dropPivot, lowerMedian, pivotIndex } from "./select/dropPivot.js";

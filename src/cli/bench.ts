@@ -2,14 +2,13 @@ import type { Command } from "commander";
 import { type Ceiling, measureCeiling } from "../bench/ceiling.js";
 import { type BenchResult, benchLogProb } from "../bench/logProb.js";
 import { checkChoice } from "../engine/checks.js";
-import { Engine } from "../index.js";
+import { Engine, type EngineOptions } from "../index.js";
 import { type Terminal, table } from "./terminal.js";
 
 const kernels = ["log-prob"] as const;
-const devices = ["auto", "cpu", "cuda"] as const;
 
 interface BenchFlags {
-  device: string;
+  device: EngineOptions["device"];
   peers?: true;
   json?: true;
 }
@@ -54,7 +53,7 @@ that the plainest kernel with the same traffic reached in the same run.`,
     )
     .action(async (asked: readonly string[], { device, peers, json }: BenchFlags) => {
       for (const name of asked) checkChoice("kernel", name, kernels);
-      const engine = new Engine({ device: checkChoice("--device", device, devices) });
+      const engine = new Engine({ device });
       try {
         const ceiling = await measureCeiling(engine);
         const results: BenchResult[] = [];

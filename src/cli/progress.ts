@@ -1,8 +1,6 @@
 import type { StepReport, WarmStartReport } from "../trainer/train.js";
 import type { Terminal } from "./terminal.js";
 
-const width = 24;
-
 /** 12.3%, or a dash where there is nothing to show. */
 export function percent(value: number | null | undefined): string {
   return value === null || value === undefined ? "-" : `${(100 * value).toFixed(1)}%`;
@@ -42,12 +40,15 @@ export class ProgressLine {
 
   #draw(what: string, step: number, steps: number, text: string): void {
     if (!this.#terminal.interactive) return;
+    // Pseudo-terminals may say 0.
+    const columns = this.#terminal.columns || 80;
+    const width = columns < 100 ? 8 : 24;
     const full = steps === 0 ? width : Math.round((width * step) / steps);
     const bar = "█".repeat(full) + "░".repeat(width - full);
     const seconds = ((performance.now() - this.#begun) / 1000).toFixed(0);
     const whole = `${what.padEnd(10)} ${bar} ${step}/${steps}  ${text}  ${seconds} s`;
     // A line that wraps could not be drawn over.
-    const line = whole.slice(0, (this.#terminal.columns ?? 80) - 1);
+    const line = whole.slice(0, columns - 1);
     this.#terminal.err(`\r${line.padEnd(this.#drawn)}`);
     this.#drawn = line.length;
   }

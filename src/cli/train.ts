@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
+import { invalid } from "../engine/checks.js";
 import { FiresteelError, type TrainOptions, type TrainResult, train } from "../index.js";
 import { count, ProgressLine, percent } from "./progress.js";
 import { type Terminal, table } from "./terminal.js";
@@ -60,6 +61,11 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSign
   const options = { ...(config === undefined ? {} : readConfig(config)), ...given } as TrainOptions;
   if (options.resume === undefined) options.out ??= freshFolder(options);
   const progress = new ProgressLine(terminal);
+  const announce = () => {
+    progress.clear();
+    terminal.err("Stopping at the end of this step; interrupt again to stop at once\n");
+  };
+  signal.addEventListener("abort", announce, { once: true });
   const event = (name: string, fields: object) => {
     if (json) terminal.out(`${JSON.stringify({ event: name, ...fields })}\n`);
   };
@@ -81,10 +87,9 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSign
   }
   const { steps, seconds, device, metrics, out } = result;
   if (result.stopped) {
-    throw new FiresteelError(
-      "ERR_ABORTED",
-      `Stopped after ${steps} steps; go on with: firesteel train --resume ${out}`,
-    );
+    const where = steps === 0 ? "before the first step" : `after step ${steps}`;
+    const message = `Stopped ${where}; go on with: firesteel train --resume ${out}`;
+    throw new FiresteelError("ERR_ABORTED", message);
   }
   event("done", { steps, seconds, device, metrics, start: result.start, out });
   if (!json) terminal.out(closingTable(result));
@@ -118,10 +123,9 @@ function readConfig(path: string): Partial<TrainOptions> {
   throw new FiresteelError("ERR_OPTION", `Expected a JSON object in ${path}`);
 }
 
-/** A folder under runs/ that no run has used yet. */
+/** A folder under runs/ that no run has used yet. What is no id is refused before it is made. */
 function freshFolder({ system = "grpo", task = "arithmetic", seed = 0 }: TrainOptions): string {
-  const id = (named: string | { id: string }) => (typeof named === "string" ? named : named.id);
-  const base = join("runs", `${id(system)}-${id(task)}-seed${seed}`);
+  const base = join("runs", `${system}-${task}-seed${seed}`);
   for (let i = 1; ; ++i) {
     const folder = i === 1 ? base : `${base}-${i}`;
     if (!existsSync(folder)) return folder;
@@ -131,9 +135,6 @@ function freshFolder({ system = "grpo", task = "arithmetic", seed = 0 }: TrainOp
 function wholeNumber(name: string): (text: string) => number {
   return (text) => {
     if (/^\d+$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text);
-    throw new FiresteelError(
-      "ERR_OPTION",
-      `Expected a whole number for ${name} but received "${text}"`,
-    );
+    throw invalid("ERR_OPTION", name, "a whole number", text);
   };
 }

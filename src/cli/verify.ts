@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { invalid } from "../engine/checks.js";
 import { loadBackend } from "../engine/loader.js";
 import { Engine, FiresteelError } from "../index.js";
 import { type CaseResult, verify } from "../verify/verify.js";
@@ -73,7 +74,7 @@ Exit code 1 when a check fails.`,
     .action(({ device, filter, json }: VerifyFlags) => {
       const cases = devices(device).flatMap((asked) => verifyDevice(asked, filter, terminal));
       if (cases.length === 0) {
-        throw new FiresteelError("ERR_OPTION", `Expected --filter to match a check: "${filter}"`);
+        throw invalid("ERR_OPTION", "--filter", 'part of a check\'s "family: name"', filter);
       }
       const failed = cases.filter(({ passed }) => !passed).length;
       const passed = cases.length - failed;

@@ -1,4 +1,6 @@
 /** What blocks and the trainer see of device memory; the engine's Tensor and Engine satisfy these. */
+
+/** Element types. bf16 and f16 are held as their bit patterns (`Uint16Array`). */
 export type DType = "f32" | "bf16" | "f16" | "f64" | "i32" | "u8";
 
 /** A tensor on some engine. Only its shape is promised here: arithmetic is the engine's business. */

@@ -11,9 +11,14 @@ export function show(value: unknown): string {
   if (Array.isArray(value)) return `an array of ${value.length}`;
   if (ArrayBuffer.isView(value)) {
     const length = "length" in value ? value.length : value.byteLength;
-    return `a ${value.constructor.name} of ${length}`;
+    return `a ${className(value)} of ${length}`;
   }
-  return `a value of type ${typeof value === "object" ? (value.constructor?.name ?? "Object") : typeof value}`;
+  return `a value of type ${typeof value === "object" ? className(value) : typeof value}`;
+}
+
+function className(value: object): string {
+  const name: unknown = value.constructor?.name;
+  return typeof name === "string" ? name : "Object";
 }
 
 /** Expected `expected` for `name` but received what `value` is. */
@@ -60,13 +65,8 @@ export function checkChoice<T extends string>(
 ): T {
   if (typeof value === "string" && (choices as readonly string[]).includes(value))
     return value as T;
-  const near = typeof value === "string" ? nearest(value, choices) : undefined;
-  const hint = near === undefined ? "" : ` (did you mean ${show(near)}?)`;
-  const expected = `one of ${choices.map(show).join(", ")}`;
-  throw new FiresteelError(
-    "ERR_OPTION",
-    `Expected ${expected} for ${name} but received ${show(value)}${hint}`,
-  );
+  const { message } = invalid("ERR_OPTION", name, `one of ${choices.map(show).join(", ")}`, value);
+  throw new FiresteelError("ERR_OPTION", message + didYouMean(value, choices));
 }
 
 /** Refuses keys that nobody reads. */
@@ -74,19 +74,28 @@ export function checkKeys(name: string, value: unknown, known: readonly string[]
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw invalid("ERR_OPTION", name, "an object", value);
   }
-  for (const key of Object.keys(value)) {
-    if (known.includes(key)) continue;
-    const near = nearest(key, known);
-    const hint = near === undefined ? "" : ` (did you mean ${show(near)}?)`;
-    throw new FiresteelError(
-      "ERR_OPTION",
-      `Expected only ${known.map(show).join(", ")} in ${name} but received ${show(key)}${hint}`,
-    );
-  }
+  const unknown = Object.keys(value).find((key) => !known.includes(key));
+  if (unknown !== undefined) throw unknownKey(name, unknown, known);
 }
 
-/** The choice that a misspelt name most likely meant, if any is close. */
-export function nearest(value: string, choices: readonly string[]): string | undefined {
+/** An option that does not exist, with the nearest that does; all of them only where none is near. */
+export function unknownKey(name: string, key: string, known: readonly string[]): FiresteelError {
+  const hint = didYouMean(key, known);
+  const all = known.length === 0 ? "no options" : `only ${known.map(show).join(", ")}`;
+  const expected = hint === "" ? all : "only known options";
+  return new FiresteelError(
+    "ERR_OPTION",
+    `Expected ${expected} in ${name} but received ${show(key)}${hint}`,
+  );
+}
+
+/** The end of a message about a misspelt name: " (did you mean ...?)", or "" where none is near. */
+export function didYouMean(value: unknown, choices: readonly string[]): string {
+  const near = typeof value === "string" ? nearest(value, choices) : undefined;
+  return near === undefined ? "" : ` (did you mean ${show(near)}?)`;
+}
+
+function nearest(value: string, choices: readonly string[]): string | undefined {
   let best: string | undefined;
   let least = Math.max(2, Math.floor(value.length / 2)) + 1;
   for (const choice of choices) {

@@ -1,7 +1,8 @@
+import { types } from "node:util";
+import type { DType } from "../contract/device.js";
 import { FiresteelError } from "./error.js";
 
-/** Element types. bf16 and f16 are held as their bit patterns (`Uint16Array`). */
-export type DType = "f32" | "bf16" | "f16" | "f64" | "i32" | "u8";
+export type { DType };
 
 export type TypedArray = Float32Array | Float64Array | Int32Array | Uint8Array | Uint16Array;
 
@@ -30,13 +31,15 @@ export function dtypeOf(array: TypedArray): DType | undefined {
   return undefined;
 }
 
+/** A Proxy of one, or an object with its prototype, is none: their lengths cannot be read. */
 export function isTypedArray(value: unknown): value is TypedArray {
   return (
-    value instanceof Float32Array ||
-    value instanceof Float64Array ||
-    value instanceof Int32Array ||
-    value instanceof Uint8Array ||
-    value instanceof Uint16Array
+    types.isTypedArray(value) &&
+    (value instanceof Float32Array ||
+      value instanceof Float64Array ||
+      value instanceof Int32Array ||
+      value instanceof Uint8Array ||
+      value instanceof Uint16Array)
   );
 }
 

@@ -77,21 +77,21 @@ export class Engine {
   /** @throws FiresteelError ERR_OPTION, ERR_RANGE, ERR_NO_DEVICE */
   constructor(options: EngineOptions = {}) {
     checkKeys("options", options, ["device", "threads", "memoryLimit", "onFault"]);
-    const { threads = 0, memoryLimit = 0, onFault = warn } = options;
+    const { threads, memoryLimit, onFault = warn } = options;
     let device = options.device ?? "auto";
     if (device === "auto" && process.env.FIRESTEEL_DEVICE) {
       device = process.env.FIRESTEEL_DEVICE as typeof device;
     }
     checkChoice("device", device, ["auto", "cpu", "cuda", "emulated"]);
-    if (options.threads !== undefined) checkInteger("threads", threads, 1, 1024);
-    if (options.memoryLimit !== undefined) {
+    if (threads !== undefined) checkInteger("threads", threads, 1, 1024);
+    if (memoryLimit !== undefined) {
       checkNumber("memoryLimit", memoryLimit, 1, Number.MAX_SAFE_INTEGER);
     }
     if (typeof onFault !== "function")
       throw invalid("ERR_OPTION", "onFault", "a function", onFault);
     this.#onFault = onFault;
     this.addon = chooseAddon(device);
-    const { handle, ...info } = this.addon.open(threads, Math.floor(memoryLimit));
+    const { handle, ...info } = this.addon.open(threads ?? 0, Math.floor(memoryLimit ?? 0));
     this.#handle = handle;
     this.info = Object.freeze({ device: this.addon.backend, ...info });
   }
@@ -164,19 +164,19 @@ export class Engine {
    */
   scope<T>(fn: () => T): T {
     this.#scopes.push(new Set());
-    let result: T | undefined;
+    let returned = new Set<unknown>();
     try {
-      result = fn();
+      const result = fn();
       if (result instanceof Promise) {
         throw invalid("ERR_OPTION", "fn", "a synchronous function", "one that returns a promise");
       }
+      returned = objectsIn(result);
       return result;
     } finally {
-      const made = this.#scopes.pop()!;
-      for (const kept of tensorsIn(result)) {
-        if (made.delete(kept)) this.#scopes.at(-1)?.add(kept);
+      for (const tensor of this.#scopes.pop()!) {
+        if (returned.has(tensor)) this.#scopes.at(-1)?.add(tensor);
+        else tensor.dispose();
       }
-      for (const tensor of made) tensor.dispose();
     }
   }
 
@@ -251,14 +251,14 @@ function warn(fault: FaultReport): void {
   process.emitWarning(`${fault.call}: ${fault.kind} in ${rows}`, { code: "FIRESTEEL_FAULT" });
 }
 
-function* tensorsIn(value: unknown): Generator<Tensor> {
-  if (value instanceof Tensor) {
-    yield value;
-  } else if (Array.isArray(value)) {
-    for (const item of value) yield* tensorsIn(item);
-  } else if (typeof value === "object" && value !== null) {
-    const prototype = Object.getPrototypeOf(value);
-    if (prototype !== Object.prototype && prototype !== null) return;
-    for (const item of Object.values(value)) yield* tensorsIn(item);
+/** `value` and what its arrays and plain objects hold, however deep; cycles are fine. */
+function objectsIn(value: unknown): Set<unknown> {
+  const found = new Set([value]); // a set that grows while it is walked is walked to its end
+  for (const item of found) {
+    if (typeof item !== "object" || item === null) continue;
+    const prototype = Object.getPrototypeOf(item);
+    if (!Array.isArray(item) && prototype !== Object.prototype && prototype !== null) continue;
+    for (const part of Object.values(item)) if (typeof part === "object") found.add(part);
   }
+  return found;
 }

@@ -1,7 +1,7 @@
 import { checkChoice, checkInteger, checkKeys, checkNumber, invalid } from "./checks.js";
 import type { Engine, TensorLike } from "./engine.js";
 import { handle, withInputs } from "./inputs.js";
-import { type OffsetsLike, offsetsHandle, Slots, withOffsets } from "./offsets.js";
+import { type OffsetsLike, withOffsets } from "./offsets.js";
 import type { Tensor } from "./tensor.js";
 
 // The order of each list is the addon's numbering (native/kernels/group_norm/group_norm.h).
@@ -80,7 +80,7 @@ export function groupNorm(
       if (bounds.total !== rows) {
         throw invalid("ERR_SHAPE", "groupOffsets", `offsets that end at ${rows}`, bounds.total);
       }
-      const order = grouping === null ? null : new Slots(engine, grouping.index, Math.max(rows, 1));
+      const order = grouping === null ? null : inputs.tensor("keys", grouping.index, "i32", [rows]);
       const out = {
         advantage: engine.empty([rows]),
         center: engine.empty([bounds.rows]),
@@ -98,12 +98,11 @@ export function groupNorm(
         handle(value),
         handle(valid),
         boundsHandle,
-        order === null ? null : offsetsHandle(order, "keys"),
+        handle(order),
         handle(out.advantage),
         handle(out.center),
         handle(out.scale),
       );
-      order?.dispose();
       return out;
     });
   });
@@ -114,7 +113,8 @@ function byKey(keys: unknown, rows: number): { offsets: Int32Array; index: Int32
   if (!Array.isArray(keys)) throw invalid("ERR_OPTION", "keys", "an array", keys);
   if (keys.length !== rows) throw invalid("ERR_SHAPE", "keys", `${rows} keys`, keys);
   const groups = new Map<unknown, number[]>();
-  for (const [row, key] of keys.entries()) {
+  for (let row = 0; row < rows; ++row) {
+    const key: unknown = keys[row];
     if (typeof key !== "string" && typeof key !== "number") {
       throw invalid("ERR_OPTION", `keys[${row}]`, "a string or a number", key);
     }

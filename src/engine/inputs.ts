@@ -6,11 +6,9 @@ import { handleOf, Tensor } from "./tensor.js";
 
 /**
  * The tensor arguments of one kernel call: checks dtype, shape and engine, and copies plain data.
- * The copies are freed when the call has been enqueued (the stream keeps what it still needs).
  */
 export class Inputs {
   readonly #engine: Engine;
-  readonly #copies: Tensor[] = [];
 
   constructor(engine: Engine) {
     this.#engine = engine;
@@ -58,9 +56,7 @@ export class Inputs {
     }
     const resolved = shape.map((dimension) => dimension ?? inferred);
     const dtype = value instanceof Uint16Array || Array.isArray(value) ? allowed[0] : undefined;
-    const tensor = this.#engine.tensor(value, resolved, dtype);
-    this.#copies.push(tensor);
-    return tensor;
+    return this.#engine.tensor(value, resolved, dtype);
   }
 
   /** As `tensor`, or null where nothing was given. */
@@ -72,20 +68,14 @@ export class Inputs {
   ): Tensor | null {
     return value === null || value === undefined ? null : this.tensor(name, value, dtype, shape);
   }
-
-  release(): void {
-    for (const tensor of this.#copies) tensor.dispose();
-  }
 }
 
-/** Runs one call with its inputs, and frees the copies whatever happens. */
+/**
+ * Runs one call with its inputs. Copies are freed when it has been enqueued (the stream keeps what it
+ * still needs); where it throws, its outputs are too.
+ */
 export function withInputs<T>(engine: Engine, call: (inputs: Inputs) => T): T {
-  const inputs = new Inputs(engine);
-  try {
-    return call(inputs);
-  } finally {
-    inputs.release();
-  }
+  return engine.scope(() => call(new Inputs(engine)));
 }
 
 /** The handle of a checked tensor, or null. */

@@ -1,5 +1,6 @@
 import type { TensorHandle } from "./addon.js";
 import { checkInteger, invalid } from "./checks.js";
+import { isTypedArray } from "./dtype.js";
 import type { Engine } from "./engine.js";
 import { handleOf, type Tensor } from "./tensor.js";
 
@@ -32,6 +33,7 @@ export class Offsets {
     this.total = copy[this.rows]!;
     copies.set(this, copy);
     tensors.set(this, engine.keep(engine.tensor(copy)));
+    Object.freeze(this); // what has been checked stays so
   }
 
   dispose(): void {
@@ -62,6 +64,7 @@ export class Slots {
     this.count = copy.length;
     this.bound = bound;
     tensors.set(this, engine.keep(engine.tensor(copy)));
+    Object.freeze(this);
   }
 
   dispose(): void {
@@ -101,7 +104,9 @@ export function offsetValues(offsets: Offsets): Int32Array {
 }
 
 function toInt32(name: string, values: unknown): Int32Array {
-  if (values instanceof Int32Array) return Int32Array.from(values);
+  if (isTypedArray(values) && values instanceof Int32Array) {
+    return new Int32Array(values.length === 0 ? [] : values); // a detached one cannot be copied
+  }
   if (!Array.isArray(values)) {
     throw invalid("ERR_DTYPE", name, "an Int32Array or an array of integers on the host", values);
   }

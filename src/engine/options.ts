@@ -11,22 +11,25 @@ export interface Option<T> {
   readonly choices?: readonly string[];
 }
 
-/** Limits of a number: `min <= x <= max`, or `above < x`. */
+/** Limits of a number: `min <= x <= max`, `above < x < below`. */
 interface Limits {
   min?: number;
   max?: number;
   above?: number;
+  below?: number;
 }
 
-function within({ min, max, above }: Limits, integer: boolean): [z.ZodType<number>, string] {
+function within({ min, max, above, below }: Limits, integer: boolean): [z.ZodType<number>, string] {
   let schema = integer ? z.number().int() : z.number();
   if (min !== undefined) schema = schema.min(min);
   if (max !== undefined) schema = schema.max(max);
   if (above !== undefined) schema = schema.gt(above);
+  if (below !== undefined) schema = schema.lt(below);
   const bounds = [
     min === undefined ? "" : `>= ${min}`,
     above === undefined ? "" : `> ${above}`,
     max === undefined ? "" : `<= ${max}`,
+    below === undefined ? "" : `< ${below}`,
   ].filter((text) => text !== "");
   return [schema, `${integer ? "an integer" : "a number"} ${bounds.join(" and ")}`.trim()];
 }
@@ -80,28 +83,25 @@ export function flag(initial: boolean, description: string): Option<boolean> {
   return { schema: z.boolean(), expected: "a boolean", default: initial, description };
 }
 
-export function text(initial: string, description: string): Option<string> {
-  return {
-    schema: z.string().min(1),
-    expected: "a non-empty string",
-    default: initial,
-    description,
-  };
-}
-
 /** A number for each of some names. */
 export function numbersByName(description: string): Option<Readonly<Record<string, number>>> {
   const schema = z.record(z.string(), z.number());
   return { schema, expected: "an object of numbers", default: {}, description };
 }
 
-/** The same option, or null (its default): the description says what null stands for. */
-export function orNull<T>(option: Option<T>): Option<T | null> {
+/** What `make` makes, or null: the description says what null stands for. */
+export function orNull<T>(
+  make: (initial: T, limits: Limits, description: string) => Option<T>,
+  initial: T | null,
+  limits: Limits,
+  description: string,
+): Option<T | null> {
+  const option = make(initial as T, limits, description);
   return {
     ...option,
     schema: option.schema.nullable(),
     expected: `${option.expected}, or null`,
-    default: null,
+    default: initial,
   };
 }
 

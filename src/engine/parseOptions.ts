@@ -1,7 +1,7 @@
 import { inspect } from "node:util";
 import { z } from "zod";
 import type { DescribedOption, OptionValue } from "../contract/block.js";
-import { nearest, show } from "./checks.js";
+import { didYouMean, show, unknownKey } from "./checks.js";
 import { FiresteelError } from "./error.js";
 import type { Option } from "./options.js";
 
@@ -76,15 +76,7 @@ function refusal(
 ): FiresteelError {
   const issue = error.issues[0]!;
   if (issue.code === "unrecognized_keys" && issue.path.length === 0) {
-    const known = Object.keys(shape);
-    const key = issue.keys[0]!;
-    const near = nearest(key, known);
-    const hint = near === undefined ? "" : ` (did you mean ${show(near)}?)`;
-    const allowed = known.length === 0 ? "no options" : `only ${known.map(show).join(", ")}`;
-    return new FiresteelError(
-      "ERR_OPTION",
-      `Expected ${allowed} in ${name} but received ${show(key)}${hint}`,
-    );
+    return unknownKey(name, issue.keys[0]!, Object.keys(shape));
   }
   const key = issue.path[0];
   if (typeof key !== "string") {
@@ -93,10 +85,6 @@ function refusal(
   }
   const option = shape[key]!;
   const value = (given as Record<string, unknown>)[key];
-  const near =
-    typeof value === "string" && option.choices !== undefined
-      ? nearest(value, option.choices)
-      : undefined;
-  const hint = near === undefined ? "" : ` (did you mean ${show(near)}?)`;
+  const hint = didYouMean(value, option.choices ?? []);
   return expectation(name, key, option.expected, value, hint);
 }

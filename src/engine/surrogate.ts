@@ -153,9 +153,9 @@ export function surrogate(
     options.denominator === undefined
       ? 0
       : checkNumber("denominator", options.denominator, 0, Number.MAX_VALUE, true);
-  const hasReference = args.refLogProb !== undefined && args.refLogProb !== null;
-  if (beta > 0 && !hasReference) {
-    throw invalid("ERR_OPTION", "refLogProb", "log-probs (beta is above 0)", args.refLogProb);
+  const reference = args.refLogProb ?? null;
+  if (beta > 0 && reference === null) {
+    throw invalid("ERR_OPTION", "refLogProb", "log-probs (beta is above 0)", reference);
   }
   const perToken = args.tokenAdvantage !== undefined;
   if (perToken === (args.advantage !== undefined)) {
@@ -170,7 +170,7 @@ export function surrogate(
       const tokens = bounds.total;
       const logProb = inputs.tensor("logProb", args.logProb, "f32", [tokens]);
       const oldLogProb = inputs.tensor("oldLogProb", args.oldLogProb, "f32", [tokens]);
-      const refLogProb = inputs.optional("refLogProb", args.refLogProb, "f32", [tokens]);
+      const refLogProb = inputs.optional("refLogProb", reference, "f32", [tokens]);
       const advantage = perToken
         ? inputs.tensor("tokenAdvantage", args.tokenAdvantage!, "f32", [tokens])
         : inputs.tensor("advantage", args.advantage!, "f32", [bounds.rows]);

@@ -1,4 +1,4 @@
-import type { RawFault, TensorHandle } from "./addon.js";
+import type { TensorHandle } from "./addon.js";
 import { checkInteger, checkKeys, invalid, show } from "./checks.js";
 import { type DType, dtypes, isTypedArray, newArray, type TypedArray } from "./dtype.js";
 import type { Engine } from "./engine.js";
@@ -88,9 +88,11 @@ export class Tensor {
     }
     if (signal?.aborted) throw aborted(signal);
     const array = this.#target(options.into);
-    const reading = this.engine.addon.read(handleOf(this, "read()"), array);
-    const faults = await (signal === undefined ? reading : abortable(reading, signal));
-    this.engine.report(faults);
+    // Faults are reported also where nobody waits any more: no later read repeats them.
+    const reading = this.engine.addon
+      .read(handleOf(this, "read()"), array)
+      .then((faults) => this.engine.report(faults));
+    await (signal === undefined ? reading : abortable(reading, signal));
     return array;
   }
 
@@ -104,7 +106,8 @@ export class Tensor {
 
   #target(into: TypedArray | undefined): TypedArray {
     if (into === undefined) return newArray(this.dtype, this.size);
-    if (!(into instanceof dtypes[this.dtype].array) || into.length !== this.size) {
+    const fits = isTypedArray(into) && into instanceof dtypes[this.dtype].array;
+    if (!fits || into.length !== this.size) {
       const expected = `a ${dtypes[this.dtype].array.name} of ${this.size}`;
       throw invalid("ERR_SHAPE", "into", expected, into);
     }
@@ -142,12 +145,14 @@ export function checkShape(name: string, shape: unknown): number {
   if (!Array.isArray(shape)) throw invalid("ERR_SHAPE", name, "an array of dimensions", shape);
   let size = 1;
   for (const [i, dimension] of shape.entries()) {
-    if (!Number.isInteger(dimension) || dimension < 0) {
-      throw invalid("ERR_SHAPE", `${name}[${i}]`, "a non-negative integer", dimension);
+    // Beside a 0 the product says nothing about the others, and kernels count in 64 bits.
+    if (!Number.isInteger(dimension) || dimension < 0 || dimension > 2 ** 48) {
+      throw invalid("ERR_SHAPE", `${name}[${i}]`, "an integer in [0, 2^48]", dimension);
     }
     size *= dimension;
   }
-  if (size > 2 ** 48) throw invalid("ERR_SHAPE", name, "at most 2^48 elements", `[${shape}]`);
+  // Not `size > 2 ** 48`: an infinite product times 0 is NaN.
+  if (!(size <= 2 ** 48)) throw invalid("ERR_SHAPE", name, "at most 2^48 elements", `[${shape}]`);
   return size;
 }
 
@@ -177,7 +182,7 @@ function aborted(signal: AbortSignal): FiresteelError {
   return new FiresteelError("ERR_ABORTED", `The read was aborted: ${show(cause)}`, { cause });
 }
 
-function abortable(reading: Promise<RawFault[]>, signal: AbortSignal): Promise<RawFault[]> {
+function abortable(reading: Promise<void>, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const abort = () => reject(aborted(signal));
     signal.addEventListener("abort", abort, { once: true });

@@ -52,23 +52,23 @@ const headKeys = [
   ...["id", "title", "arxiv", "evidence", "policy", "task"],
   ...["models", "stages", "inference"],
 ];
-const phaseKeys = [
-  "name",
-  "model",
-  "source",
-  "rollout",
-  "probe",
-  "reward",
-  "filter",
-  "advantage",
-  "credit",
-  "rows",
-  "select",
-  "weight",
-  "loss",
-  "update",
-  "observe",
-] as const satisfies readonly (keyof Phase)[];
+const phaseKeys = Object.keys({
+  name: true,
+  model: true,
+  source: true,
+  rollout: true,
+  probe: true,
+  reward: true,
+  filter: true,
+  advantage: true,
+  credit: true,
+  rows: true,
+  select: true,
+  weight: true,
+  loss: true,
+  update: true,
+  observe: true,
+} satisfies Record<keyof Phase, true>);
 
 /**
  * A system from its choice at each step. A system with one phase is written flat; one with more lists

@@ -3,12 +3,13 @@ import type { LossBatch, LossResult, LossScale, LossTerm } from "../contract/los
 import type { Phase } from "../contract/system.js";
 import { tensorOf } from "../engine/device.js";
 import { add } from "../engine/nn/elementwise.js";
+import { concatenate } from "../engine/ragged.js";
 import type { Tensor } from "../engine/tensor.js";
 import type { RowBatch } from "./minibatches.js";
 import type { Run } from "./run.js";
 import type { RowScores } from "./scores.js";
 
-/** Log-probs of every row before the first update of a phase, by model. */
+/** Log-probs of every row before the first update of a phase, by model; the learning one's are the old. */
 export type Scored = ReadonlyMap<Trajectory, Readonly<Record<string, RowScores>>>;
 
 /** Forward and backward of one micro-batch; gradients are added to the parameters'. */
@@ -23,18 +24,26 @@ export function accumulate(
   const { rows, groupOffsets } = part;
   const { temperature } = run.settings;
   const entropy = phase.loss.some((term) => term.entropy);
+  const logProbOf = (model: string) =>
+    concatenate(
+      Float32Array,
+      rows.map((row) => scored.get(row)![model]!.logProb),
+    );
   const forward = run.models[phase.model]!.forward(rows, { temperature, entropy });
   const batch: LossBatch = {
     engine: run.engine,
     rows,
     groupOffsets,
     rowOffsets: forward.rowOffsets,
-    mask: joinedMask(rows, forward.rowOffsets.at(-1)!),
+    mask: concatenate(
+      Uint8Array,
+      rows.map((row) => row.mask),
+    ),
     logProb: forward.logProb,
     entropy: forward.entropy,
-    oldLogProb: joined(rows, scored, "old"),
+    oldLogProb: logProbOf(phase.model),
     modelLogProb: Object.fromEntries(
-      phase.loss.flatMap((term) => term.models.map((name) => [name, joined(rows, scored, name)])),
+      phase.loss.flatMap((term) => term.models.map((name) => [name, logProbOf(name)])),
     ),
     scale,
     step,
@@ -79,25 +88,4 @@ function evaluate(
       entropy: entropies.length === 0 ? null : sum(entropies),
     },
   };
-}
-
-function joined(rows: readonly Trajectory[], scored: Scored, name: string): Float32Array {
-  const parts = rows.map((row) => scored.get(row)![name]!.logProb);
-  const out = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
-}
-
-function joinedMask(rows: readonly Trajectory[], length: number): Uint8Array {
-  const out = new Uint8Array(length);
-  let at = 0;
-  for (const { mask } of rows) {
-    out.set(mask, at);
-    at += mask.length;
-  }
-  return out;
 }

@@ -1,4 +1,5 @@
 import type { Policy } from "../contract/policy.js";
+import { newOptimizer } from "./optimizer.js";
 import { printSystem } from "./printSystem.js";
 import { tokenized } from "./prompts.js";
 import { noProgress, type Run } from "./run.js";
@@ -7,7 +8,6 @@ import { checkSame, loadRun } from "./save.js";
 import { printSettings } from "./settings.js";
 import { MemoryStateStore } from "./stateStore.js";
 import type { TrainJob } from "./train.js";
-import { newOptimizer } from "./warmStart.js";
 
 /** A run at its beginning, or where its checkpoint left it. */
 export async function beginRun(job: TrainJob): Promise<Run> {
@@ -38,6 +38,7 @@ export async function beginRun(job: TrainJob): Promise<Run> {
   if (run.progress.begun) await beginSteps(run);
   else run.optimizers.policy = newOptimizer(run, "policy");
   await loadRun(run, resume.folder);
+  await run.sampler.refresh(run.progress.updates);
   if (out !== null) await rewindMetrics(out, run.progress.begun ? run.progress.step : -1);
   return run;
 }

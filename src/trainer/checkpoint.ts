@@ -56,17 +56,19 @@ export async function writeCheckpoint(
     for (const folder of [...(await foldersUnder(partial)), partial]) await sync(folder);
     await rename(partial, join(out, name));
     await sync(out);
+    await removeOthers(out, name);
   } catch (cause) {
     if (cause instanceof FiresteelError) throw cause;
     const message = `Could not write ${join(out, name)}: ${(cause as Error).message}`;
     throw new FiresteelError("ERR_CHECKPOINT", message, { cause });
   }
-  await removeOthers(out, name);
 }
 
 async function removeOthers(out: string, keep: string): Promise<void> {
   for (const entry of await readdir(out)) {
-    const stale = /^\..*\.partial$/.test(entry) || rank(entry) !== null;
+    // What a killed process left half-written; anything else in the folder is not ours.
+    const partial = /^\.(.+)\.partial$/.exec(entry)?.[1];
+    const stale = rank(partial ?? entry) !== null;
     if (stale && entry !== keep) await rm(join(out, entry), { recursive: true, force: true });
   }
 }

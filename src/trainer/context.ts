@@ -42,11 +42,9 @@ export function stepContext(run: Run, phase: Phase, step: number, measure: Measu
         `Expected ${wanted} whole rollouts from the sampler but ${broken} ended in an error`,
       );
     }
-    return sampled.map((t) => ({
-      ...t,
-      id: rollouts++,
-      policyVersion: run.progress.updates,
-    }));
+    // Models of this process are always current; only a sampler knows what its weights have seen.
+    const current = source === run.sampler ? {} : { policyVersion: run.progress.updates };
+    return sampled.map((t) => ({ ...t, ...current, id: rollouts++ }));
   }
 
   const ctx: StepContext = {

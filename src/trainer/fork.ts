@@ -1,6 +1,7 @@
 import type { Column, Prompt, Tokenizer, Trajectory } from "../contract/data.js";
 import { checkInteger } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
+import { concatenate } from "../engine/ragged.js";
 
 function tokensOf(trajectory: Trajectory): Int32Array {
   if (trajectory.actions.kind === "tokens") return trajectory.actions.ids;
@@ -13,7 +14,7 @@ export function continuedPrompt(trajectory: Trajectory, at: number): Prompt {
   const ids = tokensOf(trajectory);
   checkInteger("at", at, 0, ids.length);
   const from = trajectory.sampledFrom ?? trajectory.prompt;
-  return { ...from, tokens: Int32Array.from([...from.tokens, ...ids.subarray(0, at)]) };
+  return { ...from, tokens: concatenate(Int32Array, [from.tokens, ids.subarray(0, at)]) };
 }
 
 /** The whole rollout of a continuation: the first `at` actions of its parent, then its own. */
@@ -24,12 +25,12 @@ export function continued(
   tokenizer: Tokenizer | null,
 ): Trajectory {
   const head = tokensOf(parent).subarray(0, at);
-  const ids = Int32Array.from([...head, ...tokensOf(tail)]);
+  const ids = concatenate(Int32Array, [head, tokensOf(tail)]);
   const columns: Record<string, Column> = {};
   for (const [name, column] of Object.entries(tail.columns)) {
     const before = parent.columns[name];
     if (column.level !== "action" || before?.level !== "action") continue;
-    const values = Float32Array.from([...before.values.subarray(0, at), ...column.values]);
+    const values = concatenate(Float32Array, [before.values.subarray(0, at), column.values]);
     columns[name] = { level: "action", values };
   }
   return {
@@ -37,7 +38,7 @@ export function continued(
     prompt: parent.prompt,
     sampledFrom: parent.sampledFrom,
     actions: { kind: "tokens", length: ids.length, ids },
-    mask: Uint8Array.from([...parent.mask.subarray(0, at), ...tail.mask]),
+    mask: concatenate(Uint8Array, [parent.mask.subarray(0, at), tail.mask]),
     columns,
     keys: parent.keys,
     text: tokenizer?.decode(ids) ?? tail.text,

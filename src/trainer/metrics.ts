@@ -66,7 +66,11 @@ export function sampleStd(values: readonly number[]): number | null {
   return Math.sqrt(squares / (values.length - 1));
 }
 
-/** What TRL reports of a batch of rewarded rollouts, by its names. */
+/**
+ * What TRL reports of a batch of rewarded rollouts, by its names: `reward_std` is the sample std over
+ * the whole batch, `frac_reward_zero_std` the share of groups without two different rewards, lengths
+ * count the token that ended a completion, and what has not ended by itself is clipped.
+ */
 export function rolloutMetrics(groups: readonly Group[]): Metrics {
   const all = groups.flatMap((group) => group.trajectories);
   const present = (values: readonly (number | null)[]) => values.filter((value) => value !== null);
@@ -95,7 +99,7 @@ export function rolloutMetrics(groups: readonly Group[]): Metrics {
     "completions/mean_terminated_length": mean(ended),
     "completions/min_terminated_length": extreme(ended, Math.min),
     "completions/max_terminated_length": extreme(ended, Math.max),
-    "completions/clipped_ratio": mean(all.map((t) => (t.finish === "length" ? 1 : 0))),
+    "completions/clipped_ratio": mean(all.map((t) => (t.finish === "stop" ? 0 : 1))),
   };
 }
 

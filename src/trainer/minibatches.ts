@@ -1,5 +1,6 @@
 import type { Group, Trajectory } from "../contract/data.js";
 import type { LossScale, LossTerm } from "../contract/loss.js";
+import { offsetsOf } from "../engine/ragged.js";
 import { permutation } from "./random.js";
 
 /** Rows that go through the network together, group by group. */
@@ -56,11 +57,10 @@ function packed(units: readonly (readonly Trajectory[])[], size: number): RowBat
     batches.at(-1)!.push(unit);
     rows += unit.length;
   }
-  return batches.map((batch) => {
-    const groupOffsets = new Int32Array(batch.length + 1);
-    for (const [i, unit] of batch.entries()) groupOffsets[i + 1] = groupOffsets[i]! + unit.length;
-    return { rows: batch.flat(), groupOffsets };
-  });
+  return batches.map((batch) => ({
+    rows: batch.flat(),
+    groupOffsets: offsetsOf(batch.map((unit) => unit.length)),
+  }));
 }
 
 /** Counts of an optimiser step, by which each of its parts is divided. */

@@ -73,6 +73,7 @@ async function rewarded(groups: readonly Group[], ctx: StepContext): Promise<Gro
   const bare = groups
     .flatMap((group) => group.trajectories)
     .filter((t) => Object.keys(t.rewards).length === 0);
+  if (bare.length === 0) return [...groups];
   const found = await ctx.reward(bare);
   const byRow = new Map<Trajectory, Trajectory>(bare.map((t, i) => [t, found[i]!]));
   return groups.map((group) => ({

@@ -9,20 +9,21 @@ export interface PrintedBlock {
   options: Record<string, OptionValue>;
 }
 
-const steps = [
-  "source",
-  "rollout",
-  "probe",
-  "reward",
-  "filter",
-  "advantage",
-  "credit",
-  "rows",
-  "select",
-  "weight",
-  "loss",
-  "observe",
-] as const satisfies readonly (keyof Phase)[];
+/** Every part of a phase that holds blocks, in the way of the data. */
+const steps = Object.keys({
+  source: true,
+  rollout: true,
+  probe: true,
+  reward: true,
+  filter: true,
+  advantage: true,
+  credit: true,
+  rows: true,
+  select: true,
+  weight: true,
+  loss: true,
+  observe: true,
+} satisfies Record<Exclude<keyof Phase, "name" | "model" | "update">, true>) as (keyof Phase)[];
 
 /** Every block of a phase, in the way of the data. */
 export function phaseBlocks(phase: Phase): { at: string; block: Block }[] {

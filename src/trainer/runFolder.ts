@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { appendFile, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { appendFile, mkdir, readdir, readFile, rename, stat, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { Metrics } from "../contract/metrics.js";
 import { FiresteelError } from "../engine/error.js";
@@ -17,9 +17,12 @@ export async function createRunFolder(out: string, system: string): Promise<void
     await makeFolder(resolve(out));
     return readdir(out);
   });
-  const other = entries.find(
-    (entry) => entry === metricsFile || /^(warm-start|checkpoint)-/.test(entry),
-  );
+  // A run that was killed before its first checkpoint has left nothing to go on with.
+  const begun = async (entry: string) =>
+    /^(warm-start|checkpoint)-/.test(entry) ||
+    (entry === metricsFile && (await attempt(out, () => stat(join(out, entry)))).size > 0);
+  let other: string | undefined;
+  for (const entry of entries) if (await begun(entry)) other ??= entry;
   if (other !== undefined) {
     throw new FiresteelError(
       "ERR_CHECKPOINT",
@@ -52,7 +55,9 @@ export async function rewindMetrics(out: string, step: number): Promise<void> {
     const path = join(out, metricsFile);
     const lines = (await readFile(path, "utf8")).split("\n");
     const kept = lines.filter((line) => stepOf(line) <= step);
-    await writeFile(path, kept.map((line) => `${line}\n`).join(""));
+    const rewritten = `${path}.partial`;
+    await writeFile(rewritten, kept.map((line) => `${line}\n`).join(""));
+    await rename(rewritten, path);
   });
 }
 

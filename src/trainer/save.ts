@@ -66,7 +66,8 @@ export async function loadRun(run: Run, folder: string): Promise<void> {
 }
 
 /**
- * Refuses to go on with another run than the one that was saved. More steps are welcome.
+ * Refuses to go on with another run than the one that was saved. More steps are welcome, fewer
+ * than are done are not.
  *
  * @throws FiresteelError ERR_OPTION naming every difference
  */
@@ -85,6 +86,10 @@ export function checkSame(saved: SavedRun, run: Run): void {
   }
   for (const key of Object.keys(run.settings) as (keyof TrainSettings)[]) {
     if (key !== "steps") compare(key, saved.settings[key], run.settings[key]);
+  }
+  const { step } = saved.progress;
+  if (run.settings.steps < step) {
+    differences.push(`${step} steps are done and steps is ${run.settings.steps}`);
   }
   if (differences.length > 0) {
     throw new FiresteelError(

@@ -4,6 +4,7 @@ import type { Sampler } from "../contract/sampler.js";
 import type { Phase, System } from "../contract/system.js";
 import type { Task } from "../contract/task.js";
 import type { Engine } from "../engine/engine.js";
+import { FiresteelError } from "../engine/error.js";
 import { beginRun, beginSteps, endRun } from "./beginRun.js";
 import { evaluate } from "./evaluate.js";
 import { inspectSystem } from "./inspect.js";
@@ -65,7 +66,8 @@ export interface TrainJob {
 }
 
 /**
- * Trains to the last step or until the signal stops it at the end of a step.
+ * Trains to the last step or until the signal stops it: at the end of a step, or within one where a
+ * reward heeds the signal; that step is then lost.
  *
  * @throws FiresteelError ERR_OPTION, ERR_CHECKPOINT, ERR_SAMPLER, ERR_REWARD, ERR_RANGE and what the
  *   engine throws
@@ -92,19 +94,26 @@ export async function trainPolicy(job: TrainJob): Promise<TrainResult> {
       job.onStep?.({ step: progress.step, steps: settings.steps, metrics });
     };
 
-    await warmUp(job, run, save);
-    if (!progress.begun && !signal.aborted) {
-      await beginSteps(run);
-      progress.start = await evaluate(run, 0);
-      await report(progress.start);
-      await save();
-    }
-    while (progress.step < settings.steps && !signal.aborted) {
-      const metrics = await trainStep(run, progress.step + 1);
-      progress.step += 1;
-      await report(metrics);
-      const last = progress.step === settings.steps || signal.aborted;
-      if (last || progress.step % settings.saveSteps === 0) await save();
+    try {
+      await warmUp(job, run, save);
+      if (!progress.begun && !signal.aborted) {
+        await beginSteps(run);
+        await run.sampler.refresh(progress.updates);
+        progress.start = await evaluate(run, 0);
+        await report(progress.start);
+        await save();
+      }
+      while (progress.step < settings.steps && !signal.aborted) {
+        const metrics = await trainStep(run, progress.step + 1);
+        progress.step += 1;
+        await report(metrics);
+        const last = progress.step === settings.steps || signal.aborted;
+        if (last || progress.step % settings.saveSteps === 0) await save();
+      }
+    } catch (error) {
+      // The signal has reached a reward within a step: that step is lost, the last checkpoint stands.
+      const aborted = error instanceof FiresteelError && error.code === "ERR_ABORTED";
+      if (!aborted || !signal.aborted) throw error;
     }
     clock();
     return {

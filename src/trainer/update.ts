@@ -1,6 +1,7 @@
 import type { Group, Trajectory } from "../contract/data.js";
 import type { Measurer } from "../contract/metrics.js";
 import type { Phase } from "../contract/system.js";
+import { show } from "../engine/checks.js";
 import { tensorOf } from "../engine/device.js";
 import { FiresteelError } from "../engine/error.js";
 import { atStep } from "../engine/options.js";
@@ -15,7 +16,8 @@ import { type RowScores, scoreRows } from "./scores.js";
  * Learns from the rows of a phase: passes over minibatches with the old log-probs fixed.
  *
  * @returns how many actions went through the network with a gradient
- * @throws FiresteelError ERR_RANGE where a loss or gradient is not finite
+ * @throws FiresteelError ERR_RANGE where a loss or gradient is not finite; ERR_OPTION where a row lacks
+ *   a column that a loss reads
  */
 export async function updatePhase(
   run: Run,
@@ -26,8 +28,9 @@ export async function updatePhase(
 ): Promise<number> {
   const { settings } = run;
   const rows = groups.flatMap((group) => group.trajectories);
+  checkColumns(phase, rows);
   const scored = await scoreBefore(run, phase, rows);
-  measureScores(rows, scored, measure);
+  measureScores(phase, rows, scored, measure);
 
   const size = phase.update.minibatchSize ?? settings.minibatchSize;
   const passes = phase.update.numIterations ?? settings.numIterations;
@@ -44,26 +47,41 @@ export async function updatePhase(
   return actions;
 }
 
+/** What a loss reads must stand in every row: a default would hide a block that forgot to write it. */
+function checkColumns(phase: Phase, rows: readonly Trajectory[]): void {
+  for (const { block, columns } of phase.loss) {
+    const missing = columns.find((name) => rows.some((row) => row.columns[name] === undefined));
+    if (missing === undefined) continue;
+    throw new FiresteelError(
+      "ERR_OPTION",
+      `Expected a column ${show(missing)} in every row of phase ${show(phase.name)} (${block} reads ` +
+        "it) but some have none",
+    );
+  }
+}
+
 async function scoreBefore(run: Run, phase: Phase, rows: readonly Trajectory[]): Promise<Scored> {
   const scored = new Map<Trajectory, Record<string, RowScores>>(rows.map((row) => [row, {}]));
   const names = new Set([phase.model, ...phase.loss.flatMap((term) => term.models)]);
   for (const name of names) {
-    const own = name === phase.model;
-    const scores = await scoreRows(run.models[name]!, rows, run.settings, own);
-    for (const [i, row] of rows.entries()) {
-      scored.get(row)![name] = scores[i]!;
-      if (own) scored.get(row)!.old = scores[i]!;
-    }
+    const entropy = name === phase.model;
+    const scores = await scoreRows(run.models[name]!, rows, run.settings, entropy);
+    for (const [i, row] of rows.entries()) scored.get(row)![name] = scores[i]!;
   }
   return scored;
 }
 
-function measureScores(rows: readonly Trajectory[], scored: Scored, measure: Measurer): void {
+function measureScores(
+  phase: Phase,
+  rows: readonly Trajectory[],
+  scored: Scored,
+  measure: Measurer,
+): void {
   const pairs: { sampler: number; trainer: number }[] = [];
   let entropy = 0;
   let count = 0;
   for (const row of rows) {
-    const old = scored.get(row)!.old!;
+    const old = scored.get(row)![phase.model]!;
     const sampler = row.columns.samplerLogProb;
     for (let i = 0; i < row.actions.length; ++i) {
       if (row.mask[i] === 0) continue;

@@ -1,10 +1,7 @@
 import type { PolicyRow } from "../contract/policy.js";
 import type { WarmStartStage } from "../contract/task.js";
 import { tensorOf } from "../engine/device.js";
-import { FiresteelError } from "../engine/error.js";
 import type { Tensor } from "../engine/tensor.js";
-import { AdamW } from "../nn/optimizers/adamw.js";
-import { Parameter } from "../nn/parameter.js";
 import { tokenized } from "./prompts.js";
 import { uniformAt } from "./random.js";
 import type { Run } from "./run.js";
@@ -63,22 +60,4 @@ export async function warmStartStep(run: Run, measure: boolean): Promise<number 
 async function meanLoss(logProb: Tensor): Promise<number> {
   const values = (await logProb.read()) as Float32Array;
   return -values.reduce((sum, value) => sum + value, 0) / values.length;
-}
-
-/** AdamW as the settings have it; the rate is given at each step. */
-export function newOptimizer(
-  run: Pick<Run, "engine" | "models" | "settings">,
-  model: string,
-): AdamW {
-  const { adamBeta1, adamBeta2, adamEpsilon, weightDecay, maxGradNorm } = run.settings;
-  const parameters = run.models[model]!.parameters.map((parameter) => {
-    if (parameter instanceof Parameter) return parameter;
-    throw new FiresteelError("ERR_OPTION", `Expected firesteel parameters in the model "${model}"`);
-  });
-  return new AdamW(run.engine, parameters, {
-    betas: [adamBeta1, adamBeta2],
-    eps: adamEpsilon,
-    weightDecay,
-    maxGradNorm,
-  });
 }

@@ -1,7 +1,8 @@
 import type { Engine } from "../engine/engine.js";
 import { attention, attentionBackward } from "../engine/nn/attention.js";
+import { offsetsOf } from "../engine/ragged.js";
 import type { AttentionShape } from "../reference/attention.js";
-import { offsets, Random } from "./inputs.js";
+import { Random } from "./inputs.js";
 
 export interface AttentionBatch extends AttentionShape {
   rowOffsets: Int32Array;
@@ -19,7 +20,7 @@ export function attentionBatch(
   sharpness = 1,
 ): AttentionBatch {
   const random = new Random(heads * 1000 + headDim);
-  const rowOffsets = offsets(lengths);
+  const rowOffsets = offsetsOf(lengths);
   const tokens = rowOffsets.at(-1)!;
   return {
     heads,

@@ -1,9 +1,10 @@
 import type { Engine } from "../engine/engine.js";
 import { type GroupNormOptions, groupNorm } from "../engine/groupNorm.js";
+import { offsetsOf } from "../engine/ragged.js";
 import { type GroupNormSetting, groupNorm as reference } from "../reference/groupNorm.js";
 import { type Check, firstOf } from "./check.js";
 import { close, F32_ROUNDING, sameBits, values, zero } from "./compare.js";
-import { offsets, Random, withThreads } from "./inputs.js";
+import { Random, withThreads } from "./inputs.js";
 
 const family = "group-norm";
 
@@ -23,7 +24,7 @@ function batch(
   const random = new Random(seed);
   const all = options.big === undefined ? lengths : [...lengths, options.big];
   const rows = all.reduce((a, b) => a + b, 0);
-  const bounds = offsets(all);
+  const bounds = offsetsOf(all);
   const rewards = Float32Array.from({ length: rows }, () => (options.shift ?? 0) + random.normal());
   rewards.fill(options.shift ?? 0.3, bounds[4], bounds[5]); // a constant group
   // Graded rewards, as verifiers give them: ties are the rule.
@@ -33,7 +34,7 @@ function batch(
 }
 
 function groupsOf(sizes: readonly number[]): number[][] {
-  const bounds = offsets(sizes);
+  const bounds = offsetsOf(sizes);
   return sizes.map((length, g) => Array.from({ length }, (_, i) => bounds[g]! + i));
 }
 
@@ -54,7 +55,7 @@ function tolerance(b: Batch, want: Float64Array): (index: number) => number {
 function checkValues(engine: Engine, b: Batch, setting: GroupNormSetting): string | null {
   const got = groupNorm(engine, b.values, {
     ...optionsOf(setting),
-    groupOffsets: offsets(b.lengths),
+    groupOffsets: offsetsOf(b.lengths),
     valid: b.valid,
   });
   const want = reference(b.values, groupsOf(b.lengths), setting, b.valid);
@@ -92,7 +93,7 @@ function byKeys(setting: GroupNormSetting): Check {
       const group = groupsOf(b.lengths).flatMap((rows, g) => rows.map(() => g));
       const straight = groupNorm(engine, b.values, {
         ...optionsOf(setting),
-        groupOffsets: offsets(b.lengths),
+        groupOffsets: offsetsOf(b.lengths),
       }).advantage.readSync();
       // Within a group the rows keep their order: sums are in order, and so are the bits.
       const shuffled = [...order].sort((x, y) => (group[x] === group[y] ? x - y : 0));
@@ -153,7 +154,7 @@ export function groupNormChecks(device: Engine["device"]): Check[] {
             groupNorm(own, b.values, {
               ...optionsOf(setting),
               scope: "batch",
-              groupOffsets: offsets(b.lengths),
+              groupOffsets: offsetsOf(b.lengths),
             }).advantage.readSync(),
           );
           return sameBits("advantage", one, two);
@@ -169,7 +170,7 @@ export function groupNormChecks(device: Engine["device"]): Check[] {
             groupNorm(engine, rewards, {
               ...optionsOf(setting),
               scope: "batch",
-              groupOffsets: offsets(b.lengths),
+              groupOffsets: offsetsOf(b.lengths),
               valid: b.valid,
             }).advantage.readSync(),
           );

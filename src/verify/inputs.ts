@@ -3,6 +3,7 @@ import { uniformInt } from "pure-rand/distribution/uniformInt";
 import { xoroshiro128plus } from "pure-rand/generator/xoroshiro128plus";
 import { Engine, type FaultReport } from "../engine/engine.js";
 import { decode16, encode16 } from "../reference/float16.js";
+import { F32_ROUNDING } from "./compare.js";
 
 export type Float = "f32" | "bf16" | "f16";
 
@@ -81,7 +82,7 @@ export function widen(data: ArrayLike<number>, dtype: Float): Float64Array {
 
 /** Relative error of rounding once to a dtype. */
 export const rounding: Readonly<Record<Float, number>> = {
-  f32: 2 ** -24,
+  f32: F32_ROUNDING,
   bf16: 2 ** -8,
   f16: 2 ** -11,
 };
@@ -112,13 +113,6 @@ export function targetsOf(random: Random, logits: ArrayLike<number>, vocab: numb
     }
     return best;
   });
-}
-
-/** Offsets of rows with these lengths. */
-export function offsets(lengths: readonly number[]): Int32Array {
-  const out = new Int32Array(lengths.length + 1);
-  for (const [i, length] of lengths.entries()) out[i + 1] = out[i]! + length;
-  return out;
 }
 
 /** Runs on an engine of its own (same device) and returns what it said about faulty rows. */

@@ -1,4 +1,5 @@
 import type { Engine } from "../engine/engine.js";
+import { offsetsOf } from "../engine/ragged.js";
 import {
   aggregations,
   klEstimators,
@@ -14,7 +15,7 @@ import {
 } from "../reference/surrogate.js";
 import { type Check, firstOf } from "./check.js";
 import { close, F32_ROUNDING, values } from "./compare.js";
-import { offsets, Random } from "./inputs.js";
+import { Random } from "./inputs.js";
 
 const family = "surrogate";
 
@@ -46,7 +47,7 @@ export interface BatchOptions {
 
 export function tokenBatch(options: BatchOptions = {}): TokenBatch {
   const random = new Random(options.seed ?? 1);
-  const rowOffsets = offsets(options.lengths ?? lengths);
+  const rowOffsets = offsetsOf(options.lengths ?? lengths);
   const tokens = rowOffsets.at(-1)!;
   const logProb = random.normals(tokens).map((x) => -Math.abs(x) * 2);
   const near = (spread: number) => logProb.map((x) => x + spread * random.normal());

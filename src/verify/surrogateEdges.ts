@@ -1,10 +1,11 @@
 import type { Engine } from "../engine/engine.js";
+import { offsetsOf } from "../engine/ragged.js";
 import { aggregations, klEstimators } from "../engine/surrogate.js";
 import { finiteDifference } from "../reference/finiteDifference.js";
 import { type SurrogateSetting, type SurrogateTokens, surrogate } from "../reference/surrogate.js";
 import { type Check, firstOf } from "./check.js";
 import { close, sameBits, zero } from "./compare.js";
-import { faultsOf, offsets, Random, withThreads } from "./inputs.js";
+import { faultsOf, Random, withThreads } from "./inputs.js";
 import { awayFromKinks, call, plain, settingOf, type TokenBatch, tokenBatch } from "./surrogate.js";
 
 const family = "surrogate";
@@ -100,7 +101,7 @@ const permutation: Check = {
       advantagePerToken: false,
       weight: Float32Array.from(joined((p) => p.weight!)),
       mask: Uint8Array.from(joined((p) => p.mask!)),
-      rowOffsets: offsets(parts.map((p) => p.logProb.length)),
+      rowOffsets: offsetsOf(parts.map((p) => p.logProb.length)),
     };
     const [straight, got] = [call(engine, b, setting), call(engine, shuffled, setting)];
     const want = order.flatMap((row) => [

@@ -1,12 +1,10 @@
 import { afterAll, describe, expect, test } from "vitest";
+import { groupAdvantages, groupNormalize, surrogate } from "../../src/blocks/index.js";
 import {
   aggregationDenominator,
-  groupAdvantages,
-  groupNormalize,
   rowColumns,
-  surrogate,
   surrogateMeasures,
-} from "../../src/blocks/index.js";
+} from "../../src/blocks/loss/surrogate.js";
 import type { LossBatch, StepContext, Trajectory } from "../../src/contract/index.js";
 import { Engine } from "../../src/engine/engine.js";
 import type { Tensor } from "../../src/engine/tensor.js";
@@ -151,9 +149,19 @@ describe("the surrogate as a loss term", () => {
       weight: null,
     });
     expect(rowColumns({ rows: [row, segment] })).toEqual({
-      advantage: Float32Array.of(2, 2, 1, -1),
+      tokenAdvantage: Float32Array.of(2, 2, 1, -1),
       weight: Float32Array.of(1, 1, 0.5, 0.5),
     });
+  });
+
+  test("an advantage a token has the loss of the same one a row", () => {
+    const batch = batchOf([3, 2]);
+    const rows = batch.rows.map((row) => {
+      const { value } = row.columns.advantage as { value: number };
+      const values = new Float32Array(row.actions.length).fill(value);
+      return { ...row, columns: { advantage: { level: "action" as const, values } } };
+    });
+    expect(lossOf({ ...batch, rows })).toEqual(lossOf(batch));
   });
 
   test("divides by the whole step's counts, by nothing where nothing is trained", () => {

@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from "node:child_process";
-import { writeFile } from "node:fs/promises";
+import { readdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -8,13 +8,54 @@ import { temporaryFolder, weightsOf } from "../trainer/runs.js";
 
 const main = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "dist", "cli", "main.js");
 
-test("a process killed in the middle and resumed ends in bit-identical weights", async () => {
-  const folder = await temporaryFolder();
+/** A short run's command line: 12 steps of milliseconds, with JSON on stdout. */
+async function shortRun(folder: string): Promise<(out: string) => string[]> {
   const config = join(folder, "config.json");
   const settings = { warmStart: false, promptsPerStep: 4, numGenerations: 4, evalSamples: 1 };
   await writeFile(config, JSON.stringify({ ...settings, device: "cpu", steps: 12 }));
+  return (out) => [main, "train", "--config", config, "--out", out, "--json"];
+}
+
+test("an interrupt stops at the end of a step, with a checkpoint and how to go on", async () => {
+  const folder = await temporaryFolder();
+  const out = join(folder, "run");
+  const args = (await shortRun(folder))(out);
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
+  let err = "";
+  child.stderr.on("data", (data) => {
+    err += data;
+  });
+  const ended = new Promise<number | null>((resolve) => child.once("close", resolve));
+  let steps = 0;
+  for await (const line of createInterface({ input: child.stdout })) {
+    const { event, step } = JSON.parse(line);
+    expect(event).not.toBe("done");
+    steps = step;
+    if (steps === 3) child.kill("SIGINT");
+  }
+  expect(await ended).toBe(1);
+  expect(err).toMatch(/^Stopping at the end of this step; interrupt again to stop at once$/m);
+  expect(err).toContain(`Stopped after step ${steps}; go on with: firesteel train --resume ${out}`);
+  expect(await readdir(out)).toContain(`checkpoint-${steps}`);
+});
+
+test("a reader that goes away ends the command quietly", async () => {
+  const folder = await temporaryFolder();
+  const args = (await shortRun(folder))(join(folder, "run"));
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
+  let err = "";
+  child.stderr.on("data", (data) => {
+    err += data;
+  });
+  child.stdout.once("data", () => child.stdout.destroy());
+  expect(await new Promise((resolve) => child.once("exit", resolve))).toBe(1);
+  expect(err).toBe("");
+});
+
+test("a process killed in the middle and resumed ends in bit-identical weights", async () => {
+  const folder = await temporaryFolder();
   const [whole, killed] = [join(folder, "whole"), join(folder, "killed")];
-  const args = (out: string) => [main, "train", "--config", config, "--out", out, "--json"];
+  const args = await shortRun(folder);
 
   const straight = spawnSync(process.execPath, args(whole), { encoding: "utf8" });
   expect(straight.stderr).toBe("");

@@ -94,16 +94,11 @@ describe("train", () => {
       { temperature: "hot" },
       /a number > 0 for train\.temperature but received "hot"/,
     ],
+    ["no system", { system: null }, /for system but received null/],
   ])("a config with %s is refused with 2", async (_, more, message) => {
     const folder = await temporaryFolder();
     const config = await shortConfig(folder, more);
-    const { code, err } = await firesteel([
-      "train",
-      "--config",
-      config,
-      "--out",
-      join(folder, "run"),
-    ]);
+    const { code, err } = await firesteel(["train", "--config", config]);
     expect(err).toMatch(message);
     expect(code).toBe(2);
   });

@@ -26,6 +26,16 @@ describe("faulty rows", () => {
     expect(faults).toHaveLength(2);
   });
 
+  it("are reported also when the read that finds them has been given up", async () => {
+    const { logProb } = engine.logProb(engine.tensor([0, 1], [1, 2]), [5]);
+    const controller = new AbortController();
+    const reading = logProb.read({ signal: controller.signal });
+    controller.abort();
+    await expect(reading).rejects.toMatchObject({ code: "ERR_ABORTED" });
+    await engine.synchronize();
+    expect(faults).toEqual([{ call: "log_prob", kind: "id-out-of-range", count: 1, firstRow: 0 }]);
+  });
+
   it("get gradient 0", () => {
     const logits = engine.tensor([0, 1, Number.NaN, 1, 1, 2], [3, 2]);
     const { stats } = engine.logProb(logits, [0, 0, 9]);

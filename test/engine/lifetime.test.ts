@@ -65,6 +65,45 @@ describe("an engine with work in flight", () => {
     `);
     expect({ stdout, status, stderr }).toMatchObject({ stdout: "1,2", status: 0 });
   });
+
+  it("may be used at the very moment in which its worker is terminated", () => {
+    const worker = `
+      import { Engine } from ${JSON.stringify(dist)};
+      import { parentPort, workerData } from "node:worker_threads";
+      const engine = new Engine({ device: "cpu", threads: 2, memoryLimit: 1 << 24 });
+      const logits = engine.zeros([64, 20000]);
+      parentPort.postMessage("busy");
+      while (true) {
+        const { logProb } = engine.logProb(logits, new Int32Array(64));
+        if (workerData === 0) logProb.readSync();
+        if (workerData === 1) await Promise.all([logProb.read(), engine.synchronize()]);
+        if (workerData === 2) try { engine.empty([1e9]); } catch {}
+        logProb.dispose();
+      }`;
+    const { stdout, status, stderr } = run(`
+      import { Worker } from "node:worker_threads";
+      const source = new URL("data:text/javascript," + encodeURIComponent(${JSON.stringify(worker)}));
+      for (let i = 0; i < 12; ++i) {
+        const worker = new Worker(source, { workerData: i % 3 });
+        await new Promise((resolve, reject) => worker.on("message", resolve).on("error", reject));
+        await new Promise((resolve) => setTimeout(resolve, i));
+        await worker.terminate();
+      }
+      console.log("survived");
+    `);
+    expect({ stdout, status, stderr }).toMatchObject({ stdout: "survived", status: 0 });
+  });
+
+  it("throws where the stack ends and does not end the process", () => {
+    const { stdout, status, stderr } = run(`
+      const engine = new Engine({ device: "cpu", memoryLimit: 1 << 20 });
+      const deeper = () => {
+        try { engine.empty([1e9]); } catch {}
+        deeper();
+      };
+      try { deeper(); } catch (error) { console.log(error.name); }`);
+    expect({ stdout, status, stderr }).toMatchObject({ stdout: "RangeError", status: 0 });
+  });
 });
 
 describe("tensors that nobody disposed of", () => {

@@ -2,6 +2,10 @@
 #include "runtime/stream.h"
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <fstream>
 
 #include "runtime/cpu/context.h"
 
@@ -124,6 +128,45 @@ TEST_CASE("shutting down reports to what has not run and joins the conductor") {
   }
   f.stream.reset();
   CHECK(disposed == 5);
+}
+
+// Caps the address space where it is now: no room for the stack of another thread.
+struct NoMoreThreads {
+  rlimit before;
+  NoMoreThreads() {
+    getrlimit(RLIMIT_AS, &before);
+    long pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    const rlimit capped{static_cast<rlim_t>(pages * sysconf(_SC_PAGESIZE)) + (1 << 20),
+                        before.rlim_max};
+    setrlimit(RLIMIT_AS, &capped);
+  }
+  ~NoMoreThreads() { setrlimit(RLIMIT_AS, &before); }
+};
+
+TEST_CASE(
+    "a system without another thread: calls still run, an engine that needs threads is refused") {
+  constexpr int kMany = 64;  // more than the C library keeps stacks of ended threads for
+  std::vector<std::unique_ptr<Fixture>> fixtures;
+  for (int i = 0; i < kMany; ++i) fixtures.push_back(std::make_unique<Fixture>());
+  int ran = 0;
+  std::atomic<bool> cancelled{false};
+  ContextPtr opened(nullptr, [](Context*) {});
+  DeviceInfo info;
+  Status refused;
+  {
+    NoMoreThreads limit;
+    for (auto& f : fixtures) {
+      Task task;
+      task.run = [&](Context&) { return ++ran, Status{}; };
+      f->stream->submit(std::move(task), false);
+      f->stream->wait();
+    }
+    refused = device_open(kMany, &cancelled, &opened, &info);
+  }
+  CHECK(ran == kMany);
+  CHECK(refused.code == Code::out_of_memory);
+  CHECK(refused.message.find("64 threads") != std::string::npos);
 }
 
 TEST_CASE("a caller far ahead waits instead of queueing without end") {

@@ -38,8 +38,9 @@ describe("a checkpoint", () => {
     });
     await expect(broken).rejects.toMatchObject({ code: "ERR_CHECKPOINT", message: /disk full/ });
     expect((await readCheckpoint<{ step: number }>(out)).body.step).toBe(1);
+    await writeFile(join(out, ".mine.partial"), "");
     await write("checkpoint-3", 3);
-    expect(await readdir(out)).toEqual(["checkpoint-3"]);
+    expect(await readdir(out)).toEqual([".mine.partial", "checkpoint-3"]);
   });
 
   test("of the highest step is the newest, warm starts come before", async () => {

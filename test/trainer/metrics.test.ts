@@ -54,6 +54,8 @@ describe("metrics of rollouts", () => {
     const rows = [
       rolloutOf(1, { length: 3 }),
       { ...rolloutOf(1, { length: 6 }), finish: "length" as const },
+      { ...rolloutOf(1, { length: 6 }), finish: "abort" as const },
+      rolloutOf(1, { length: 3 }),
     ];
     const metrics = rolloutMetrics([{ ...groupOf("a", []), trajectories: rows }]);
     expect(metrics).toMatchObject({

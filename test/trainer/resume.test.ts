@@ -2,8 +2,9 @@ import { existsSync } from "node:fs";
 import { appendFile, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import type { RewardContext } from "../../src/contract/index.js";
 import { train } from "../../src/train.js";
-import { metricsOf, small, temporaryFolder, weightsOf } from "./runs.js";
+import { metricsOf, shortTask, small, temporaryFolder, weightsOf } from "./runs.js";
 
 /** A run that ends like a killed process: nothing after the given step's report is done. */
 async function killedAt(step: number, out: string): Promise<void> {
@@ -59,6 +60,38 @@ describe("a run that goes on ends as if it had never stopped", () => {
     expect(await metricsOf(early)).toEqual(metrics);
   });
 
+  test("after a signal that a reward heeded within a step", async () => {
+    const whole = join(await temporaryFolder(), "whole");
+    await train({ ...small, out: whole });
+    const out = join(await temporaryFolder(), "aborted");
+    const stop = new AbortController();
+    let step = 0;
+    const { correct } = shortTask.rewards;
+    const task = {
+      ...shortTask,
+      rewards: {
+        correct: async (ctx: RewardContext) => {
+          if (step === 2) stop.abort();
+          ctx.signal.throwIfAborted();
+          return correct!(ctx);
+        },
+      },
+    };
+    const stopped = await train({
+      ...small,
+      task,
+      out,
+      signal: stop.signal,
+      onStep: (report) => {
+        step = report.step;
+      },
+    });
+    expect(stopped).toMatchObject({ steps: 2, stopped: true });
+    await train({ resume: out, task: shortTask });
+    expect(weightsOf(out, 4)).toEqual(weightsOf(whole, 4));
+    expect(await metricsOf(out)).toEqual(await metricsOf(whole));
+  });
+
   test("also with a reference model, which stays that of the first step", async () => {
     const { defineSystem } = await import("../../src/systems/defineSystem.js");
     const { groupNormalize, surrogate } = await import("../../src/blocks/index.js");
@@ -102,6 +135,14 @@ describe("a run that cannot go on says why", () => {
       train({ resume: out, task, system: "mc-grpo", onWarning: () => {} }),
     ).rejects.toThrow(/system was "grpo" and is "mc-grpo"/);
     await expect(train({ resume: out, task, out: "elsewhere" })).rejects.toThrow(/for out/);
+    await expect(train({ resume: out, task, policy: "other" })).rejects.toMatchObject({
+      code: "ERR_OPTION",
+      message: /Expected "tiny", with which the run began, for policy but received "other"/,
+    });
+    await expect(train({ resume: out, task, steps: 0 })).rejects.toMatchObject({
+      code: "ERR_OPTION",
+      message: /1 steps are done and steps is 0/,
+    });
     expect(weightsOf(out, 1)).toEqual(before);
   });
 
@@ -112,6 +153,25 @@ describe("a run that cannot go on says why", () => {
       code: "ERR_CHECKPOINT",
       message: /ENOENT/,
     });
+  });
+
+  test("a folder whose run was killed before its first checkpoint takes a new one", async () => {
+    const out = join(await temporaryFolder(), "run");
+    const killed = train({
+      ...small,
+      out,
+      warmStart: false,
+      sampler: {
+        name: "dead",
+        capabilities: new Set(),
+        refresh: () => Promise.reject(new Error("killed")),
+        sample: () => Promise.reject(new Error("killed")),
+      },
+    });
+    await expect(killed).rejects.toThrow("killed");
+    expect(await readdir(out)).toEqual(["metrics.jsonl", "system.txt"]);
+    await train({ ...small, out, warmStart: false, steps: 0 });
+    expect(await readdir(out)).toContain("checkpoint-0");
   });
 
   test("nothing is trained where nothing can be written, or another run lies", async () => {

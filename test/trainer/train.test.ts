@@ -1,14 +1,23 @@
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { extraRollouts, groupNormalize, intoGroups, surrogate } from "../../src/blocks/index.js";
-import type { RewardFunction, System, Trajectory } from "../../src/contract/index.js";
+import type {
+  Group,
+  RewardFunction,
+  Sampler,
+  System,
+  Trajectory,
+} from "../../src/contract/index.js";
 import { Engine } from "../../src/engine/engine.js";
 import { FiresteelError } from "../../src/engine/error.js";
 import { CharTokenizer } from "../../src/policies/token/charTokenizer.js";
 import { tinyConfig } from "../../src/policies/token/config.js";
 import { TokenPolicy } from "../../src/policies/token/tokenPolicy.js";
+import { EmbeddedSampler } from "../../src/samplers/embedded.js";
 import { defineSystem, type PhaseDefinition } from "../../src/systems/defineSystem.js";
 import { type TrainOptions, train } from "../../src/train.js";
+import { stepMetrics } from "../../src/trainer/metrics.js";
+import type { StepReport } from "../../src/trainer/train.js";
 import { metricsOf, shortTask, small, temporaryFolder, weightsOf } from "./runs.js";
 
 function systemWith(phase: Partial<PhaseDefinition>, id = "test"): System {
@@ -81,10 +90,23 @@ describe("training", () => {
     },
   );
 
-  test("the sampler's log-probs are the trainer's to the last bit", async () => {
-    const { metrics } = await train({ ...small, steps: 1 });
-    expect(metrics["sampling/sampling_logp_difference/max"]).toBe(0);
-    expect(metrics["sampling/importance_sampling_ratio/mean"]).toBe(1);
+  test.each([1, 0.7])(
+    "at T = %f the sampler's log-probs are the trainer's to the last bit",
+    async (temperature) => {
+      const { metrics } = await train({ ...small, temperature, steps: 1 });
+      expect(metrics["sampling/sampling_logp_difference/max"]).toBe(0);
+      expect(metrics["sampling/importance_sampling_ratio/mean"]).toBe(1);
+    },
+  );
+
+  test("ratios are 1 in the first pass and move in the next: the old log-probs stay", async () => {
+    const once = { ...small, steps: 1, minibatchSize: 16, learningRate: 1e-2 };
+    const clipped = async (numIterations: number) => {
+      const { metrics } = await train({ ...once, numIterations });
+      return metrics["clip_ratio/region_mean"];
+    };
+    expect(await clipped(1)).toBe(0);
+    expect(await clipped(2)).toBeGreaterThan(0);
   });
 
   test("keeps no memory behind", async () => {
@@ -142,7 +164,12 @@ describe("metrics", () => {
     const out = join(await temporaryFolder(), "run");
     const task = taskWith(({ completions }) => completions.map(() => null));
     const lonely: TrainOptions = { ...small, task, promptsPerStep: 1, numGenerations: 1, steps: 3 };
-    await train({ ...lonely, out });
+    const named: string[][] = [];
+    const onStep = ({ metrics }: StepReport) => named.push(Object.keys(metrics));
+    await train({ ...lonely, out, onStep });
+    for (const names of named.slice(1)) {
+      expect(names).toEqual(expect.arrayContaining(Object.keys(stepMetrics)));
+    }
     const [start, ...steps] = await metricsOf(out);
     expect(start).toEqual({ step: 0, "eval/accuracy": 0 });
     expect(steps.map(({ step }) => step)).toEqual([1, 2, 3]);
@@ -157,7 +184,10 @@ describe("metrics", () => {
       expect(metrics.learning_rate).toBe(2e-4);
     }
     expect(steps.map((metrics) => metrics["eval/accuracy"])).toEqual([null, 0, 0]);
-    expect(steps.map((m) => m.num_tokens)).toEqual([...steps.map((m) => m.num_tokens)].sort());
+    const tokens = steps.map((metrics) => metrics.num_tokens!);
+    expect(tokens[0]).toBeGreaterThan(0);
+    expect(tokens[1]).toBeGreaterThan(tokens[0]!);
+    expect(tokens[2]).toBeGreaterThan(tokens[1]!);
   });
 });
 
@@ -257,6 +287,47 @@ describe("what stages can reach", () => {
   });
 });
 
+test("a sampler is told of the weights before it samples, and says what it sampled with", async () => {
+  const engine = new Engine({ device: "cpu" });
+  const policy = TokenPolicy.create(engine, tinyConfig(tokenizer.vocabularySize), { tokenizer });
+  const embedded = new EmbeddedSampler(policy);
+  const told: (number | "sample")[] = [];
+  const versions = new Set<number>();
+  const stale: Sampler = {
+    name: "stale",
+    capabilities: embedded.capabilities,
+    async refresh(version) {
+      told.push(version);
+    },
+    async sample(request) {
+      told.push("sample");
+      return (await embedded.sample(request)).map((t) => ({ ...t, policyVersion: 17 }));
+    },
+  };
+  const system = systemWith({
+    observe: {
+      block: "look",
+      options: [],
+      run({ groups }) {
+        for (const t of groups.flatMap((group) => group.trajectories))
+          versions.add(t.policyVersion);
+      },
+    },
+  });
+  const { device: _, ...options } = { ...small, engine, policy, system, sampler: stale };
+  const out = join(await temporaryFolder(), "run");
+  await train({ ...options, warmStart: true, steps: 1, out });
+  // Evaluation at the start, the step's rollouts, two updates, evaluation at the end.
+  expect(told).toEqual([0, "sample", "sample", 2, "sample"]);
+  expect([...versions]).toEqual([17]);
+  told.length = 0;
+  const { task } = small;
+  await train({ resume: out, engine, policy, system, task, sampler: stale, steps: 2 });
+  expect(told.slice(0, 2)).toEqual([2, "sample"]);
+  policy.dispose();
+  engine.dispose();
+});
+
 describe("what cannot work is refused before the first rollout", () => {
   const rolledOut: string[] = [];
   const watched: Partial<PhaseDefinition> = {
@@ -325,6 +396,19 @@ describe("what cannot work is refused before the first rollout", () => {
     const system = systemWith(watched);
     await expect(train({ ...small, system, ...options })).rejects.toMatchObject({ code, message });
     expect(rolledOut).toEqual([]);
+  });
+
+  test("a row without a column that the loss reads", async () => {
+    const advantage = {
+      block: "forgetful",
+      options: [],
+      run: (groups: readonly Group[]) => [...groups],
+    };
+    const run = train({ ...small, system: systemWith({ advantage }), warmStart: false });
+    await expect(run).rejects.toMatchObject({
+      code: "ERR_OPTION",
+      message: /a column "advantage" in every row of phase "policy" \(surrogate reads it\)/,
+    });
   });
 
   test("a reward that throws stops the run and leaves its last checkpoint", async () => {

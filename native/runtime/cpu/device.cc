@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <system_error>
 
 #include "runtime/cpu/context.h"
 #include "runtime/simd/dispatch.h"
@@ -56,8 +57,16 @@ Status device_open(int threads, const std::atomic<bool>* cancelled, ContextPtr* 
   info->memory_bytes = usable_memory();
   info->units = usable_threads();
   if (threads == 0) threads = info->units;
-  *context = ContextPtr(new Context(ThreadPool::shared(threads), threads, cancelled),
-                        [](Context* c) { delete c; });
+  std::shared_ptr<ThreadPool> pool;
+  try {
+    pool = ThreadPool::shared(threads);
+  } catch (const std::system_error& error) {
+    return Status::error(Code::out_of_memory,
+                         "expected to start " + std::to_string(threads) +
+                             " threads but the system refused: " + error.what());
+  }
+  *context =
+      ContextPtr(new Context(std::move(pool), threads, cancelled), [](Context* c) { delete c; });
   return {};
 }
 

@@ -53,6 +53,7 @@ void ThreadPool::drain(Job& job) {
 
 bool ThreadPool::run(int64_t items, int64_t grain, int threads, const std::atomic<bool>& cancelled,
                      Chunk chunk, void* body) {
+  grain = std::min(grain, items);  // so that `next` cannot overflow
   Job job;
   job.items = items;
   job.grain = grain;

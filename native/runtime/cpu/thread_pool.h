@@ -14,7 +14,8 @@ namespace firesteel {
 
 class ThreadPool {
  public:
-  // Workers are added when an engine asks for more threads than any before.
+  // Workers are added when an engine asks for more threads than any before. Throws
+  // std::system_error when the system refuses one.
   static std::shared_ptr<ThreadPool> shared(int threads);
   ~ThreadPool();
 

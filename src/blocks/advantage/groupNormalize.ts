@@ -15,7 +15,7 @@ import { parseOptions } from "../../engine/parseOptions.js";
 import { groupOffsets, mapRows, withColumn } from "../columns.js";
 
 const defaultEps = 1e-4;
-export const singletons = ["zero", "value"] as const;
+const singletons = ["zero", "value"] as const;
 
 export interface GroupAdvantageOptions extends Omit<GroupNormOptions, "valid"> {
   /** What a reward alone in its group gives: 0 (default), or itself over 1 + eps, as in verl. */
@@ -84,14 +84,8 @@ const shape = {
   ),
 };
 
-export interface GroupNormalizeOptions {
-  center?: (typeof centers)[number];
-  scale?: (typeof scales)[number];
-  scope?: (typeof scopes)[number];
-  ddof?: 0 | 1;
-  eps?: number;
-  singleton?: (typeof singletons)[number];
-}
+/** How, without which rows: the groups are the phase's. */
+export type GroupNormalizeOptions = Omit<GroupAdvantageOptions, "groupOffsets" | "keys">;
 
 /** Group-relative advantages (Shao et al. 2024, section 4.1.2), one number a row. Defaults as in TRL. */
 export function groupNormalize(options: GroupNormalizeOptions = {}): Advantage {

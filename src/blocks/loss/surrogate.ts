@@ -1,31 +1,40 @@
 import type { Scheduled } from "../../contract/block.js";
+import type { Column } from "../../contract/data.js";
 import type { LossBatch, LossScale, LossTerm } from "../../contract/loss.js";
 import type { Measure } from "../../contract/metrics.js";
 import { engineOf, tensorOf } from "../../engine/device.js";
 import { atStep, choice, number, orNull, scheduled } from "../../engine/options.js";
 import { parseOptions } from "../../engine/parseOptions.js";
+import { concatenate } from "../../engine/ragged.js";
 import {
   aggregations,
   forms,
+  type SurrogateOptions as KernelOptions,
   klEstimators,
   levels,
+  type SurrogateInputs,
   surrogate as surrogateKernel,
   surrogateMetrics,
 } from "../../engine/surrogate.js";
 import { perAction } from "../columns.js";
 
-type Aggregation = (typeof aggregations)[number];
+type Aggregation = KernelOptions["aggregation"];
 
-export interface SurrogateOptions {
-  level?: (typeof levels)[number];
-  form?: (typeof forms)[number];
+/** As the kernel's options, with defaults, schedules and null for "none". */
+export interface SurrogateOptions extends Pick<KernelOptions, "level" | "form" | "klEstimator"> {
+  /** Lower clip distance; >= 0, default 0.2. */
   epsilon?: Scheduled;
+  /** Upper clip distance; >= 0, default null: epsilon. */
   epsilonHigh?: Scheduled | null;
+  /** Two-sided clip (TRL): caps the ratio of the unclipped arm; > 1 + epsilonHigh, default null. */
   delta?: number | null;
+  /** Dual clip (verl): for A < 0 the loss is at most -dualClip A; > 1, default null. */
   dualClip?: number | null;
+  /** Coefficient of the KL to the model "reference", in the loss; >= 0, default 0. */
   beta?: Scheduled;
-  klEstimator?: (typeof klEstimators)[number];
+  /** How token losses become one number; default "token-mean". */
   aggregation?: Aggregation;
+  /** Divides the row sums of "seq-mean-token-sum-norm", which needs it; > 0. */
   horizon?: number | null;
 }
 
@@ -40,35 +49,25 @@ export function aggregationDenominator(kind: Aggregation, scale: LossScale): num
 }
 
 /**
- * The rows' advantages: f32 [R] where each row has one, else f32 [T]; and weights f32 [T], or null
- * where no row has any.
+ * What the kernel takes of the rows' columns: `advantage` [R] where each row has one number, else
+ * `tokenAdvantage` [T]; `weight` [T], or null where no row has any.
  */
-export function rowColumns(batch: Pick<LossBatch, "rows">): {
-  advantage: Float32Array;
-  weight: Float32Array | null;
-} {
+export function rowColumns(
+  batch: Pick<LossBatch, "rows">,
+): Pick<SurrogateInputs, "advantage" | "tokenAdvantage" | "weight"> {
   const { rows } = batch;
-  const column = (name: string) =>
-    rows.map((row) => {
-      const value = row.columns[name] ?? { level: "row" as const, value: 1 };
-      return perAction(name, value, row.actions.length);
-    });
+  const perToken = (name: string, missing?: Column) =>
+    concatenate(
+      Float32Array,
+      rows.map(({ columns, actions }) =>
+        perAction(name, (columns[name] ?? missing)!, actions.length),
+      ),
+    );
+  const weighted = rows.some(({ columns }) => columns.weight !== undefined);
+  const weight = weighted ? perToken("weight", { level: "row", value: 1 }) : null;
   const perRow = rows.map(({ columns: { advantage: a } }) => (a?.level === "row" ? a.value : null));
-  const advantage = perRow.includes(null)
-    ? concatenate(column("advantage"))
-    : Float32Array.from(perRow as number[]);
-  const weighted = rows.some((row) => row.columns.weight !== undefined);
-  return { advantage, weight: weighted ? concatenate(column("weight")) : null };
-}
-
-function concatenate(parts: readonly Float32Array[]): Float32Array {
-  const out = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
+  if (perRow.includes(null)) return { tokenAdvantage: perToken("advantage"), weight };
+  return { advantage: Float32Array.from(perRow as number[]), weight };
 }
 
 /** The kernel's sums as parts of metrics, by TRL's names. */
@@ -91,15 +90,18 @@ const shape = {
   level: choice("token", levels, "what the ratio of new to old probability is taken over"),
   form: choice("clip", forms, "clip: -min(ratio A, clip(ratio, 1 - epsilon, 1 + epsilonHigh) A)"),
   epsilon: scheduled(0.2, { min: 0 }, "lower clip distance"),
-  epsilonHigh: orNull(scheduled(0.2, { min: 0 }, "upper clip distance; null: epsilon")),
-  delta: orNull(number(4, { above: 1 }, "cap of the ratio in the unclipped arm; null: none")),
+  epsilonHigh: orNull(scheduled, null, { min: 0 }, "upper clip distance; null: epsilon"),
+  delta: orNull(number, null, { above: 1 }, "cap of the ratio in the unclipped arm; null: none"),
   dualClip: orNull(
-    number(3, { above: 1 }, "for A < 0 the loss is at most -dualClip A; null: none"),
+    number,
+    null,
+    { above: 1 },
+    "for A < 0 the loss is at most -dualClip A; null: none",
   ),
   beta: scheduled(0, { min: 0 }, "coefficient of the KL to the reference policy, in the loss"),
   klEstimator: choice("k3", klEstimators, "of the KL; k3+ has k3's value and k2's gradient"),
   aggregation: choice("token-mean", aggregations, "how token losses become one number"),
-  horizon: orNull(number(1, { above: 0 }, "divides the row sums of seq-mean-token-sum-norm")),
+  horizon: orNull(number, null, { above: 0 }, "divides the row sums of seq-mean-token-sum-norm"),
 };
 
 /**

@@ -1,7 +1,7 @@
 import type { Trajectory } from "../../contract/data.js";
 import type { RewardContext, RewardFunction } from "../../contract/reward.js";
 import type { RewardPlan } from "../../contract/system.js";
-import { nearest, show } from "../../engine/checks.js";
+import { didYouMean, show } from "../../engine/checks.js";
 import { FiresteelError } from "../../engine/error.js";
 import { numbersByName } from "../../engine/options.js";
 import { parseOptions } from "../../engine/parseOptions.js";
@@ -44,7 +44,7 @@ export function rewardContext(
  * One reward function's values for a batch.
  *
  * @throws FiresteelError ERR_REWARD where it throws, gives another number of values, or a value that
- *   is neither a finite number nor null
+ *   is neither a finite number nor null; ERR_ABORTED where it throws after the signal
  */
 export async function callReward(
   name: string,
@@ -55,6 +55,9 @@ export async function callReward(
   try {
     values = await reward(ctx);
   } catch (cause) {
+    if (ctx.signal.aborted) {
+      throw new FiresteelError("ERR_ABORTED", `The reward "${name}" was aborted`, { cause });
+    }
     const message = `The reward "${name}" threw: ${cause instanceof Error ? cause.message : cause}`;
     throw new FiresteelError("ERR_REWARD", message, { cause });
   }
@@ -90,12 +93,10 @@ export function reward(
     inspect(run) {
       for (const name of Object.keys(weights)) {
         if (run.rewards.includes(name)) continue;
-        const near = nearest(name, run.rewards);
-        const hint = near === undefined ? "" : ` (did you mean ${show(near)}?)`;
         throw new FiresteelError(
           "ERR_OPTION",
           `Expected names of the task's rewards (${run.rewards.map(show).join(", ")}) ` +
-            `in reward.rewardWeights but received ${show(name)}${hint}`,
+            `in reward.rewardWeights but received ${show(name)}${didYouMean(name, run.rewards)}`,
         );
       }
       return [];

@@ -33,7 +33,7 @@ export function intoGroups(
 }
 
 const shape = {
-  numGenerations: orNull(integer(8, { min: 1 }, "rollouts per prompt; null: as the run has it")),
+  numGenerations: orNull(integer, null, { min: 1 }, "rollouts per prompt; null: as the run has it"),
 };
 
 /** Independent rollouts of every prompt (GRPO's group; Shao et al. 2024, section 4.1.1). */

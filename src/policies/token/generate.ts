@@ -2,6 +2,7 @@ import type { Finish, SampleRequest } from "../../contract/index.js";
 import { logProb } from "../../engine/logProb.js";
 import { gatherRows } from "../../engine/nn/embed.js";
 import { sample } from "../../engine/nn/sample.js";
+import { offsetsOf } from "../../engine/ragged.js";
 import type { Tensor } from "../../engine/tensor.js";
 import { type Random, random } from "../../nn/random.js";
 import { type DecodeBatch, KeyValueCache } from "./keyValueCache.js";
@@ -131,8 +132,7 @@ function prefill(
 ): Tensor {
   const distinct = [...new Set(rows.map(({ prefix }) => prefix))];
   const index = new Map(distinct.map((prefix, i) => [prefix, i]));
-  const offsets = new Int32Array(distinct.length + 1);
-  for (const [i, { length }] of distinct.entries()) offsets[i + 1] = offsets[i]! + length;
+  const offsets = offsetsOf(distinct.map(({ length }) => length));
   const tokens = offsets.at(-1)!;
   const batch: DecodeBatch = {
     ids: new Int32Array(tokens),
@@ -200,10 +200,7 @@ async function choose(
 
 /** The last token of every row, which sees its prompt's slots and then its own. */
 function nextTokens(rows: readonly Row[]): DecodeBatch {
-  const keyOffsets = new Int32Array(rows.length + 1);
-  for (const [i, { prefix, ids }] of rows.entries()) {
-    keyOffsets[i + 1] = keyOffsets[i]! + prefix.length + ids.length;
-  }
+  const keyOffsets = offsetsOf(rows.map(({ prefix, ids }) => prefix.length + ids.length));
   const keyIndex = new Int32Array(keyOffsets.at(-1)!);
   for (const [i, { prefix, ids, ownSlots }] of rows.entries()) {
     let at = keyOffsets[i]!;
