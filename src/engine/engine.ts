@@ -2,21 +2,7 @@ import type { Addon, EngineHandle, RawFault } from "./addon.js";
 import { checkChoice, checkInteger, checkKeys, checkNumber, invalid } from "./checks.js";
 import { type DType, dtypeOf, dtypes, isTypedArray, newArray, type TypedArray } from "./dtype.js";
 import { FiresteelError } from "./error.js";
-import { type GroupNormOptions, type GroupNormResult, groupNorm } from "./groupNorm.js";
 import { chooseAddon } from "./loader.js";
-import {
-  type LogProbBackwardInputs,
-  type LogProbOptions,
-  type LogProbResult,
-  logProb,
-  logProbBackward,
-} from "./logProb.js";
-import {
-  type SurrogateInputs,
-  type SurrogateOptions,
-  type SurrogateResult,
-  surrogate,
-} from "./surrogate.js";
 import { checkShape, Tensor, toArray } from "./tensor.js";
 
 /** Rows whose values a call could not use: NaN log-probs, zero gradients, nothing else touched. */
@@ -63,8 +49,8 @@ export type TensorLike = Tensor | TypedArray | readonly number[];
  *
  * @example
  * const engine = new Engine({ device: "cpu" });
- * const { logProb } = engine.logProb(engine.tensor(logits, [tokens, vocab]), targets);
- * console.log(await logProb.read());
+ * const scored = logProb(engine, engine.tensor(logits, [tokens, vocab]), targets);
+ * console.log(await scored.logProb.read());
  */
 export class Engine {
   readonly info: EngineInfo;
@@ -121,7 +107,8 @@ export class Engine {
     let type: DType;
     if (isTypedArray(data)) {
       const own = dtypeOf(data) ?? dtype;
-      if (own === undefined || (data instanceof Uint16Array && !/^b?f16$/.test(own))) {
+      const sixteen = own === "bf16" || own === "f16";
+      if (own === undefined || (data instanceof Uint16Array && !sixteen)) {
         throw invalid("ERR_DTYPE", "dtype", '"bf16" or "f16" (the data is a Uint16Array)', dtype);
       }
       if (dtype !== undefined && dtype !== own) {
@@ -208,26 +195,6 @@ export class Engine {
   /** Resolves when everything enqueued before has run. */
   async synchronize(): Promise<void> {
     await this.addon.synchronize(this.handle);
-  }
-
-  /** {@link logProb} */
-  logProb(logits: TensorLike, targets: TensorLike, options?: LogProbOptions): LogProbResult {
-    return logProb(this, logits, targets, options);
-  }
-
-  /** {@link logProbBackward} */
-  logProbBackward(args: LogProbBackwardInputs): Tensor {
-    return logProbBackward(this, args);
-  }
-
-  /** {@link groupNorm} */
-  groupNorm(values: TensorLike, options: GroupNormOptions): GroupNormResult {
-    return groupNorm(this, values, options);
-  }
-
-  /** {@link surrogate} */
-  surrogate(args: SurrogateInputs, options: SurrogateOptions): SurrogateResult {
-    return surrogate(this, args, options);
   }
 
   /** Drops what has not run yet and ends the engine; pending reads reject with ERR_DISPOSED. */

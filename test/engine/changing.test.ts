@@ -1,7 +1,9 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import { FiresteelError } from "../../src/engine/error.js";
+import { logProb } from "../../src/engine/logProb.js";
 import { Offsets, Slots } from "../../src/engine/offsets.js";
+import { surrogate } from "../../src/engine/surrogate.js";
 
 const engine = new Engine({ device: "cpu", threads: 2 });
 afterAll(() => engine.dispose());
@@ -22,7 +24,8 @@ const detached = () => {
   return data;
 };
 const policyGradient = (more: object, options: object = {}) =>
-  engine.surrogate(
+  surrogate(
+    engine,
     { logProb: [0, 0], oldLogProb: [0, 0], advantage: [1], rowOffsets: [0, 2], ...more },
     { aggregation: "token-mean", ...options },
   );
@@ -59,7 +62,7 @@ describe("what changes between the check and the use", () => {
         return given.length === 1 ? [-1, -1] : null;
       },
     };
-    const { loss } = engine.surrogate(inputs, { aggregation: "token-mean", beta: 1 });
+    const { loss } = surrogate(engine, inputs, { aggregation: "token-mean", beta: 1 });
     expect(given).toHaveLength(1);
     expect(loss.readSync()[0]).toBeCloseTo(-1 + Math.exp(-1), 6);
   });
@@ -79,7 +82,7 @@ describe("what changes between the check and the use", () => {
         return [1];
       },
     };
-    expect(codeOf(() => engine.logProb(logits, [0], options))).toBe("ERR_DISPOSED");
+    expect(codeOf(() => logProb(engine, logits, [0], options))).toBe("ERR_DISPOSED");
     const closing = new Engine({ device: "cpu" });
     const mine = closing.zeros([1, 4]);
     const ending = {
@@ -88,17 +91,17 @@ describe("what changes between the check and the use", () => {
         return null;
       },
     };
-    expect(codeOf(() => closing.logProb(mine, [0], ending))).toBe("ERR_DISPOSED");
+    expect(codeOf(() => logProb(closing, mine, [0], ending))).toBe("ERR_DISPOSED");
   });
 
   it("a report that disposes of the engine ends the read and nothing else", async () => {
     const closing = new Engine({ device: "cpu", onFault: () => closing.dispose() });
-    const { logProb, stats } = closing.logProb(closing.zeros([1, 2]), [7]);
-    const later = stats.read();
-    expect((await logProb.read())[0]).toBeNaN();
+    const scored = logProb(closing, closing.zeros([1, 2]), [7]);
+    const later = scored.stats.read();
+    expect((await scored.logProb.read())[0]).toBeNaN();
     await later;
     expect(closing.disposed).toBe(true);
-    expect(codeOf(() => logProb.readSync())).toBe("ERR_DISPOSED");
+    expect(codeOf(() => scored.logProb.readSync())).toBe("ERR_DISPOSED");
   });
 });
 
@@ -131,7 +134,7 @@ describe("what a call leaves behind when it fails", () => {
     const logits = small.zeros([40_000, 4]);
     const before = small.memory().live;
     for (let i = 0; i < 3; ++i) {
-      const attempt = () => small.logProb(logits, new Int32Array(40_000), { entropy: true });
+      const attempt = () => logProb(small, logits, new Int32Array(40_000), { entropy: true });
       expect(codeOf(attempt)).toBe("ERR_OUT_OF_MEMORY");
       expect(small.memory().live).toBe(before);
     }

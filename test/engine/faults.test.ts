@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { Engine, type FaultReport } from "../../src/engine/engine.js";
+import { logProbBackward, logProb as score } from "../../src/engine/logProb.js";
 
 const faults: FaultReport[] = [];
 const engine = new Engine({ device: "cpu", onFault: (fault) => faults.push(fault) });
@@ -10,7 +11,7 @@ afterEach(() => {
 describe("faulty rows", () => {
   it("are reported once, by the first read of any output, and do not spread", async () => {
     const logits = [0, 1, 2, /**/ 0, Number.NaN, 2, /**/ 2, 1, 0];
-    const { logProb, entropy, stats } = engine.logProb(engine.tensor(logits, [3, 3]), [0, 0, 7], {
+    const { logProb, entropy, stats } = score(engine, engine.tensor(logits, [3, 3]), [0, 0, 7], {
       entropy: true,
     });
     const values = await logProb.read();
@@ -27,7 +28,7 @@ describe("faulty rows", () => {
   });
 
   it("are reported also when the read that finds them has been given up", async () => {
-    const { logProb } = engine.logProb(engine.tensor([0, 1], [1, 2]), [5]);
+    const { logProb } = score(engine, engine.tensor([0, 1], [1, 2]), [5]);
     const controller = new AbortController();
     const reading = logProb.read({ signal: controller.signal });
     controller.abort();
@@ -38,14 +39,14 @@ describe("faulty rows", () => {
 
   it("get gradient 0", () => {
     const logits = engine.tensor([0, 1, Number.NaN, 1, 1, 2], [3, 2]);
-    const { stats } = engine.logProb(logits, [0, 0, 9]);
-    const d = engine.logProbBackward({ logits, targets: [0, 0, 9], stats, dLogProb: [1, 1, 1] });
+    const { stats } = score(engine, logits, [0, 0, 9]);
+    const d = logProbBackward(engine, { logits, targets: [0, 0, 9], stats, dLogProb: [1, 1, 1] });
     expect([...d.readSync()].slice(2)).toEqual([0, 0, 0, 0]);
   });
 
   it("are of no interest under a mask", () => {
     const logits = engine.tensor([0, 1, Number.NaN, 1], [2, 2]);
-    const { logProb } = engine.logProb(logits, [0, -5], { mask: new Uint8Array([1, 0]) });
+    const { logProb } = score(engine, logits, [0, -5], { mask: new Uint8Array([1, 0]) });
     expect(logProb.readSync()[1]).toBe(0);
     expect(faults).toEqual([]);
   });

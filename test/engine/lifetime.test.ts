@@ -7,7 +7,7 @@ const dist = pathToFileURL(join(import.meta.dirname, "..", "..", "dist", "index.
 
 /** Runs a module in a process of its own against the built package. */
 function run(source: string, ...flags: string[]) {
-  const program = `import { Engine } from ${JSON.stringify(dist)};\n${source}`;
+  const program = `import { Engine, logProb } from ${JSON.stringify(dist)};\n${source}`;
   const { status, signal, stdout, stderr } = spawnSync(
     process.execPath,
     [...flags, "--input-type=module", "-e", program],
@@ -20,7 +20,7 @@ function run(source: string, ...flags: string[]) {
 const busy = `
 const engine = new Engine({ device: "cpu" });
 const logits = engine.zeros([64, 150000]);
-for (let i = 0; i < 100; ++i) engine.logProb(logits, new Int32Array(64));`;
+for (let i = 0; i < 100; ++i) logProb(engine, logits, new Int32Array(64));`;
 
 describe("an engine with work in flight", () => {
   it("does not hold up the end of the program", () => {
@@ -47,7 +47,7 @@ describe("an engine with work in flight", () => {
 
   it("ends with its worker, also one that is terminated", () => {
     const worker = `
-      import { Engine } from ${JSON.stringify(dist)};
+      import { Engine, logProb } from ${JSON.stringify(dist)};
       import { parentPort } from "node:worker_threads";
       ${busy}
       parentPort.postMessage("busy");
@@ -68,17 +68,18 @@ describe("an engine with work in flight", () => {
 
   it("may be used at the very moment in which its worker is terminated", () => {
     const worker = `
-      import { Engine } from ${JSON.stringify(dist)};
+      import { Engine, logProb } from ${JSON.stringify(dist)};
       import { parentPort, workerData } from "node:worker_threads";
       const engine = new Engine({ device: "cpu", threads: 2, memoryLimit: 1 << 24 });
       const logits = engine.zeros([64, 20000]);
       parentPort.postMessage("busy");
       while (true) {
-        const { logProb } = engine.logProb(logits, new Int32Array(64));
-        if (workerData === 0) logProb.readSync();
-        if (workerData === 1) await Promise.all([logProb.read(), engine.synchronize()]);
+        const scored = logProb(engine, logits, new Int32Array(64));
+        if (workerData === 0) scored.logProb.readSync();
+        if (workerData === 1) await Promise.all([scored.logProb.read(), engine.synchronize()]);
         if (workerData === 2) try { engine.empty([1e9]); } catch {}
-        logProb.dispose();
+        scored.logProb.dispose();
+        scored.stats.dispose();
       }`;
     const { stdout, status, stderr } = run(`
       import { Worker } from "node:worker_threads";

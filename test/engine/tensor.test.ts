@@ -1,6 +1,7 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import { FiresteelError } from "../../src/engine/error.js";
+import { logProb } from "../../src/engine/logProb.js";
 import type { Tensor } from "../../src/engine/tensor.js";
 
 const engine = new Engine({ device: "cpu", threads: 2 });
@@ -170,7 +171,7 @@ describe("an engine", () => {
   it("refuses tensors of another engine", () => {
     using other = new Engine({ device: "cpu" });
     const logits = other.zeros([1, 2]);
-    expect(codeOf(() => engine.logProb(logits, [0]))).toBe("ERR_OPTION");
+    expect(codeOf(() => logProb(engine, logits, [0]))).toBe("ERR_OPTION");
   });
 
   it("is refused once disposed; its pending reads are settled", async () => {
