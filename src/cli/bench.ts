@@ -2,13 +2,15 @@ import type { Command } from "commander";
 import { type Ceiling, measureCeiling } from "../bench/ceiling.js";
 import { type BenchResult, benchLogProb } from "../bench/logProb.js";
 import { checkChoice } from "../engine/checks.js";
-import { Engine, type EngineOptions } from "../index.js";
+import { Engine } from "../index.js";
 import { type Terminal, table } from "./terminal.js";
 
 const kernels = ["log-prob"] as const;
+/** Not "emulated": the time of an emulator says nothing. */
+const devices = ["auto", "cpu", "cuda"] as const;
 
 interface BenchFlags {
-  device: EngineOptions["device"];
+  device: string;
   peers?: true;
   json?: true;
 }
@@ -53,7 +55,7 @@ that the plainest kernel with the same traffic reached in the same run.`,
     )
     .action(async (asked: readonly string[], { device, peers, json }: BenchFlags) => {
       for (const name of asked) checkChoice("kernel", name, kernels);
-      const engine = new Engine({ device });
+      const engine = new Engine({ device: checkChoice("--device", device, devices) });
       try {
         const ceiling = await measureCeiling(engine);
         const results: BenchResult[] = [];

@@ -4,7 +4,7 @@ import { AdamW, type AdamWOptions } from "../../src/nn/optimizers/adamw.js";
 import { Parameter } from "../../src/nn/parameter.js";
 import { random } from "../../src/nn/random.js";
 
-const engine = new Engine({ device: "cpu" });
+const engine = new Engine();
 afterAll(() => engine.dispose());
 
 const shapes = { matrix: [5, 7], norm: [3], empty: [0, 4] };

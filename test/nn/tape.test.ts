@@ -3,7 +3,7 @@ import { Engine } from "../../src/engine/engine.js";
 import { Parameter } from "../../src/nn/parameter.js";
 import { Tape } from "../../src/nn/tape.js";
 
-const engine = new Engine({ device: "cpu" });
+const engine = new Engine();
 afterAll(() => engine.dispose());
 
 let before: number;

@@ -5,7 +5,7 @@ import { random } from "../../src/nn/random.js";
 import type { TokenPolicy } from "../../src/policies/token/tokenPolicy.js";
 import { awkward, floats, gradients, plain, policyOf, row, rows, zeroGradients } from "./rows.js";
 
-const engine = new Engine({ device: "cpu" });
+const engine = new Engine();
 afterAll(() => engine.dispose());
 
 const options = { temperature: 1.3, entropy: true };
@@ -130,7 +130,7 @@ describe("gradients", () => {
 
   it("are the same bits at one thread and at two", () => {
     const runs = [1, 2].map((threads) => {
-      const own = new Engine({ device: "cpu", threads });
+      const own = new Engine({ threads });
       const policy = policyOf(own, awkward);
       // Enough rows that the work is really split.
       const many = Array.from({ length: 40 }, () => rows).flat();

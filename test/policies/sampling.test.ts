@@ -6,7 +6,7 @@ import { TokenPolicy } from "../../src/policies/token/tokenPolicy.js";
 import { awkward, floats, plain, policyOf, prompt, request } from "./rows.js";
 
 const faults: FaultReport[] = [];
-const engine = new Engine({ device: "cpu", onFault: (fault) => faults.push(fault) });
+const engine = new Engine({ onFault: (fault) => faults.push(fault) });
 afterAll(() => engine.dispose());
 
 /** Unequal lengths, one of them a single token; one prompt twice. */
@@ -84,7 +84,7 @@ describe("sampling", () => {
   it("gives the same bits at one thread and at two", async () => {
     const runs = [];
     for (const threads of [1, 2]) {
-      const own = new Engine({ device: "cpu", threads });
+      const own = new Engine({ threads });
       const sampled = await policyOf(own, plain).sample(
         request({ prompts, counts: [40, 40, 40, 40] }),
       );

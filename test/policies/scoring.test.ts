@@ -3,7 +3,7 @@ import { Engine } from "../../src/engine/engine.js";
 import { awkward, floats, plain, policyOf, row, rows } from "./rows.js";
 import { logitsOf } from "./transformerReference.js";
 
-const engine = new Engine({ device: "cpu" });
+const engine = new Engine();
 afterAll(() => engine.dispose());
 
 describe.each([
