@@ -1,7 +1,7 @@
 import type { DescribedOption, Scheduled } from "../contract/block.js";
 import type { Task } from "../contract/task.js";
-import { flag, integer, number, orNull, scheduled } from "../engine/options.js";
-import { parseOptions } from "../engine/parseOptions.js";
+import { flag, integer, number, orNull, scheduled } from "../options/option.js";
+import { parseOptions } from "../options/parseOptions.js";
 import { optionLines } from "./printSystem.js";
 
 /**

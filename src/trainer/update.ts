@@ -4,7 +4,7 @@ import type { Phase } from "../contract/system.js";
 import { show } from "../engine/checks.js";
 import { tensorOf } from "../engine/device.js";
 import { FiresteelError } from "../engine/error.js";
-import { atStep } from "../engine/options.js";
+import { atStep } from "../options/option.js";
 import { accumulate, type EvaluatedTerm, type Scored } from "./accumulate.js";
 import { Measures, samplingMetrics } from "./metrics.js";
 import { lossScale, microBatches, minibatches, type RowBatch } from "./minibatches.js";

@@ -8,7 +8,7 @@ import {
   surrogate,
 } from "../../src/blocks/index.js";
 import { FiresteelError } from "../../src/engine/error.js";
-import { atStep } from "../../src/engine/options.js";
+import { atStep } from "../../src/options/option.js";
 
 /** The message of the ERR_OPTION that a call throws. */
 function refusal(call: () => unknown): string {

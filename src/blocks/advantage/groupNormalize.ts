@@ -10,8 +10,8 @@ import {
   scopes,
 } from "../../engine/groupNorm.js";
 import { Offsets, offsetValues } from "../../engine/offsets.js";
-import { choice, integer, number } from "../../engine/options.js";
-import { parseOptions } from "../../engine/parseOptions.js";
+import { choice, integer, number } from "../../options/option.js";
+import { parseOptions } from "../../options/parseOptions.js";
 import { groupOffsets, mapRows, withColumn } from "../columns.js";
 
 const defaultEps = 1e-4;

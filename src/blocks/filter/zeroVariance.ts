@@ -1,6 +1,6 @@
 import type { Group } from "../../contract/data.js";
 import type { GroupFilter } from "../../contract/system.js";
-import { parseOptions } from "../../engine/parseOptions.js";
+import { parseOptions } from "../../options/parseOptions.js";
 
 /** Whether a group's rewards hold no comparison: fewer than two, or all equal. Nulls do not count. */
 export function isConstant(rewards: readonly (number | null)[]): boolean {

@@ -3,8 +3,6 @@ import type { Column } from "../../contract/data.js";
 import type { LossBatch, LossScale, LossTerm } from "../../contract/loss.js";
 import type { Measure } from "../../contract/metrics.js";
 import { engineOf, tensorOf } from "../../engine/device.js";
-import { atStep, choice, number, orNull, scheduled } from "../../engine/options.js";
-import { parseOptions } from "../../engine/parseOptions.js";
 import { concatenate } from "../../engine/ragged.js";
 import {
   aggregations,
@@ -16,6 +14,8 @@ import {
   surrogate as surrogateKernel,
   surrogateMetrics,
 } from "../../engine/surrogate.js";
+import { atStep, choice, number, orNull, scheduled } from "../../options/option.js";
+import { parseOptions } from "../../options/parseOptions.js";
 import { perAction } from "../columns.js";
 
 type Aggregation = KernelOptions["aggregation"];

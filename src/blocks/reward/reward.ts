@@ -3,8 +3,8 @@ import type { RewardContext, RewardFunction } from "../../contract/reward.js";
 import type { RewardPlan } from "../../contract/system.js";
 import { didYouMean, show } from "../../engine/checks.js";
 import { FiresteelError } from "../../engine/error.js";
-import { numbersByName } from "../../engine/options.js";
-import { parseOptions } from "../../engine/parseOptions.js";
+import { numbersByName } from "../../options/option.js";
+import { parseOptions } from "../../options/parseOptions.js";
 
 /**
  * Weighted sum of the rewards that apply; null where none does (as in TRL, which leaves missing

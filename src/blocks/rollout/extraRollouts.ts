@@ -1,6 +1,6 @@
 import type { RolloutPlan } from "../../contract/system.js";
-import { integer } from "../../engine/options.js";
-import { parseOptions } from "../../engine/parseOptions.js";
+import { integer } from "../../options/option.js";
+import { parseOptions } from "../../options/parseOptions.js";
 import { intoGroups } from "./rollout.js";
 
 const shape = {

@@ -1,8 +1,8 @@
 import type { Group, Prompt, Trajectory } from "../../contract/data.js";
 import type { RolloutPlan } from "../../contract/system.js";
 import { FiresteelError } from "../../engine/error.js";
-import { integer, orNull } from "../../engine/options.js";
-import { parseOptions } from "../../engine/parseOptions.js";
+import { integer, orNull } from "../../options/option.js";
+import { parseOptions } from "../../options/parseOptions.js";
 
 /**
  * Puts rollouts into the groups of their prompts.

@@ -1,7 +1,7 @@
 import type { Trajectory } from "../../contract/data.js";
 import type { RowFilter } from "../../contract/system.js";
-import { flag } from "../../engine/options.js";
-import { parseOptions } from "../../engine/parseOptions.js";
+import { flag } from "../../options/option.js";
+import { parseOptions } from "../../options/parseOptions.js";
 import { withColumn } from "../columns.js";
 
 /** The lower median of the values that are not null; null where there are none. */

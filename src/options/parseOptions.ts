@@ -1,9 +1,9 @@
 import { inspect } from "node:util";
 import { z } from "zod";
 import type { DescribedOption, OptionValue } from "../contract/block.js";
-import { didYouMean, show, unknownKey } from "./checks.js";
-import { FiresteelError } from "./error.js";
-import type { Option } from "./options.js";
+import { didYouMean, show, unknownKey } from "../engine/checks.js";
+import { FiresteelError } from "../engine/error.js";
+import type { Option } from "./option.js";
 
 type Values<S> = { [K in keyof S]: S[K] extends Option<infer T> ? T : never };
 

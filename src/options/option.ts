@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Scheduled } from "../contract/block.js";
-import { show } from "./checks.js";
+import { show } from "../engine/checks.js";
 
 /** One option: what it accepts, in zod and in words, what it is when not given, and what it means. */
 export interface Option<T> {
