@@ -38,10 +38,14 @@ if (process.argv.includes("--tests")) {
 }
 if (fresh) {
   const cache = readFileSync(join(root, "out", "CMakeCache.txt"), "utf8");
-  const nvcc = /^CMAKE_CUDA_COMPILER:\w+=(.+)$/m.exec(cache)?.[1];
+  const found = (name) => {
+    const value = new RegExp(`^${name}:\\w+=(.+)$`, "m").exec(cache)?.[1] ?? "NOTFOUND";
+    return value.endsWith("NOTFOUND") ? null : value;
+  };
+  const [nvcc, works] = [found("nvcc"), found("CMAKE_CUDA_COMPILER")];
   const cuda =
-    nvcc && !nvcc.endsWith("NOTFOUND")
-      ? `CUDA addon built with ${nvcc}`
-      : "nvcc not found, CUDA addon skipped";
+    works !== null
+      ? `CUDA addon built with ${works}`
+      : `${nvcc === null ? "nvcc not found" : `${nvcc} does not work`}, CUDA addon skipped`;
   console.log(`firesteel: native code built in ${seconds.toFixed(0)} s; ${cuda}`);
 }
