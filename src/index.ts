@@ -14,22 +14,26 @@ export {
   type TensorLike,
 } from "./engine/engine.js";
 export { type ErrorCode, FiresteelError } from "./engine/error.js";
-export { type GroupNormOptions, type GroupNormResult, groupNorm } from "./engine/groupNorm.js";
+export {
+  type GroupNormOptions,
+  type GroupNormResult,
+  groupNorm,
+} from "./engine/kernels/groupNorm.js";
 export {
   type LogProbBackwardInputs,
   type LogProbOptions,
   type LogProbResult,
   logProb,
   logProbBackward,
-} from "./engine/logProb.js";
-export { Offsets, type OffsetsLike } from "./engine/offsets.js";
+} from "./engine/kernels/logProb.js";
 export {
   type SurrogateInputs,
   type SurrogateOptions,
   type SurrogateResult,
   surrogate,
   surrogateMetrics,
-} from "./engine/surrogate.js";
+} from "./engine/kernels/surrogate.js";
+export { Offsets, type OffsetsLike } from "./engine/offsets.js";
 export { type ReadOptions, Tensor } from "./engine/tensor.js";
 export { CharTokenizer } from "./policies/token/charTokenizer.js";
 export { type TokenConfig, tinyConfig } from "./policies/token/config.js";

@@ -1,6 +1,6 @@
 import type { Engine } from "../engine/engine.js";
 import { FiresteelError } from "../engine/error.js";
-import { logProb, logProbBackward } from "../engine/logProb.js";
+import { logProb, logProbBackward } from "../engine/kernels/logProb.js";
 import type { Tensor } from "../engine/tensor.js";
 import { logProbGradient, logProb as reference } from "../reference/logProb.js";
 import { close } from "../verify/compare.js";

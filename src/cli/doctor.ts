@@ -1,6 +1,6 @@
 import type { Command } from "commander";
+import { logProb } from "../engine/kernels/logProb.js";
 import { type Attempt, type Backend, loadBackend } from "../engine/loader.js";
-import { logProb } from "../engine/logProb.js";
 import { Engine, FiresteelError, version } from "../index.js";
 import { type Terminal, table } from "./terminal.js";
 

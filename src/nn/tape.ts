@@ -1,5 +1,5 @@
 import type { Engine } from "../engine/engine.js";
-import { logProb, logProbBackward } from "../engine/logProb.js";
+import { logProb, logProbBackward } from "../engine/kernels/logProb.js";
 import { attention, attentionBackward } from "../engine/nn/attention.js";
 import { add, addBias, sumRows } from "../engine/nn/elementwise.js";
 import { gatherRows, scatterAddRows } from "../engine/nn/embed.js";

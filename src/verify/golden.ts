@@ -1,7 +1,7 @@
 import type { Engine } from "../engine/engine.js";
-import { groupNorm } from "../engine/groupNorm.js";
-import { logProb, logProbBackward } from "../engine/logProb.js";
-import { type SurrogateOptions, surrogate } from "../engine/surrogate.js";
+import { groupNorm } from "../engine/kernels/groupNorm.js";
+import { logProb, logProbBackward } from "../engine/kernels/logProb.js";
+import { type SurrogateOptions, surrogate } from "../engine/kernels/surrogate.js";
 import { type Check, firstOf } from "./check.js";
 import { close, values } from "./compare.js";
 import { aggregated, groups, kls, type LogProbGolden, logProbs, tokens } from "./goldenValues.js";

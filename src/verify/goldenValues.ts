@@ -1,8 +1,8 @@
 // Values worked out from the formulas by hand or in 25 digits, without any of this project's code:
 // they hold the references to account as much as the kernels.
 
-import type { GroupNormOptions } from "../engine/groupNorm.js";
-import type { SurrogateOptions } from "../engine/surrogate.js";
+import type { GroupNormOptions } from "../engine/kernels/groupNorm.js";
+import type { SurrogateOptions } from "../engine/kernels/surrogate.js";
 
 const ln = Math.log;
 

@@ -1,5 +1,5 @@
 import type { Engine } from "../engine/engine.js";
-import { type GroupNormOptions, groupNorm } from "../engine/groupNorm.js";
+import { type GroupNormOptions, groupNorm } from "../engine/kernels/groupNorm.js";
 import { offsetsOf } from "../engine/ragged.js";
 import { type GroupNormSetting, groupNorm as reference } from "../reference/groupNorm.js";
 import { type Check, firstOf } from "./check.js";

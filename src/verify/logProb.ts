@@ -1,5 +1,5 @@
 import type { Engine } from "../engine/engine.js";
-import { logProb, logProbBackward } from "../engine/logProb.js";
+import { logProb, logProbBackward } from "../engine/kernels/logProb.js";
 import type { Tensor } from "../engine/tensor.js";
 import {
   distribution,

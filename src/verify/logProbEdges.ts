@@ -1,4 +1,4 @@
-import { logProb, logProbBackward } from "../engine/logProb.js";
+import { logProb, logProbBackward } from "../engine/kernels/logProb.js";
 import { finiteDifference } from "../reference/finiteDifference.js";
 import { logProb as reference } from "../reference/logProb.js";
 import { type Check, firstOf } from "./check.js";

@@ -1,12 +1,12 @@
 import type { Engine } from "../engine/engine.js";
-import { offsetsOf } from "../engine/ragged.js";
 import {
   aggregations,
   klEstimators,
   type SurrogateOptions,
   surrogate,
   surrogateMetrics,
-} from "../engine/surrogate.js";
+} from "../engine/kernels/surrogate.js";
+import { offsetsOf } from "../engine/ragged.js";
 import {
   surrogate as reference,
   type SurrogateSetting,

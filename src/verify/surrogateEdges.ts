@@ -1,6 +1,6 @@
 import type { Engine } from "../engine/engine.js";
+import { aggregations, klEstimators } from "../engine/kernels/surrogate.js";
 import { offsetsOf } from "../engine/ragged.js";
-import { aggregations, klEstimators } from "../engine/surrogate.js";
 import { finiteDifference } from "../reference/finiteDifference.js";
 import { type SurrogateSetting, type SurrogateTokens, surrogate } from "../reference/surrogate.js";
 import { type Check, firstOf } from "./check.js";

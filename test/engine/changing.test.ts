@@ -1,9 +1,9 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import { FiresteelError } from "../../src/engine/error.js";
-import { logProb } from "../../src/engine/logProb.js";
+import { logProb } from "../../src/engine/kernels/logProb.js";
+import { surrogate } from "../../src/engine/kernels/surrogate.js";
 import { Offsets, Slots } from "../../src/engine/offsets.js";
-import { surrogate } from "../../src/engine/surrogate.js";
 
 const engine = new Engine({ device: "cpu", threads: 2 });
 afterAll(() => engine.dispose());

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { Engine, type FaultReport } from "../../src/engine/engine.js";
-import { logProbBackward, logProb as score } from "../../src/engine/logProb.js";
+import { logProbBackward, logProb as score } from "../../src/engine/kernels/logProb.js";
 
 const faults: FaultReport[] = [];
 const engine = new Engine({ device: "cpu", onFault: (fault) => faults.push(fault) });

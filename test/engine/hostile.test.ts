@@ -1,8 +1,9 @@
 import { expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import { FiresteelError } from "../../src/engine/error.js";
-import { groupNorm } from "../../src/engine/groupNorm.js";
-import { logProb, logProbBackward } from "../../src/engine/logProb.js";
+import { groupNorm } from "../../src/engine/kernels/groupNorm.js";
+import { logProb, logProbBackward } from "../../src/engine/kernels/logProb.js";
+import { surrogate } from "../../src/engine/kernels/surrogate.js";
 import { adamw, sumSquares } from "../../src/engine/nn/adamw.js";
 import { attention, attentionBackward } from "../../src/engine/nn/attention.js";
 import { add, addBias, cast, fill, scale, sumRows } from "../../src/engine/nn/elementwise.js";
@@ -13,7 +14,6 @@ import { rope } from "../../src/engine/nn/rope.js";
 import { sample } from "../../src/engine/nn/sample.js";
 import { swiglu, swigluBackward } from "../../src/engine/nn/swiglu.js";
 import { Offsets, Slots } from "../../src/engine/offsets.js";
-import { surrogate } from "../../src/engine/surrogate.js";
 import { random } from "../../src/nn/random.js";
 
 type Call = (...args: never[]) => unknown;

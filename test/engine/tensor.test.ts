@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import { FiresteelError } from "../../src/engine/error.js";
-import { logProb } from "../../src/engine/logProb.js";
+import { logProb } from "../../src/engine/kernels/logProb.js";
 import type { Tensor } from "../../src/engine/tensor.js";
 
 const engine = new Engine({ device: "cpu", threads: 2 });

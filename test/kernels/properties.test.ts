@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
-import { aggregations, klEstimators } from "../../src/engine/surrogate.js";
+import { aggregations, klEstimators } from "../../src/engine/kernels/surrogate.js";
 import { sameBits } from "../../src/verify/compare.js";
 import { type Float, Random } from "../../src/verify/inputs.js";
 import { backward, forward, type LogProbCase, makeCase } from "../../src/verify/logProb.js";

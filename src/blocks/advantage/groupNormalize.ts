@@ -8,7 +8,7 @@ import {
   groupNorm,
   scales,
   scopes,
-} from "../../engine/groupNorm.js";
+} from "../../engine/kernels/groupNorm.js";
 import { Offsets, offsetValues } from "../../engine/offsets.js";
 import { choice, integer, number } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";

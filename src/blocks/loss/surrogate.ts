@@ -3,7 +3,6 @@ import type { Column } from "../../contract/data.js";
 import type { LossBatch, LossScale, LossTerm } from "../../contract/loss.js";
 import type { Measure } from "../../contract/metrics.js";
 import { engineOf, tensorOf } from "../../engine/device.js";
-import { concatenate } from "../../engine/ragged.js";
 import {
   aggregations,
   forms,
@@ -13,7 +12,8 @@ import {
   type SurrogateInputs,
   surrogate as surrogateKernel,
   surrogateMetrics,
-} from "../../engine/surrogate.js";
+} from "../../engine/kernels/surrogate.js";
+import { concatenate } from "../../engine/ragged.js";
 import { atStep, choice, number, orNull, scheduled } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
 import { perAction } from "../columns.js";

@@ -1,7 +1,7 @@
 import { checkBoolean, checkInteger, checkKeys, invalid } from "../checks.js";
 import type { Engine, TensorLike } from "../engine.js";
 import { handle, withInputs } from "../inputs.js";
-import { checkTemperature, MAX_VOCAB } from "../logProb.js";
+import { checkTemperature, MAX_VOCAB } from "../kernels/logProb.js";
 import type { Tensor } from "../tensor.js";
 
 export interface SampleOptions {

@@ -1,5 +1,5 @@
 import type { Finish, SampleRequest } from "../../contract/index.js";
-import { logProb } from "../../engine/logProb.js";
+import { logProb } from "../../engine/kernels/logProb.js";
 import { gatherRows } from "../../engine/nn/embed.js";
 import { sample } from "../../engine/nn/sample.js";
 import { offsetsOf } from "../../engine/ragged.js";

@@ -1,9 +1,9 @@
-import { checkChoice, checkKeys, checkNumber, invalid } from "./checks.js";
-import type { Engine, TensorLike } from "./engine.js";
-import { FiresteelError } from "./error.js";
-import { handle, withInputs } from "./inputs.js";
-import { type OffsetsLike, withOffsets } from "./offsets.js";
-import type { Tensor } from "./tensor.js";
+import { checkChoice, checkKeys, checkNumber, invalid } from "../checks.js";
+import type { Engine, TensorLike } from "../engine.js";
+import { FiresteelError } from "../error.js";
+import { handle, withInputs } from "../inputs.js";
+import { type OffsetsLike, withOffsets } from "../offsets.js";
+import type { Tensor } from "../tensor.js";
 
 // The order of each list is the addon's numbering (native/kernels/surrogate/surrogate.h).
 export const levels = ["token"] as const;

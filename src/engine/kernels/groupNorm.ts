@@ -1,8 +1,8 @@
-import { checkChoice, checkInteger, checkKeys, checkNumber, invalid } from "./checks.js";
-import type { Engine, TensorLike } from "./engine.js";
-import { handle, withInputs } from "./inputs.js";
-import { type OffsetsLike, withOffsets } from "./offsets.js";
-import type { Tensor } from "./tensor.js";
+import { checkChoice, checkInteger, checkKeys, checkNumber, invalid } from "../checks.js";
+import type { Engine, TensorLike } from "../engine.js";
+import { handle, withInputs } from "../inputs.js";
+import { type OffsetsLike, withOffsets } from "../offsets.js";
+import type { Tensor } from "../tensor.js";
 
 // The order of each list is the addon's numbering (native/kernels/group_norm/group_norm.h).
 export const centers = ["none", "mean", "median"] as const;

@@ -1,8 +1,8 @@
-import { checkBoolean, checkInteger, checkKeys, checkNumber, invalid } from "./checks.js";
-import { dtypes } from "./dtype.js";
-import type { Engine, TensorLike } from "./engine.js";
-import { handle, type Inputs, withInputs } from "./inputs.js";
-import type { Tensor } from "./tensor.js";
+import { checkBoolean, checkInteger, checkKeys, checkNumber, invalid } from "../checks.js";
+import { dtypes } from "../dtype.js";
+import type { Engine, TensorLike } from "../engine.js";
+import { handle, type Inputs, withInputs } from "../inputs.js";
+import type { Tensor } from "../tensor.js";
 
 /** The largest vocabulary of a row. */
 export const MAX_VOCAB = 2 ** 20;
