@@ -43,9 +43,9 @@ export function makeAdapters(engine, { surrogate }, { compensate, groupAdvantage
 
   return {
     async grpo_adv({ rewards, ddof = 1, eps = 1e-6, scale = "group" }) {
-      const scaling = scale === "none" ? { scale: "none" } : { scale: "std", scope: scale, ddof };
+      const scaling = scale === "none" ? { scale } : { scale: "std", scope: scale, ddof, eps };
       const groupOffsets = [0, rewards.length];
-      const options = { groupOffsets, eps, singleton: "value", ...scaling };
+      const options = { groupOffsets, singleton: "value", ...scaling };
       return (await groupAdvantages(engine, rewards, options)).advantage;
     },
 
@@ -83,8 +83,7 @@ export function makeAdapters(engine, { surrogate }, { compensate, groupAdvantage
       const { advantage } = await groupAdvantages(engine, rewards, {
         groupOffsets: [0, rewards.length],
         center: "median",
-        scale: scale === "none" ? "none" : "median-deviation",
-        eps,
+        ...(scale === "none" ? { scale } : { scale: "median-deviation", eps }),
       });
       const full = whether ? compensate(advantage) : advantage;
       const pivot = pivotIndex(rewards);
