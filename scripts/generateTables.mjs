@@ -71,13 +71,29 @@ export function nativeTables(tables) {
       "src/engine/kernels/surrogateTable.ts",
       enumeration("KlEstimator", tables.surrogate.klEstimators),
     ),
+    "native/kernels/group_loss/kinds.h": header(
+      "src/engine/kernels/groupLossTable.ts",
+      enumeration("GroupLossKind", tables.groupLoss.kinds),
+    ),
+    "native/kernels/group_loss/row_terms.h": header(
+      "src/engine/kernels/rowScoreTable.ts",
+      [
+        enumeration("RowTerm", tables.rowScore.rowTerms),
+        enumeration("Pooling", tables.rowScore.poolings),
+      ].join("\n"),
+    ),
   };
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const root = join(fileURLToPath(import.meta.url), "../..");
-  const surrogate = await import("../dist/engine/kernels/surrogateTable.js");
-  for (const [path, text] of Object.entries(nativeTables({ surrogate }))) {
+  const table = (family) => import(`../dist/engine/kernels/${family}Table.js`);
+  const tables = {
+    surrogate: await table("surrogate"),
+    groupLoss: await table("groupLoss"),
+    rowScore: await table("rowScore"),
+  };
+  for (const [path, text] of Object.entries(nativeTables(tables))) {
     const file = join(root, path);
     let before = "";
     try {
