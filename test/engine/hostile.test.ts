@@ -1,8 +1,10 @@
 import { expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import { FiresteelError } from "../../src/engine/error.js";
+import { groupLoss } from "../../src/engine/kernels/groupLoss.js";
 import { groupNorm } from "../../src/engine/kernels/groupNorm.js";
 import { logProb, logProbBackward } from "../../src/engine/kernels/logProb.js";
+import { rowScore, rowScoreBackward } from "../../src/engine/kernels/rowScore.js";
 import { surrogate } from "../../src/engine/kernels/surrogate.js";
 import { adamw, sumSquares } from "../../src/engine/nn/adamw.js";
 import { attention, attentionBackward } from "../../src/engine/nn/attention.js";
@@ -73,7 +75,18 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
     new Offsets(engine, [0, 1, 2]),
     new Slots(engine, [1, 0], 2),
   ];
-  const words = ["f32", "mean", "group", "token-mean", "clip", "", "toString", "__proto__"];
+  const words = [
+    "f32",
+    "mean",
+    "group",
+    "token-mean",
+    "clip",
+    "real",
+    "dpo",
+    "",
+    "toString",
+    "__proto__",
+  ];
   const odd = [
     null,
     undefined,
@@ -97,6 +110,7 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
       " ",
     ),
     ..."greedy param grad m lr beta1 beta2 weightDecay step gradSquare maxGradNorm".split(" "),
+    ..."kind score reward lengths valid tau dScore tokenWeight baseLogProb pooling term".split(" "),
     ..."transposeA transposeB accumulateInto accumulate device threads klEstimator".split(" "),
   ];
   const value = (depth = 0): unknown => {
@@ -117,6 +131,9 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
     logProbBackward,
     groupNorm,
     surrogate,
+    rowScore,
+    rowScoreBackward,
+    groupLoss,
     matmul,
     attention,
     attentionBackward,
