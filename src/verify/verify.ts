@@ -8,7 +8,7 @@ import { goldenChecks } from "./golden.js";
 import { groupLossValueChecks } from "./groupLoss.js";
 import { groupLossEdgeChecks } from "./groupLossEdges.js";
 import { groupLossGoldenChecks } from "./groupLossGolden.js";
-import { groupNormChecks, groupNormValueChecks } from "./groupNorm.js";
+import { groupNormValueChecks } from "./groupNorm.js";
 import { groupNormBitChecks } from "./groupNormBits.js";
 import { groupNormEdgeChecks } from "./groupNormEdges.js";
 import { groupNormGoldenChecks } from "./groupNormGolden.js";

@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { afterAll, describe, expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import { FiresteelError } from "../../src/engine/error.js";
@@ -11,10 +10,6 @@ import * as groupLossTable from "../../src/engine/kernels/groupLossTable.js";
 import { klHinge } from "../../src/engine/kernels/klHinge.js";
 import { rowScore, rowScoreBackward } from "../../src/engine/kernels/rowScore.js";
 import * as rowScoreTable from "../../src/engine/kernels/rowScoreTable.js";
-import * as surrogate from "../../src/engine/kernels/surrogateTable.js";
-
-const generator = new URL("../../scripts/generateTables.mjs", import.meta.url);
-const { nativeTables } = await import(/* @vite-ignore */ generator.href);
 
 const engine = new Engine({ device: "cpu", threads: 2 });
 afterAll(() => engine.dispose());
@@ -57,13 +52,6 @@ const optionValues = {
 };
 
 describe("the kernel tables", () => {
-  it.each(["kinds", "row_terms"])("are what native/kernels/group_loss/%s.h says", (name) => {
-    const path = `native/kernels/group_loss/${name}.h`;
-    const tables = { surrogate, groupLoss: groupLossTable, rowScore: rowScoreTable };
-    const written = readFileSync(new URL(`../../${path}`, import.meta.url), "utf8");
-    expect(written).toBe(nativeTables(tables)[path]);
-  });
-
   it("refuse divergences without a base, and name what is missing", () => {
     const refused = rowScoreTable.rowScoreTable.combinations.filter(({ refusal }) => refusal);
     expect(refused.map(({ choices }) => `${choices.term} ${choices.base}`)).toEqual([
