@@ -71,13 +71,21 @@ export function nativeTables(tables) {
       "src/engine/kernels/surrogateTable.ts",
       enumeration("KlEstimator", tables.surrogate.klEstimators),
     ),
+    "native/kernels/gaussian/terms.h": header(
+      "src/engine/kernels/gaussianTable.ts",
+      [
+        enumeration("GaussianTerm", tables.gaussian.terms),
+        enumeration("GaussianReduction", tables.gaussian.reductions),
+      ].join("\n"),
+    ),
   };
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const root = join(fileURLToPath(import.meta.url), "../..");
   const surrogate = await import("../dist/engine/kernels/surrogateTable.js");
-  for (const [path, text] of Object.entries(nativeTables({ surrogate }))) {
+  const gaussian = await import("../dist/engine/kernels/gaussianTable.js");
+  for (const [path, text] of Object.entries(nativeTables({ surrogate, gaussian }))) {
     const file = join(root, path);
     let before = "";
     try {

@@ -37,6 +37,11 @@ export interface Addon {
   groupNorm: Kernel;
   surrogate: Kernel;
   readonly surrogateMetrics: number;
+  gaussianForward: Kernel;
+  flowStep: Kernel;
+  gaussianBackward: Kernel;
+  bernoulliForward: Kernel;
+  bernoulliBackward: Kernel;
   gemm: Kernel;
   attentionForward: Kernel;
   attentionBackward: Kernel;

@@ -1,9 +1,14 @@
 import type { Engine } from "../engine/engine.js";
 import { adamwChecks } from "./adamw.js";
 import { attentionChecks } from "./attention.js";
+import { bernoulliValueChecks } from "./bernoulli.js";
+import { bernoulliEdgeChecks } from "./bernoulliEdges.js";
 import type { Check } from "./check.js";
 import { elementwiseChecks } from "./elementwise.js";
 import { embedChecks } from "./embed.js";
+import { flowStepChecks } from "./flowStep.js";
+import { gaussianValueChecks } from "./gaussian.js";
+import { gaussianEdgeChecks } from "./gaussianEdges.js";
 import { goldenChecks } from "./golden.js";
 import { groupNormChecks } from "./groupNorm.js";
 import { logProbValueChecks } from "./logProb.js";
@@ -50,6 +55,11 @@ export function checksFor(device: Engine["device"]): Check[] {
     ...groupNormChecks(device),
     ...surrogateValueChecks(device),
     ...surrogateEdgeChecks(),
+    ...gaussianValueChecks(device),
+    ...gaussianEdgeChecks(device),
+    ...flowStepChecks(device),
+    ...bernoulliValueChecks(device),
+    ...bernoulliEdgeChecks(device),
     ...matmulChecks(device),
     ...attentionChecks(device),
     ...rmsNormChecks(),
