@@ -65,9 +65,13 @@ function callFlow(engine: Engine, b: FlowBatch, noise: FlowNoise, reduction: Red
   return { drawn, step, dV };
 }
 
+function coefficients({ sigma, sigmaNext }: FlowBatch, noise: FlowNoise) {
+  return flowCoefficients({ sigma, sigmaNext }, noise);
+}
+
 /** The parts of x and v in every mean: what its rounding is relative to. */
 function sizes(b: FlowBatch, noise: FlowNoise): Float64Array {
-  const { x, v } = flowCoefficients(b, noise);
+  const { x, v } = coefficients(b, noise);
   return Float64Array.from(b.x, (value, i) => {
     const s = Math.floor(i / b.width);
     return Math.abs(x[s]! * value) + Math.abs(v[s]! * b.v[i]!);
@@ -115,7 +119,7 @@ function checkFlow(
     }
     return sum;
   });
-  const vScale = flowCoefficients(b, noise).v;
+  const vScale = coefficients(b, noise).v;
   const wantDV = mean.map((_, i) => {
     const through = deterministic(of(i)) ? 0 : b.dLogProb[of(i)]! * slope[i]!;
     return vScale[of(i)]! * (through + b.dMean[i]!);

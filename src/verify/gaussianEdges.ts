@@ -164,6 +164,29 @@ function guard(s: number): Check {
   };
 }
 
+/** exp(s (logProbNew - logProbOld + bias)) of GRPO-Guard's and Flow-GRPO's own examples. */
+const publishedRatios: Check = {
+  family,
+  name: "by hand: normalised ratios of GRPO-Guard",
+  run(engine) {
+    const pair = (x: number[]) => engine.tensor(x, [1, x.length]);
+    const std = 0.5; // diffusion 1, sqrt(-dt) 0.5
+    const [value, mean, refMean] = [pair([0.5, -0.5]), pair([0.4, 0.1]), pair([0, 0])] as const;
+    const [logProb, oldLogProb] = [mean, refMean].map(
+      (m) => values(gaussianLogProb(engine, { value, mean: m, std }).logProb)[0]!,
+    ) as [number, number];
+    const bias = values(gaussianKl(engine, { mean, refMean, std }).kl)[0]!;
+    // A mean square difference of 0.02 at a std of 0.4 * 0.5, equal log-probs.
+    const other = { mean: pair([Math.sqrt(0.02)]), refMean: pair([0]), std: 0.2 };
+    const otherBias = values(gaussianKl(engine, other).kl)[0]!;
+    return firstOf(
+      close("bias", [bias], [0.17], 1e-7),
+      close("ratio", [Math.exp(std * (logProb - oldLogProb + bias))], [1.161834242728283], 3e-7),
+      close("ratio from a bias alone", [Math.exp(0.2 * otherBias)], [1.0512710963760241], 1e-7),
+    );
+  },
+};
+
 /** What must not change a bit, what is wrong, and what must hold between the functions. */
 export function gaussianEdgeChecks(device: Engine["device"]): Check[] {
   const wide = device === "emulated" ? 5001 : 70_001;
@@ -179,6 +202,7 @@ export function gaussianEdgeChecks(device: Engine["device"]): Check[] {
     ...[0, -1, Number.NaN, Number.POSITIVE_INFINITY, 1e-16].map((std) =>
       fault(`std ${std}`, (b) => b.std.fill(std, 1, 2)),
     ),
+    publishedRatios,
     ...[0.01, 0.3, 2].map(guard),
     {
       family,

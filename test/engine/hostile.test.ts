@@ -1,6 +1,15 @@
 import { expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import { FiresteelError } from "../../src/engine/error.js";
+import { bernoulli, bernoulliBackward } from "../../src/engine/kernels/bernoulli.js";
+import { flowCoefficients } from "../../src/engine/kernels/flowCoefficients.js";
+import { flowStep, flowStepBackward } from "../../src/engine/kernels/flowStep.js";
+import {
+  gaussianKl,
+  gaussianKlBackward,
+  gaussianLogProb,
+  gaussianLogProbBackward,
+} from "../../src/engine/kernels/gaussian.js";
 import { groupNorm } from "../../src/engine/kernels/groupNorm.js";
 import { logProb, logProbBackward } from "../../src/engine/kernels/logProb.js";
 import { surrogate } from "../../src/engine/kernels/surrogate.js";
@@ -73,7 +82,7 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
     new Offsets(engine, [0, 1, 2]),
     new Slots(engine, [1, 0], 2),
   ];
-  const words = ["f32", "mean", "group", "token-mean", "clip", "", "toString", "__proto__"];
+  const words = ["f32", "mean", "group", "token-mean", "clip", "sde", "", "toString", "__proto__"];
   const odd = [
     null,
     undefined,
@@ -97,6 +106,10 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
       " ",
     ),
     ..."greedy param grad m lr beta1 beta2 weightDecay step gradSquare maxGradNorm".split(" "),
+    ..."v sigma sigmaNext noise next noiseLevel sigmaMax kind value mean std refMean slope".split(
+      " ",
+    ),
+    ..."dKl dMean vScale actions refLogits reduction".split(" "),
     ..."transposeA transposeB accumulateInto accumulate device threads klEstimator".split(" "),
   ];
   const value = (depth = 0): unknown => {
@@ -117,6 +130,15 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
     logProbBackward,
     groupNorm,
     surrogate,
+    (_: Engine, schedule: never, noise: never) => flowCoefficients(schedule, noise),
+    flowStep,
+    flowStepBackward,
+    gaussianLogProb,
+    gaussianLogProbBackward,
+    gaussianKl,
+    gaussianKlBackward,
+    bernoulli,
+    bernoulliBackward,
     matmul,
     attention,
     attentionBackward,

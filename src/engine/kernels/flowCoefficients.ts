@@ -1,4 +1,4 @@
-import { checkChoice, checkNumber, invalid } from "../checks.js";
+import { checkChoice, checkKeys, checkNumber, invalid } from "../checks.js";
 import { isTypedArray } from "../dtype.js";
 import { FiresteelError } from "../error.js";
 import { type FlowKind, flowKinds, MAX_STD, MIN_STD } from "./gaussianTable.js";
@@ -59,6 +59,8 @@ export interface FlowCoefficients {
  * [1e-15, 1e15]), ERR_SHAPE, ERR_DTYPE, ERR_OPTION
  */
 export function flowCoefficients(schedule: FlowSchedule, noise: FlowNoise): FlowCoefficients {
+  checkKeys("schedule", schedule, ["sigma", "sigmaNext"]);
+  checkKeys("noise", noise, ["kind", "noiseLevel", "sigmaMax"]);
   const kind = checkChoice("kind", noise.kind, Object.keys(flowKinds) as FlowKind[]);
   const most = kind === "cps" ? 1 : Number.MAX_VALUE;
   const noiseLevel = checkNumber("noiseLevel", noise.noiseLevel, 0, most);
@@ -67,7 +69,7 @@ export function flowCoefficients(schedule: FlowSchedule, noise: FlowNoise): Flow
   const nexts = list("sigmaNext", schedule.sigmaNext);
   const length = sigmas.length ?? nexts.length ?? 1;
   if (nexts.length !== null && nexts.length !== length) {
-    throw invalid("ERR_SHAPE", "sigmaNext", `${length} values, as sigma has`, nexts.length);
+    throw invalid("ERR_SHAPE", "sigmaNext", `${length} values, as sigma has,`, nexts.length);
   }
   const out: FlowCoefficients = { x: [], v: [], std: [], diffusion: [] };
   for (let b = 0; b < length; ++b) {

@@ -71,7 +71,9 @@ export function flowStep(
   checkKeys("inputs", args, inputKeys);
   checkKeys("options", options, optionKeys);
   const reduction = reductionCode(options.reduction);
-  const coefficients = flowCoefficients(args, options);
+  const { sigma, sigmaNext } = args;
+  const { kind, noiseLevel, sigmaMax } = options;
+  const coefficients = flowCoefficients({ sigma, sigmaNext }, { kind, noiseLevel, sigmaMax });
   const drawn = args.noise !== undefined && args.noise !== null;
   const given = args.next !== undefined && args.next !== null;
   if (drawn && given) {
@@ -89,9 +91,9 @@ export function flowStep(
     const v = inputs.tensor("v", args.v, "f32", x.shape);
     const noise = inputs.optional("noise", args.noise, "f32", x.shape);
     const next = inputs.optional("next", args.next, "f32", x.shape);
-    const perSample = typeof args.sigma !== "number" || typeof args.sigmaNext !== "number";
+    const perSample = typeof sigma !== "number" || typeof sigmaNext !== "number";
     if (perSample && coefficients.x.length !== samples) {
-      const name = typeof args.sigma === "number" ? "sigmaNext" : "sigma";
+      const name = typeof sigma === "number" ? "sigmaNext" : "sigma";
       throw invalid("ERR_SHAPE", name, `${samples} values, as x has rows,`, coefficients.x.length);
     }
     const column = (values: readonly number[]) => {
@@ -119,7 +121,7 @@ export function flowStep(
       handle(next),
       handle(out.mean),
       next === null ? handle(out.next) : null,
-      termCode(flowTerms[options.kind]),
+      termCode(flowTerms[kind]),
       reduction,
       handle(out.std),
       handle(out.logProb),
