@@ -29,7 +29,7 @@ function same(got: Everything, want: Everything): string | null {
 }
 
 /** Some rows of a batch, in any order. */
-export function pickRows(b: EdgeBatch, order: readonly number[]): EdgeBatch {
+function pickRows(b: EdgeBatch, order: readonly number[]): EdgeBatch {
   const edges = order.flatMap((r) =>
     Array.from({ length: b.rowOffsets[r + 1]! - b.rowOffsets[r]! }, (_, i) => b.rowOffsets[r]! + i),
   );

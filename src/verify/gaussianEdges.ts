@@ -14,7 +14,7 @@ import { faultsOf, Random, withThreads } from "./inputs.js";
 const family = "gaussian";
 
 /** Some samples of a batch, in any order. */
-export function pickSamples(b: GaussianBatch, order: readonly number[]): GaussianBatch {
+function pickSamples(b: GaussianBatch, order: readonly number[]): GaussianBatch {
   const rows = <T extends Float32Array | Uint8Array>(x: T): T => {
     const out = x.slice(0, order.length * b.width) as T;
     for (const [i, s] of order.entries()) {

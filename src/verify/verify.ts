@@ -6,7 +6,8 @@ import { bernoulliEdgeChecks } from "./bernoulliEdges.js";
 import type { Check } from "./check.js";
 import { elementwiseChecks } from "./elementwise.js";
 import { embedChecks } from "./embed.js";
-import { flowStepChecks } from "./flowStep.js";
+import { flowStepValueChecks } from "./flowStep.js";
+import { flowStepEdgeChecks } from "./flowStepEdges.js";
 import { gaussianValueChecks } from "./gaussian.js";
 import { gaussianEdgeChecks } from "./gaussianEdges.js";
 import { goldenChecks } from "./golden.js";
@@ -57,7 +58,8 @@ export function checksFor(device: Engine["device"]): Check[] {
     ...surrogateEdgeChecks(),
     ...gaussianValueChecks(device),
     ...gaussianEdgeChecks(device),
-    ...flowStepChecks(device),
+    ...flowStepValueChecks(device),
+    ...flowStepEdgeChecks(device),
     ...bernoulliValueChecks(device),
     ...bernoulliEdgeChecks(device),
     ...matmulChecks(device),

@@ -27,11 +27,11 @@ TEST_CASE("log-prob, entropy and variance are right to 1e-14 wherever they are n
   for (double z = -700.0; z <= 700.0; z += 0.37) {
     const Long log_p = log_sigmoid(z), log_rest = log_sigmoid(-Long(z));
     const Long p = expl(log_p), rest = expl(log_rest);
-    worst = std::max(worst, off(bernoulli_log_prob(z, true), log_p));
-    worst = std::max(worst, off(bernoulli_log_prob(z, false), log_rest));
-    worst = std::max(worst, off(bernoulli_entropy(z), -p * log_p - rest * log_rest));
-    worst = std::max(worst, off(bernoulli_variance(z), p * rest));
-    worst = std::max(worst, off(sigmoid(z), p));
+    worst = std::max(worst, off(bernoulli::log_prob_of(z, true), log_p));
+    worst = std::max(worst, off(bernoulli::log_prob_of(z, false), log_rest));
+    worst = std::max(worst, off(bernoulli::entropy_of(z), -p * log_p - rest * log_rest));
+    worst = std::max(worst, off(bernoulli::variance_of(z), p * rest));
+    worst = std::max(worst, off(bernoulli::sigmoid(z), p));
   }
   CHECK(worst < 1e-14);
 }
@@ -42,11 +42,11 @@ TEST_CASE("KL is right to 1e-9 at every distance") {
   for (double z = -60.0; z <= 60.0; z += 1.7) {
     for (double d = 1e-6; d < 100.0; d *= 1.3) {
       for (const double r : {z + d, z - d}) {
-        worst = std::max(worst, off(bernoulli_kl(z, r), kl(z, r)));
+        worst = std::max(worst, off(bernoulli::kl_of(z, r), kl(z, r)));
       }
     }
     for (const double d : {0x1p-9, 0x1p-9 * (1 - 1e-15)}) {
-      worst = std::max(worst, off(bernoulli_kl(z, z + d), kl(z, z + d)));
+      worst = std::max(worst, off(bernoulli::kl_of(z, z + d), kl(z, z + d)));
     }
   }
   CHECK(worst < 1e-9);
@@ -54,14 +54,14 @@ TEST_CASE("KL is right to 1e-9 at every distance") {
 
 TEST_CASE("KL of certain and impossible edges") {
   const double inf = HUGE_VAL;
-  CHECK(bernoulli_kl(inf, inf) == 0.0);
-  CHECK(bernoulli_kl(-inf, -inf) == 0.0);
-  CHECK(bernoulli_kl(inf, -inf) == inf);
-  CHECK(bernoulli_kl(-inf, 0.0) == doctest::Approx(std::log(2.0)));
-  CHECK(bernoulli_kl(0.0, inf) == inf);
-  CHECK(bernoulli_kl(0.0, -inf) == inf);
-  CHECK(std::isnan(bernoulli_kl(0.0, std::nan(""))));
-  CHECK(std::isnan(bernoulli_kl(-inf, std::nan(""))));
+  CHECK(bernoulli::kl_of(inf, inf) == 0.0);
+  CHECK(bernoulli::kl_of(-inf, -inf) == 0.0);
+  CHECK(bernoulli::kl_of(inf, -inf) == inf);
+  CHECK(bernoulli::kl_of(-inf, 0.0) == doctest::Approx(std::log(2.0)));
+  CHECK(bernoulli::kl_of(0.0, inf) == inf);
+  CHECK(bernoulli::kl_of(0.0, -inf) == inf);
+  CHECK(std::isnan(bernoulli::kl_of(0.0, std::nan(""))));
+  CHECK(std::isnan(bernoulli::kl_of(-inf, std::nan(""))));
 }
 
 TEST_CASE("reads and writes its own edges alone, with any number of threads") {

@@ -50,14 +50,14 @@ TEST_CASE("edges, rows and gradients at every size and address") {
         int wrong = 0;
         Doubles want(9, 0.0);
         for (size_t e = 0; e < count; ++e) {
-          EdgeValues v{0.0f, 0.0f, 0.0f};
+          bernoulli::EdgeValues v{0.0f, 0.0f, 0.0f};
           float gradient = 0.0f;
           if (a.mask[e] != 0) {
-            const Edge edge{a.logits[e], a.ref_logits[e], a.actions[e]};
-            v = edge_values(edge, a.temperature, true, true);
-            gradient = edge_gradient(edge, a.temperature,
-                                     {upstream[shift + e], upstream[shift + count + e],
-                                      upstream[shift + 2 * count + e]});
+            const bernoulli::Edge edge{a.logits[e], a.ref_logits[e], a.actions[e]};
+            v = bernoulli::edge_values(edge, a.temperature, true, true);
+            gradient = bernoulli::edge_gradient(edge, a.temperature,
+                                                {upstream[shift + e], upstream[shift + count + e],
+                                                 upstream[shift + 2 * count + e]});
           }
           wrong += a.log_prob[e] != v.log_prob || a.entropy[e] != v.entropy || a.kl[e] != v.kl;
           wrong += d_logits[shift + e] != gradient;

@@ -35,10 +35,10 @@ void report(const BernoulliArgs& a, int64_t row, int64_t begin, int64_t end) {
 Status bernoulli_forward(Context& context, const BernoulliArgs& a) {
   const Status status = context.parallel(a.edges, kEdges, [&](int64_t begin, int64_t end) {
     for (int64_t e = begin; e < end; ++e) {
-      EdgeValues values{0.0f, 0.0f, 0.0f};
+      bernoulli::EdgeValues values{0.0f, 0.0f, 0.0f};
       if (a.mask == nullptr || a.mask[e] != 0) {
-        const Edge edge{a.logits[e], at(a.ref_logits, e), a.actions[e]};
-        values = edge_values(edge, a.temperature, a.entropy != nullptr, a.kl != nullptr);
+        const bernoulli::Edge edge{a.logits[e], at(a.ref_logits, e), a.actions[e]};
+        values = bernoulli::edge_values(edge, a.temperature, a.entropy != nullptr, a.kl != nullptr);
       }
       a.log_prob[e] = values.log_prob;
       if (a.entropy != nullptr) a.entropy[e] = values.entropy;
@@ -63,9 +63,9 @@ Status bernoulli_backward(Context& context, const BernoulliBackwardArgs& a) {
     for (int64_t e = begin; e < end; ++e) {
       a.d_logits[e] = 0.0f;
       if (a.mask != nullptr && a.mask[e] == 0) continue;
-      const Edge edge{a.logits[e], at(a.ref_logits, e), a.actions[e]};
-      const EdgeValues upstream{a.d_log_prob[e], at(a.d_entropy, e), at(a.d_kl, e)};
-      a.d_logits[e] = edge_gradient(edge, a.temperature, upstream);
+      const bernoulli::Edge edge{a.logits[e], at(a.ref_logits, e), a.actions[e]};
+      const bernoulli::EdgeValues upstream{a.d_log_prob[e], at(a.d_entropy, e), at(a.d_kl, e)};
+      a.d_logits[e] = bernoulli::edge_gradient(edge, a.temperature, upstream);
     }
   });
 }

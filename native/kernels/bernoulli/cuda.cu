@@ -33,10 +33,10 @@ __global__ void __launch_bounds__(kEdgeThreads, 1)
     Quad log_prob, entropy, kl;
 #pragma unroll
     for (int e = 0; e < Quad::size; ++e) {
-      EdgeValues values{0.0f, 0.0f, 0.0f};
+      bernoulli::EdgeValues values{0.0f, 0.0f, 0.0f};
       if (mask.x[e] != 0) {
-        values = edge_values({logit.x[e], ref_logit.x[e], action.x[e]}, a.temperature,
-                             a.entropy != nullptr, a.kl != nullptr);
+        values = bernoulli::edge_values({logit.x[e], ref_logit.x[e], action.x[e]}, a.temperature,
+                                        a.entropy != nullptr, a.kl != nullptr);
       }
       log_prob.x[e] = values.log_prob;
       entropy.x[e] = values.entropy;
@@ -84,10 +84,10 @@ __global__ void __launch_bounds__(kEdgeThreads, 1)
     Quad d_logit;
 #pragma unroll
     for (int e = 0; e < Quad::size; ++e) {
-      d_logit.x[e] = mask.x[e] == 0
-                         ? 0.0f
-                         : edge_gradient({logit.x[e], ref_logit.x[e], action.x[e]}, a.temperature,
-                                         {d_log_prob.x[e], d_entropy.x[e], d_kl.x[e]});
+      d_logit.x[e] = mask.x[e] == 0 ? 0.0f
+                                    : bernoulli::edge_gradient(
+                                          {logit.x[e], ref_logit.x[e], action.x[e]}, a.temperature,
+                                          {d_log_prob.x[e], d_entropy.x[e], d_kl.x[e]});
     }
     store_quad(a.d_logits + i, d_logit, left, wide);
   });

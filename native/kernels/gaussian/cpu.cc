@@ -36,16 +36,16 @@ Status each_part(Context& context, int64_t samples, int64_t width, const Body& b
 
 Status score_samples(Context& context, const GaussianScore& s, int64_t samples, int64_t width,
                      bool steps) {
-  const SumOfSquares* sums = static_cast<const SumOfSquares*>(s.workspace);
+  const GaussianSum* sums = static_cast<const GaussianSum*>(s.workspace);
   const int64_t parts = parts_of(width);
   return context.parallel(samples, kSamples / parts + 1, [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
-      SumOfSquares total{0.0, 0};
+      GaussianSum total{0.0, 0};
       for (int64_t i = b * parts; i < (b + 1) * parts; ++i) {
         total.sum += sums[i].sum;
         total.count += sums[i].count;
       }
-      const SampleScore score =
+      const GaussianOutcome score =
           score_of(s.term, s.reduction, total, static_cast<double>(s.std[b]), steps);
       if (score.fault) record_fault(s.faults, Fault::not_a_number, b);
       s.out[b] = static_cast<float>(score.out);
@@ -57,11 +57,11 @@ Status score_samples(Context& context, const GaussianScore& s, int64_t samples, 
 }  // namespace
 
 int64_t gaussian_workspace(int64_t samples, int64_t width) {
-  return samples * parts_of(width) * static_cast<int64_t>(sizeof(SumOfSquares));
+  return samples * parts_of(width) * static_cast<int64_t>(sizeof(GaussianSum));
 }
 
 Status gaussian_forward(Context& context, const GaussianArgs& a) {
-  SumOfSquares* sums = static_cast<SumOfSquares*>(a.score.workspace);
+  GaussianSum* sums = static_cast<GaussianSum*>(a.score.workspace);
   const auto squares = gaussian_table().squares;
   const Status status =
       each_part(context, a.samples, a.width, [&](int64_t, int64_t at, int64_t count, int64_t i) {
@@ -73,7 +73,7 @@ Status gaussian_forward(Context& context, const GaussianArgs& a) {
 }
 
 Status flow_step(Context& context, const FlowStepArgs& a) {
-  SumOfSquares* sums = static_cast<SumOfSquares*>(a.score.workspace);
+  GaussianSum* sums = static_cast<GaussianSum*>(a.score.workspace);
   const auto step = gaussian_table().flow_step;
   const Status status =
       each_part(context, a.samples, a.width, [&](int64_t b, int64_t at, int64_t count, int64_t i) {

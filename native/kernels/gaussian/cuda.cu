@@ -77,8 +77,8 @@ __device__ __forceinline__ void add_square(double* sum, float e) {
 }
 
 __device__ __forceinline__ void write_sample(const GaussianScore& s, int64_t sample,
-                                             SumOfSquares total, bool steps) {
-  const SampleScore score =
+                                             GaussianSum total, bool steps) {
+  const GaussianOutcome score =
       score_of(s.term, s.reduction, total, static_cast<double>(s.std[sample]), steps);
   if (score.fault) record_fault(s.faults, Fault::not_a_number, sample);
   s.out[sample] = static_cast<float>(score.out);
@@ -94,7 +94,7 @@ __device__ __forceinline__ void finish_tile(const GaussianScore& s, int64_t samp
   if (tiles == 1) {
     write_sample(s, sample, {sum, count}, steps);
   } else {
-    static_cast<SumOfSquares*>(s.workspace)[blockIdx.x] = {sum, count};
+    static_cast<GaussianSum*>(s.workspace)[blockIdx.x] = {sum, count};
   }
 }
 
@@ -149,7 +149,7 @@ __global__ void __launch_bounds__(kMaxThreads, 1)
       } else if (a.given != nullptr) {
         next.x[e] = other[k].x[e];
       }
-      if (e < left) add_square(&sum, next.x[e] - mean.x[e]);
+      add_square(&sum, next.x[e] - mean.x[e]);  // elements that do not exist are 0, and so is this
     }
     count += pack_count<float>(left);
     store_quad(a.mean + at, mean, left, wide);
@@ -160,7 +160,7 @@ __global__ void __launch_bounds__(kMaxThreads, 1)
 
 __global__ void __launch_bounds__(kMaxThreads, 1)
     score_kernel(GaussianScore s, int64_t tiles, bool steps) {
-  const SumOfSquares* parts = static_cast<const SumOfSquares*>(s.workspace) + blockIdx.x * tiles;
+  const GaussianSum* parts = static_cast<const GaussianSum*>(s.workspace) + blockIdx.x * tiles;
   double sum = 0.0;
   int64_t count = 0;
   for (int64_t i = threadIdx.x; i < tiles; i += blockDim.x) {
@@ -237,7 +237,7 @@ bool rows_aligned(int64_t width, const T*... arrays) {
 
 int64_t gaussian_workspace(int64_t samples, int64_t width) {
   const int64_t tiles = plan_for(width).tiles;
-  return tiles == 1 ? 0 : samples * tiles * static_cast<int64_t>(sizeof(SumOfSquares));
+  return tiles == 1 ? 0 : samples * tiles * static_cast<int64_t>(sizeof(GaussianSum));
 }
 
 Status gaussian_forward(Context& context, const GaussianArgs& a) {

@@ -9,19 +9,19 @@
 namespace firesteel {
 
 // Of some of a sample's elements; partial sums add up in order.
-struct SumOfSquares {
+struct GaussianSum {
   double sum;
   int64_t count;  // valid elements
 };
 
-struct SampleScore {
+struct GaussianOutcome {
   double out, slope;
   bool fault;
 };
 
 // `steps`: a std of 0 is a deterministic step instead of a fault.
-FIRESTEEL_HD inline SampleScore score_of(GaussianTerm term, GaussianReduction reduction,
-                                         SumOfSquares squares, double std, bool steps) {
+FIRESTEEL_HD inline GaussianOutcome score_of(GaussianTerm term, GaussianReduction reduction,
+                                             GaussianSum squares, double std, bool steps) {
   constexpr double kHalfLogTwoPi = 0.91893853320467274178;
   if (squares.count == 0) return {0.0, 0.0, false};
   const bool deterministic = steps && std == 0.0;

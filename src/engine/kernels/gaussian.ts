@@ -32,9 +32,9 @@ export interface GaussianLogProbResult {
  * Log-density of values under Gaussians with one standard deviation a sample: the mean (or sum) over
  * valid elements of -(value - mean)^2 / (2 std^2) - log std - log(2 pi) / 2.
  *
- * The mean is what policies over fields and latents take (Flow-GRPO, arXiv 2505.05470; FAKER-Air,
- * arXiv 2511.22169): a sum over D elements in f32 leaves a ratio little to see. A sample without
- * valid elements gives 0. A sample with a valid element that is not finite, or with a std outside its
+ * The mean is what policies over latents and fields take (Flow-GRPO, arXiv 2505.05470; FAKER-Air,
+ * arXiv 2511.22169); a sum of 10^5 elements is a float that resolves 0.008. A sample without valid
+ * elements gives 0. A sample with a valid element that is not finite, or with a std outside its
  * range, gives NaN, gradient 0, and is reported (Engine's `onFault`). A sample's result depends on its
  * own values and on D alone.
  *
