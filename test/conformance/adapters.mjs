@@ -6,7 +6,11 @@
  * @param blocks the exports of firesteel/blocks
  * @returns by name of the case: (args) => result, or a promise of it
  */
-export function makeAdapters(engine, { surrogate }, { compensate, groupAdvantages, pivotIndex }) {
+export function makeAdapters(
+  engine,
+  { flowCoefficients, flowStep, gaussianKl, surrogate },
+  { compensate, groupAdvantages, pivotIndex },
+) {
   /** One call of the surrogate kernel, read back. */
   async function evaluate(inputs, options) {
     const result = surrogate(engine, inputs, options);
@@ -39,6 +43,25 @@ export function makeAdapters(engine, { surrogate }, { compensate, groupAdvantage
       },
       { beta: 1, klEstimator: kind, aggregation: "token-sum" },
     );
+  }
+
+  /** One step of one sample, read back, with its diffusion. */
+  async function flow({ x, v, sigma, next, prev, noise }, options) {
+    const row = (values) => engine.tensor(values, [1, values.length]);
+    const schedule = { sigma, sigmaNext: next };
+    const drawn = prev === undefined ? { noise: row(noise) } : { next: row(prev) };
+    const step = flowStep(engine, { x: row(x), v: row(v), ...schedule, ...drawn }, options);
+    const read = async (name) => [...(await step[name].read())];
+    const [mean, sample] = [await read("mean"), await read("next")];
+    const [[std], [logProb]] = [await read("std"), await read("logProb")];
+    for (const tensor of Object.values(step)) tensor.dispose();
+    return {
+      mean,
+      sample,
+      std,
+      logProb,
+      diffusion: flowCoefficients(schedule, options).diffusion[0],
+    };
   }
 
   return {
@@ -88,6 +111,38 @@ export function makeAdapters(engine, { surrogate }, { compensate, groupAdvantage
       const full = whether ? compensate(advantage) : advantage;
       const pivot = pivotIndex(rewards);
       return { adv: full.filter((_, i) => i !== pivot), pivot, full };
+    },
+
+    async tpgrpo_sde_step({ x, v, sigma, sigma_prev, sigma_max, noise_level, prev }) {
+      const options = { kind: "sde", noiseLevel: noise_level, sigmaMax: sigma_max };
+      const step = await flow({ x, v, sigma, next: sigma_prev, prev }, options);
+      return [step.mean, step.std, step.logProb];
+    },
+    async tempflow_sde_step({ x, v, sigma, sigma_prev, a, sigma_max, noise = 0 }) {
+      const options = { kind: "sde", noiseLevel: a, sigmaMax: sigma_max ?? undefined };
+      const inputs = { x: [x], v: [v], sigma, next: sigma_prev, noise: [noise] };
+      const step = await flow(inputs, options);
+      return [step.mean[0], step.std, step.sample[0], step.logProb];
+    },
+    async flow_grpo_sde_step({ x, v, sigma, sigma_next, noise, a = 0.7, sigma_max, prev }) {
+      const options = { kind: "sde", noiseLevel: a, sigmaMax: sigma_max ?? undefined };
+      const inputs = { x, v, sigma, next: sigma_next, noise, prev: prev ?? undefined };
+      const step = await flow(inputs, options);
+      return [step.sample, step.logProb, step.mean, step.diffusion];
+    },
+    async flow_cps_step({ x, v, sigma, sigma_prev, noise_level, prev }) {
+      const options = { kind: "cps", noiseLevel: noise_level };
+      const step = await flow({ x, v, sigma, next: sigma_prev, prev }, options);
+      return [step.mean, step.std, step.logProb];
+    },
+    async flow_kl({ mu, mu_ref, s }) {
+      const row = (values) => engine.tensor(values, [1, values.length]);
+      const { kl } = gaussianKl(engine, { mean: row(mu), refMean: row(mu_ref), std: s });
+      return (await kl.read())[0];
+    },
+    flow_noise_std({ sigmas, a = 0.7 }) {
+      const schedule = { sigma: sigmas.slice(0, -1), sigmaNext: sigmas.slice(1) };
+      return flowCoefficients(schedule, { kind: "sde", noiseLevel: a, sigmaMax: sigmas[1] }).std;
     },
   };
 }
