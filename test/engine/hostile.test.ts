@@ -94,11 +94,11 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
     "blend",
     "real",
     "dpo",
+    "sde",
     "",
     "toString",
     "__proto__",
   ];
-  const words = ["f32", "mean", "group", "token-mean", "clip", "sde", "", "toString", "__proto__"];
   const odd = [
     null,
     undefined,
