@@ -20,12 +20,20 @@ export {
   groupNorm,
 } from "./engine/kernels/groupNorm.js";
 export {
+  type LogitRowsOptions,
   type LogProbBackwardInputs,
   type LogProbOptions,
   type LogProbResult,
   logProb,
   logProbBackward,
 } from "./engine/kernels/logProb.js";
+export {
+  type LogProbMergeOptions,
+  type LogProbPartialOptions,
+  logProbMerge,
+  logProbPartial,
+  logProbPartialFields,
+} from "./engine/kernels/logProbShards.js";
 export {
   type SurrogateInputs,
   type SurrogateOptions,

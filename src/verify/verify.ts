@@ -6,9 +6,10 @@ import { elementwiseChecks } from "./elementwise.js";
 import { embedChecks } from "./embed.js";
 import { goldenChecks } from "./golden.js";
 import { groupNormChecks } from "./groupNorm.js";
-import { logProbValueChecks } from "./logProb.js";
 import { logProbBitChecks } from "./logProbBits.js";
 import { logProbEdgeChecks } from "./logProbEdges.js";
+import { logProbShardChecks } from "./logProbShards.js";
+import { logProbValueChecks } from "./logProbValues.js";
 import { matmulChecks } from "./matmul.js";
 import { rmsNormChecks } from "./rmsNorm.js";
 import { ropeChecks } from "./rope.js";
@@ -47,6 +48,7 @@ export function checksFor(device: Engine["device"]): Check[] {
     ...logProbValueChecks(device),
     ...logProbBitChecks(),
     ...logProbEdgeChecks(),
+    ...logProbShardChecks(device),
     ...groupNormChecks(device),
     ...surrogateValueChecks(device),
     ...surrogateEdgeChecks(),
