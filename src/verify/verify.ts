@@ -8,7 +8,7 @@ import { goldenChecks } from "./golden.js";
 import { groupNormChecks } from "./groupNorm.js";
 import { logProbBitChecks } from "./logProbBits.js";
 import { logProbEdgeChecks } from "./logProbEdges.js";
-import { logProbShardChecks } from "./logProbShards.js";
+import { logProbShardChecks } from "./logProbShardChecks.js";
 import { logProbValueChecks } from "./logProbValues.js";
 import { matmulChecks } from "./matmul.js";
 import { rmsNormChecks } from "./rmsNorm.js";

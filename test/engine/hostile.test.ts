@@ -3,6 +3,7 @@ import { Engine } from "../../src/engine/engine.js";
 import { FiresteelError } from "../../src/engine/error.js";
 import { groupNorm } from "../../src/engine/kernels/groupNorm.js";
 import { logProb, logProbBackward } from "../../src/engine/kernels/logProb.js";
+import { logProbMerge, logProbPartial } from "../../src/engine/kernels/logProbShards.js";
 import { surrogate } from "../../src/engine/kernels/surrogate.js";
 import { adamw, sumSquares } from "../../src/engine/nn/adamw.js";
 import { attention, attentionBackward } from "../../src/engine/nn/attention.js";
@@ -59,6 +60,8 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
     engine.zeros([6]),
     engine.zeros([2]),
     engine.zeros([1], "f64"),
+    engine.zeros([2, 6], "f64"),
+    engine.zeros([3, 2, 6], "f64"),
     engine.zeros([2, 2]),
     engine.zeros([0, 3]),
     engine.tensor([0, 1], [2], "i32"),
@@ -97,6 +100,7 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
       " ",
     ),
     ..."greedy param grad m lr beta1 beta2 weightDecay step gradSquare maxGradNorm".split(" "),
+    ..."columns vocabMean dVocabMean vocabStart vocab".split(" "),
     ..."transposeA transposeB accumulateInto accumulate device threads klEstimator".split(" "),
   ];
   const value = (depth = 0): unknown => {
@@ -115,6 +119,8 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
   const withEngine = [
     logProb,
     logProbBackward,
+    logProbPartial,
+    logProbMerge,
     groupNorm,
     surrogate,
     matmul,

@@ -37,28 +37,33 @@ double logit_at(DType dtype, const char* row, int64_t column) {
   }
 }
 
+using Sums = LogProbPartial (*)(const LogProbRow&);
+Sums sums_of(DType dtype) {
+  return log_prob_table().sums[static_cast<int>(dtype)];
+}
+
 // Everything about row t, of which `logits` holds some columns or the whole vocabulary.
-LogProbPartial read_row(const LogProbRows& rows, int64_t t, int64_t vocab_start, bool whole,
-                        bool with_total) {
-  LogProbPartial row = unread(rows, t, vocab_start);
+LogProbPartial read_row(const LogProbRows& rows, Sums sums, int64_t t, int64_t vocab_start,
+                        bool whole, bool with_total) {
   const float inverse = inverse_if_read(rows, t, vocab_start, whole);
-  if (inverse == 0.0f) return row;
+  if (inverse == 0.0f) return unread(rows, t, vocab_start);
   const char* logits = row_at(rows, t);
-  const auto sums = log_prob_table().sums[static_cast<int>(rows.dtype)];
-  const LogProbPartial part = sums({logits, rows.vocab, exponent_scale(inverse), with_total});
-  if (part.sum != part.sum) return row;
+  LogProbPartial row = sums({logits, rows.vocab, exponent_scale(inverse), with_total});
+  if (row.sum != row.sum) return unread(rows, t, vocab_start);
   const int32_t column = target_column(rows, t, vocab_start);
-  if (column >= 0) row.target = logit_at(rows.dtype, logits, column);
-  return {part.max, part.sum, part.weighted, part.total, row.target, row.inverse_temperature};
+  row.target = column < 0 ? __builtin_inf() : logit_at(rows.dtype, logits, column);
+  row.inverse_temperature = static_cast<double>(inverse);
+  return row;
 }
 
 void finish_row(const LogProbOutputs& out, int64_t t, const LogProbPartial& row, int64_t vocab) {
-  const LogProbResult result = result_of(row, vocab);
-  if (result.fault >= 0) record_fault(out.faults, static_cast<Fault>(result.fault), t);
-  write_result(out, t, result);
+  const int fault = write_row(out, t, row, vocab);
+  if (fault >= 0) record_fault(out.faults, static_cast<Fault>(fault), t);
 }
 
-void backward_row(const LogProbBackwardArgs& a, int64_t t) {
+using BackwardRow = void (*)(const LogProbBackwardRow&);
+
+void backward_row(const LogProbBackwardArgs& a, BackwardRow row, int64_t t) {
   const int64_t size = size_of(a.dtype);
   char* out = static_cast<char*>(a.d_logits) + t * a.d_row_stride * size;
   const bool trained = is_trained(a, t);
@@ -70,7 +75,6 @@ void backward_row(const LogProbBackwardArgs& a, int64_t t) {
     memset(out, 0, static_cast<size_t>(a.vocab * size));
     return;
   }
-  const auto row = log_prob_table().backward[static_cast<int>(a.dtype)];
   row({row_at(a, t), out, a.vocab, target_column(a, t, a.vocab_start), exponent_scale(inverse),
        a.stats[2 * t], a.stats[2 * t + 1], s.base, s.slope, s.each, s.hit});
 }
@@ -83,18 +87,20 @@ Status unknown_dtype() {
 
 Status log_prob_forward(Context& context, const LogProbArgs& a) {
   if (a.dtype > DType::f16) return unknown_dtype();
+  const Sums sums = sums_of(a.dtype);
   return context.parallel(a.tokens, rows_per_chunk(a.vocab), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
-      finish_row(a, t, read_row(a, t, 0, true, a.vocab_mean != nullptr), a.vocab);
+      finish_row(a, t, read_row(a, sums, t, 0, true, a.vocab_mean != nullptr), a.vocab);
     }
   });
 }
 
 Status log_prob_partial(Context& context, const LogProbPartialArgs& a) {
   if (a.dtype > DType::f16) return unknown_dtype();
+  const Sums sums = sums_of(a.dtype);
   return context.parallel(a.tokens, rows_per_chunk(a.vocab), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
-      a.partials[t] = read_row(a, t, a.vocab_start, false, true);
+      a.partials[t] = read_row(a, sums, t, a.vocab_start, false, true);
     }
   });
 }
@@ -111,8 +117,9 @@ Status log_prob_merge(Context& context, const LogProbMergeArgs& a) {
 
 Status log_prob_backward(Context& context, const LogProbBackwardArgs& a) {
   if (a.dtype > DType::f16) return unknown_dtype();
+  const BackwardRow row = log_prob_table().backward[static_cast<int>(a.dtype)];
   return context.parallel(a.tokens, rows_per_chunk(a.vocab), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) backward_row(a, t);
+    for (int64_t t = begin; t < end; ++t) backward_row(a, row, t);
   });
 }
 

@@ -49,7 +49,7 @@ __global__ void merge_kernel(LogProbMergeArgs a) {
   for (int64_t t = grid_thread(); t < a.tokens; t += grid_threads()) {
     LogProbPartial row = a.shards[0][t];
     for (int i = 1; i < a.shard_count; ++i) row = merged_shards(row, a.shards[i][t]);
-    write_row({nullptr, 0, a}, t, row, a.vocab);
+    conclude({nullptr, 0, a}, t, row, a.vocab);
   }
 }
 

@@ -5,7 +5,7 @@
 //
 // Everything is in the exp2 domain: t = x * c - base with c = log2(e) / temperature folded into one
 // FMA. `base` is the row's maximum times c, rounded; that rounding is a common factor, which
-// finish_row takes out again.
+// finish_row takes out again. Where it would be more than a factor of 2 the row is read once more.
 #pragma once
 #include "kernels/log_prob/cuda_tile.h"
 
@@ -129,6 +129,27 @@ __device__ __forceinline__ Part scan(const T* row, int begin, int end, bool wide
   return part;
 }
 
+struct Sums {
+  double sum, weighted;
+};
+
+// From here on the rounding of base is more than 1.
+constexpr float kFar = 0x1p25f;
+
+// The sums of a whole row by one warp, with the maximum subtracted before anything is multiplied.
+// Slow: for rows of absurd logits or of a temperature next to 0.
+template <class T>
+__device__ __forceinline__ Sums scan_far(const T* row, int vocab, float top, float c) {
+  Sums sums = {0.0, 0.0};
+  for (int v = static_cast<int>(threadIdx.x); v < vocab; v += kWarp) {
+    const float t = (widen(row[v]) - top) * c;
+    const float e = exp2_approx(t);
+    sums.sum += static_cast<double>(e);
+    sums.weighted += static_cast<double>(e * fmaxf(t, kLowest));
+  }
+  return sums;
+}
+
 // Where the row kernel writes: the shard's partials, or else the outputs of a whole row.
 struct RowTarget {
   LogProbPartial* partials;
@@ -136,15 +157,14 @@ struct RowTarget {
   LogProbOutputs out;
 };
 
-__device__ __forceinline__ void write_row(const RowTarget& to, int64_t row,
-                                          const LogProbPartial& partial, int64_t vocab) {
+__device__ __forceinline__ void conclude(const RowTarget& to, int64_t row,
+                                         const LogProbPartial& partial, int64_t vocab) {
   if (to.partials != nullptr) {
     to.partials[row] = partial;
     return;
   }
-  const LogProbResult result = result_of(partial, vocab);
-  if (result.fault >= 0) record_fault(to.out.faults, static_cast<Fault>(result.fault), row);
-  write_result(to.out, row, result);
+  const int fault = write_row(to.out, row, partial, vocab);
+  if (fault >= 0) record_fault(to.out.faults, static_cast<Fault>(fault), row);
 }
 
 // One warp: the parts of all warps of the row, merged in a fixed order in float64.
@@ -162,34 +182,36 @@ __device__ __forceinline__ void finish_row(const LogProbRows& a, const RowTarget
     top = fmaxf(top, mine[k].top);
   }
   top = warp_max(top);
-  double sum = 0.0, weighted = 0.0, total = 0.0;
+  Sums sums = {0.0, 0.0};
+  double total = 0.0;
 #pragma unroll
   for (int k = 0; k < kMaxPartials / kWarp; ++k) {
     const Part part = rebased(mine[k], top, c);
-    sum += static_cast<double>(part.sum);
-    weighted += static_cast<double>(part.weighted);
+    sums.sum += static_cast<double>(part.sum);
+    sums.weighted += static_cast<double>(part.weighted);
     total += part.total;
   }
-  sum = warp_sum(sum);
-  weighted = warp_sum(weighted);
+  const float base = base_of(top, c);
+  const bool far = fabsf(base) >= kFar;
+  if (far) sums = scan_far(logits, static_cast<int>(a.vocab), top, c);
+  const double sum = warp_sum(sums.sum), weighted = warp_sum(sums.weighted);
   total = warp_sum(total);
   if (lane != 0) return;
 
   LogProbPartial partial = unread(a, row, to.vocab_start);
-  // False for NaN, and for z that overflow a float; then `partial` keeps its NaN.
-  if (sum <= 2.0 * static_cast<double>(a.vocab)) {
+  if (sum == sum) {  // else all of it stays NaN
     const int32_t column = target_column(a, row, to.vocab_start);
     if (column >= 0) partial.target = static_cast<double>(widen(logits[column]));
     // Relative to the maximum itself instead of the rounded base.
     const double exact = static_cast<double>(top) * static_cast<double>(c);
-    const double off = top == -INFINITY ? 0.0 : exact - static_cast<double>(base_of(top, c));
+    const double off = far || top == -INFINITY ? 0.0 : exact - static_cast<double>(base);
     const double factor = double_exp2(-off);
     partial.max = static_cast<double>(top);
     partial.sum = sum * factor;
     partial.weighted = (weighted - off * sum) * factor;
     partial.total = total;
   }
-  write_row(to, row, partial, a.vocab);
+  conclude(to, row, partial, a.vocab);
 }
 
 template <class T>
@@ -201,7 +223,7 @@ __global__ void __launch_bounds__(1024)
   const int row = static_cast<int>(blockIdx.x) / ranks;  // a grid has fewer than 2^31 blocks
   const float inverse = inverse_if_read(a, row, to.vocab_start, to.partials == nullptr);
   if (inverse == 0.0f) {
-    if (rank == 0 && threadIdx.x == 0) write_row(to, row, unread(a, row, to.vocab_start), a.vocab);
+    if (rank == 0 && threadIdx.x == 0) conclude(to, row, unread(a, row, to.vocab_start), a.vocab);
     return;
   }
   cluster_arrive();  // the first block must have started before the others write to it

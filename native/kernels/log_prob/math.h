@@ -37,48 +37,49 @@ FIRESTEEL_HD inline float inverse_if_read(const LogProbRows& rows, int64_t t, in
   return inverse > 0.0f ? inverse : 0.0f;
 }
 
-struct LogProbResult {
-  float log_prob, entropy, vocab_mean, max, log2_sum;
-  int fault;  // a Fault, or -1
-};
-
-FIRESTEEL_HD inline LogProbResult uniform_result(float value, int fault) {
-  return {value, value, value, value, value, fault};
-}
-FIRESTEEL_HD inline LogProbResult faulty(Fault fault) {
-  return uniform_result(__builtin_nanf(""), static_cast<int>(fault));
-}
-
-// The outputs of a row of which `row` holds every column.
-FIRESTEEL_HD inline LogProbResult result_of(const LogProbPartial& row, int64_t vocab) {
+// What is wrong with a row of which `row` holds every column: a Fault, or -1.
+FIRESTEEL_HD inline int fault_of(const LogProbPartial& row) {
   const double inverse = row.inverse_temperature;
-  if (inverse == 0.0) return uniform_result(0.0f, -1);
-  if (row.target == __builtin_inf()) return faulty(Fault::id_out_of_range);
-  if (inverse != inverse) return faulty(Fault::parameter_out_of_range);
-  if (row.sum != row.sum) return faulty(Fault::not_a_number);
-  if (row.max == -__builtin_inf()) return faulty(Fault::no_support);
-  const double log2_sum = double_log2(row.sum);
-  const double log_prob = (row.target - row.max) * inverse - log2_sum * kLn2;
-  const double entropy = (log2_sum - row.weighted / row.sum) * kLn2;
-  const double mean =
-      (row.total / static_cast<double>(vocab) - row.max) * inverse - log2_sum * kLn2;
+  if (inverse == 0.0) return -1;
+  if (row.target == __builtin_inf()) return static_cast<int>(Fault::id_out_of_range);
+  if (inverse != inverse) return static_cast<int>(Fault::parameter_out_of_range);
+  if (row.sum != row.sum) return static_cast<int>(Fault::not_a_number);
+  return row.max == -__builtin_inf() ? static_cast<int>(Fault::no_support) : -1;
+}
+
+FIRESTEEL_HD inline void fill_row(const LogProbOutputs& out, int64_t t, float value) {
+  out.log_prob[t] = value;
+  if (out.entropy != nullptr) out.entropy[t] = value;
+  if (out.vocab_mean != nullptr) out.vocab_mean[t] = value;
+  out.stats[2 * t] = value;
+  out.stats[2 * t + 1] = value;
+}
+
+// Writes the outputs of row t, of which `row` holds every column. Returns fault_of(row).
+FIRESTEEL_HD inline int write_row(const LogProbOutputs& out, int64_t t, const LogProbPartial& row,
+                                  int64_t vocab) {
+  const int fault = fault_of(row);
+  const double inverse = row.inverse_temperature;
+  if (fault >= 0 || inverse == 0.0) {
+    fill_row(out, t, fault >= 0 ? __builtin_nanf("") : 0.0f);
+    return fault;
+  }
   // Rounding may leave a certain token at +1e-8; log-probs are never positive, entropy never
   // negative.
-  return {static_cast<float>(log_prob < 0.0 ? log_prob : 0.0),
-          static_cast<float>(entropy > 0.0 ? entropy : 0.0),
-          static_cast<float>(mean < 0.0 ? mean : 0.0),
-          static_cast<float>(row.max),
-          static_cast<float>(log2_sum),
-          -1};
-}
-
-FIRESTEEL_HD inline void write_result(const LogProbOutputs& out, int64_t t,
-                                      const LogProbResult& result) {
-  out.log_prob[t] = result.log_prob;
-  if (out.entropy != nullptr) out.entropy[t] = result.entropy;
-  if (out.vocab_mean != nullptr) out.vocab_mean[t] = result.vocab_mean;
-  out.stats[2 * t] = result.max;
-  out.stats[2 * t + 1] = result.log2_sum;
+  const double log2_sum = double_log2(row.sum), log_sum = log2_sum * kLn2;
+  const double log_prob = (row.target - row.max) * inverse - log_sum;
+  out.log_prob[t] = static_cast<float>(log_prob < 0.0 ? log_prob : 0.0);
+  if (out.entropy != nullptr) {
+    const double entropy = (log2_sum - row.weighted / row.sum) * kLn2;
+    out.entropy[t] = static_cast<float>(entropy > 0.0 ? entropy : 0.0);
+  }
+  if (out.vocab_mean != nullptr) {
+    const double mean = (row.total / static_cast<double>(vocab) - row.max) * inverse - log_sum;
+    out.vocab_mean[t] = static_cast<float>(mean < 0.0 ? mean : 0.0);
+  }
+  out.stats[2 * t] = static_cast<float>(row.max);
+  out.stats[2 * t + 1] = static_cast<float>(log2_sum);
+  return fault;
 }
 
 // d_logits[v] = p_v (base + slope log2 p_v) + each, plus `hit` at the target.
@@ -96,7 +97,7 @@ FIRESTEEL_HD inline LogProbSlopes slopes_of(const LogProbBackwardArgs& a, int64_
   const float hit = d_log_prob * inverse, spread = d_entropy * inverse;
   const float mean = d_vocab_mean * inverse;
   return {-(hit + mean + entropy * spread), -static_cast<float>(kLn2) * spread,
-          mean / static_cast<float>(a.whole_vocab), hit,
+          flat ? 0.0f : mean / static_cast<float>(a.whole_vocab), hit,
           d_log_prob == 0.0f && d_entropy == 0.0f && d_vocab_mean == 0.0f};
 }
 

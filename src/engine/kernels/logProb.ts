@@ -1,33 +1,24 @@
-import type { TensorHandle } from "../addon.js";
-import { checkBoolean, checkInteger, checkKeys, checkNumber, invalid } from "../checks.js";
-import { dtypes } from "../dtype.js";
+import { checkInteger, checkKeys, invalid } from "../checks.js";
 import type { Engine, TensorLike } from "../engine.js";
 import { handle, type Inputs, withInputs } from "../inputs.js";
 import { Tensor } from "../tensor.js";
-import { logitTypes } from "./logProbTable.js";
+import {
+  checkExtras,
+  type LogitRows,
+  type LogitRowsOptions,
+  type LogProbResult,
+  logitRows,
+  MAX_VOCAB,
+  outputHandles,
+  outputs,
+} from "./logProbRows.js";
 
-/** The largest vocabulary of a row. */
-export const MAX_VOCAB = 2 ** 20;
-const MIN_TEMPERATURE = 1e-30;
-const MAX_TEMPERATURE = 1e30;
-
-const floats = Object.keys(logitTypes) as (keyof typeof logitTypes)[];
-
-/** How rows of logits are read. */
-export interface LogitRowsOptions {
-  /**
-   * Divides the logits: one number, or f32 [T], one a row. Each in [1e-30, 1e30], default 1. Data on
-   * the host is checked at once; a tensor's value out of range is a fault of its row.
-   */
-  temperature?: number | TensorLike;
-  /** u8 [T]: rows with 0 are not read, their outputs are 0. */
-  mask?: TensorLike | null;
-  /**
-   * The first so many columns are the vocabulary, those after them the padding of a head; it is
-   * neither read nor written. Default: all.
-   */
-  columns?: number;
-}
+export {
+  checkTemperature,
+  type LogitRowsOptions,
+  type LogProbResult,
+  MAX_VOCAB,
+} from "./logProbRows.js";
 
 export interface LogProbOptions extends LogitRowsOptions {
   /** Also the entropy of each row; default false. */
@@ -36,20 +27,9 @@ export interface LogProbOptions extends LogitRowsOptions {
   vocabMean?: boolean;
 }
 
-export interface LogProbResult {
-  /** f32 [T]: log-probability of the target under softmax(logits / temperature). */
-  logProb: Tensor;
-  /** f32 [T] in nats, or null when not asked for. */
-  entropy: Tensor | null;
-  /** f32 [T]: mean(z) - logsumexp(z), -inf where a logit is -inf; or null when not asked for. */
-  vocabMean: Tensor | null;
-  /** f32 [T, 2]: maximum and log2 of the sum relative to it, which the backward pass needs. */
-  stats: Tensor;
-}
-
 /**
- * Log-probability of one target per row, with entropy and vocabulary mean (the value of the uniform
- * policy in ROVER), in one pass over the logits.
+ * Log-probability of one target per row, with entropy and vocabulary mean (a state's value in ROVER, He
+ * et al. 2025, arXiv 2509.24981), in one pass over the logits.
  *
  * A row's result depends on its own values and on V alone. Rows with NaN, +inf or nothing but -inf,
  * targets outside [0, V) and temperatures out of range give NaN and are reported (Engine's `onFault`).
@@ -158,106 +138,6 @@ export function logProbBackward(engine: Engine, args: LogProbBackwardInputs): Te
     );
     return out;
   });
-}
-
-/** @internal Checked rows of logits, and the positional arguments that stand for them. */
-export interface LogitRows {
-  tokens: number;
-  /** Columns that count. */
-  columns: number;
-  dtype: (typeof floats)[number];
-  arguments: (number | TensorHandle | null)[];
-}
-
-/** @internal */
-export function logitRows(
-  inputs: Inputs,
-  logits: TensorLike,
-  targets: TensorLike,
-  options: LogitRowsOptions,
-): LogitRows {
-  const z = inputs.tensor("logits", logits, floats, [null, null]);
-  const [tokens, stride] = z.shape as [number, number];
-  if (options.columns !== undefined) checkInteger("columns", options.columns, 1, stride);
-  const columns = options.columns ?? stride;
-  const name = options.columns === undefined ? "logits.shape[1] (vocabulary)" : "columns";
-  checkInteger(name, columns, 1, MAX_VOCAB);
-  const temperature = rowTemperature(inputs, options.temperature, tokens);
-  const y = inputs.tensor("targets", targets, "i32", [tokens]);
-  const mask = inputs.optional("mask", options.mask, "u8", [tokens]);
-  return {
-    tokens,
-    columns,
-    dtype: z.dtype as (typeof floats)[number],
-    arguments: [
-      tokens,
-      columns,
-      stride,
-      dtypes[z.dtype].code,
-      temperature.scalar,
-      handle(temperature.rows),
-      handle(z),
-      handle(y),
-      handle(mask),
-    ],
-  };
-}
-
-/** @internal What is asked for beside the log-probs. */
-export function checkExtras(options: { entropy?: boolean; vocabMean?: boolean }) {
-  return {
-    entropy: checkBoolean("entropy", options.entropy ?? false),
-    vocabMean: checkBoolean("vocabMean", options.vocabMean ?? false),
-  };
-}
-
-/** @internal */
-export function outputs(
-  engine: Engine,
-  tokens: number,
-  asked: { entropy: boolean; vocabMean: boolean },
-): LogProbResult {
-  return {
-    logProb: engine.empty([tokens]),
-    entropy: asked.entropy ? engine.empty([tokens]) : null,
-    vocabMean: asked.vocabMean ? engine.empty([tokens]) : null,
-    stats: engine.empty([tokens, 2]),
-  };
-}
-
-/** @internal */
-export function outputHandles(out: LogProbResult): (TensorHandle | null)[] {
-  return [handle(out.logProb), handle(out.entropy), handle(out.vocabMean), handle(out.stats)];
-}
-
-/** One temperature: both it and its inverse must be ordinary floats. */
-export function checkTemperature(temperature: unknown = 1): number {
-  return checkNumber("temperature", temperature, MIN_TEMPERATURE, MAX_TEMPERATURE);
-}
-
-/** One for all rows, or one a row. */
-function rowTemperature(
-  inputs: Inputs,
-  value: number | TensorLike | undefined,
-  tokens: number,
-): { scalar: number; rows: Tensor | null } {
-  if (value === undefined || typeof value === "number") {
-    return { scalar: checkTemperature(value), rows: null };
-  }
-  const rows = inputs.tensor("temperature", value, "f32", [tokens]);
-  if (!(value instanceof Tensor)) checkTemperatures(value);
-  return { scalar: 1, rows };
-}
-
-function checkTemperatures(values: Exclude<TensorLike, Tensor>): void {
-  // The limits themselves, as floats, are in range.
-  const [low, high] = [Math.fround(MIN_TEMPERATURE), Math.fround(MAX_TEMPERATURE)];
-  for (let t = 0; t < values.length; ++t) {
-    const value = Math.fround(values[t]!);
-    if (value >= low && value <= high) continue;
-    const expected = `a number in [${MIN_TEMPERATURE}, ${MAX_TEMPERATURE}]`;
-    throw invalid("ERR_RANGE", `temperature[${t}]`, expected, values[t]);
-  }
 }
 
 function checkShard(

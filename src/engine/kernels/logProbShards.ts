@@ -10,7 +10,7 @@ import {
   MAX_VOCAB,
   outputHandles,
   outputs,
-} from "./logProb.js";
+} from "./logProbRows.js";
 
 /** Shards of one merge; LogProbMergeArgs of native/kernels/log_prob/log_prob.h has as many places. */
 const MAX_SHARDS = 64;

@@ -46,7 +46,7 @@ export const logProbTable: KernelTable = {
   family: "log-prob",
   summary: "log-prob of one target per row of logits, with entropy, vocabulary mean and gradients",
   source:
-    "softmax statistics online, Milakov and Gimelshein 2018; shards of a vocabulary, Shoeybi et al. 2019 (Megatron-LM), section 3",
+    "softmax statistics online, Milakov and Gimelshein 2018; shards of a vocabulary, Shoeybi et al. 2019 (Megatron-LM), section 3; vocabulary mean, He et al. 2025 (ROVER)",
   axes,
   combinations: combine(axes, () => null),
   tolerances: [
