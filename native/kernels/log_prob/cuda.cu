@@ -44,7 +44,7 @@ Status read_rows(Context& context, const char* name, const LogProbRows& a, const
   }
 }
 
-// One thread a row: some bytes of every shard.
+// One thread a row: 48 bytes of every shard.
 __global__ void merge_kernel(LogProbMergeArgs a) {
   for (int64_t t = grid_thread(); t < a.tokens; t += grid_threads()) {
     LogProbPartial row = a.shards[0][t];

@@ -110,12 +110,9 @@ export function logProbBackward(engine: Engine, args: LogProbBackwardInputs): Te
     const stats = inputs.tensor("stats", args.stats, "f32", [tokens, 2]);
     const perRow = (name: "dLogProb" | "dEntropy" | "entropy" | "dVocabMean" | "vocabMean") =>
       inputs.optional(name, args[name], "f32", [tokens]);
-    const [dLogProb, dEntropy, dVocabMean] = [
-      perRow("dLogProb"),
-      perRow("dEntropy"),
-      perRow("dVocabMean"),
-    ];
-    const [entropy, vocabMean] = [perRow("entropy"), perRow("vocabMean")];
+    const dLogProb = perRow("dLogProb");
+    const [dEntropy, entropy] = [perRow("dEntropy"), perRow("entropy")];
+    const [dVocabMean, vocabMean] = [perRow("dVocabMean"), perRow("vocabMean")];
     checkPair("entropy", entropy, "dEntropy", dEntropy);
     checkPair("vocabMean", vocabMean, "dVocabMean", dVocabMean);
     if (dLogProb === null && dEntropy === null && dVocabMean === null) {
