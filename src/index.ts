@@ -64,12 +64,20 @@ export {
 } from "./engine/kernels/groupNorm.js";
 export { type KlHingeOptions, klHinge } from "./engine/kernels/klHinge.js";
 export {
+  type LogitRowsOptions,
   type LogProbBackwardInputs,
   type LogProbOptions,
   type LogProbResult,
   logProb,
   logProbBackward,
 } from "./engine/kernels/logProb.js";
+export {
+  type LogProbMergeOptions,
+  type LogProbPartialOptions,
+  logProbMerge,
+  logProbPartial,
+  logProbPartialFields,
+} from "./engine/kernels/logProbShards.js";
 export {
   type RowScoreBackwardInputs,
   type RowScoreInputs,
@@ -78,6 +86,7 @@ export {
   rowScore,
   rowScoreBackward,
 } from "./engine/kernels/rowScore.js";
+
 export {
   type SurrogateInputs,
   type SurrogateOptions,

@@ -10,8 +10,10 @@ enum class Fault : int {
   id_out_of_range = 0,  // a token id outside [0, V)
   not_a_number = 1,     // NaN or +inf among the values of a trained row
   no_support = 2,       // a row of which every logit is -inf
+  // A setting of one row, given as a tensor (its temperature), outside its range.
+  parameter_out_of_range = 3,
 };
-constexpr int kFaultKinds = 3;
+constexpr int kFaultKinds = 4;
 
 struct FaultWord {
   uint32_t count[kFaultKinds];      // starts at 0

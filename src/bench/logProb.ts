@@ -73,7 +73,7 @@ function head(w: Workload): LogProbCase {
   return {
     ...w,
     targets: w.targets.slice(0, checked),
-    dLogProb: w.dLogProb.slice(0, checked),
+    dLogProb: w.dLogProb!.slice(0, checked),
     dEntropy: w.dEntropy!.slice(0, checked),
   };
 }
@@ -116,7 +116,7 @@ export async function benchLogProb(
   const first = head(w);
   const logits = engine.tensor(w.logits.data, [tokens, vocab], dtype);
   const targets = engine.tensor(w.targets);
-  const dLogProb = engine.tensor(w.dLogProb);
+  const dLogProb = engine.tensor(w.dLogProb!);
   const dEntropy = engine.tensor(w.dEntropy!);
   const out = engine.empty([tokens, vocab], dtype);
   const kept = logProb(engine, logits, targets, { entropy: true });

@@ -33,6 +33,8 @@ export interface Addon {
   readSync(tensor: TensorHandle, into: ArrayBufferView): RawFault[];
 
   logProbForward: Kernel;
+  logProbPartial: Kernel;
+  logProbMerge: Kernel;
   logProbBackward: Kernel;
   groupNorm: Kernel;
   surrogate: Kernel;

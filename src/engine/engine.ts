@@ -9,13 +9,18 @@ import { checkShape, Tensor, toArray } from "./tensor.js";
 export interface FaultReport {
   /** The call, e.g. "log_prob". */
   call: string;
-  kind: "id-out-of-range" | "not-a-number" | "no-support";
+  kind: "id-out-of-range" | "not-a-number" | "no-support" | "parameter-out-of-range";
   /** How many rows, and the first of them. */
   count: number;
   firstRow: number;
 }
 
-const faultKinds = ["id-out-of-range", "not-a-number", "no-support"] as const;
+const faultKinds = [
+  "id-out-of-range",
+  "not-a-number",
+  "no-support",
+  "parameter-out-of-range",
+] as const;
 
 export interface EngineOptions {
   /** "auto" (default) takes CUDA where a device answers, else the CPU. FIRESTEEL_DEVICE overrides "auto". */

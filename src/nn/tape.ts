@@ -187,21 +187,19 @@ export class Tape extends Recording {
     const { temperature = 1, mask = null } = how;
     const forward = logProb(engine, logits.value, targets, { ...how });
     const backward = (y: Var, entropy: Var | null) => {
-      const zero = y.grad === null ? engine.zeros(y.value.shape) : null;
       // A [T, V] gradient beside the logits would double the largest tensor of a step.
       const inPlace = logits.uses === 1 && logits.intermediate;
       const d = logProbBackward(engine, {
         logits: logits.value,
         targets,
         stats: forward.stats,
-        dLogProb: y.grad ?? zero!,
+        dLogProb: y.grad,
         dEntropy: entropy?.grad,
-        entropy: entropy?.value,
+        entropy: entropy?.grad == null ? null : entropy.value,
         temperature,
         mask,
         out: inPlace ? logits.value : undefined,
       });
-      zero?.dispose();
       if (inPlace) this.share(logits, d);
       else this.accumulate(logits, d);
     };

@@ -1,13 +1,15 @@
 import type { Engine } from "../engine/engine.js";
-import { logProb, logProbBackward } from "../engine/kernels/logProb.js";
+import { type LogProbResult, logProb, logProbBackward } from "../engine/kernels/logProb.js";
+import { forwardTolerances } from "../engine/kernels/logProbTable.js";
 import type { Tensor } from "../engine/tensor.js";
 import {
   distribution,
   type LogProbRows,
   logProbGradient,
   logProb as reference,
+  temperatureOf,
 } from "../reference/logProb.js";
-import { type Check, firstOf } from "./check.js";
+import { firstOf } from "./check.js";
 import { close, values } from "./compare.js";
 import {
   type Float,
@@ -26,38 +28,54 @@ export interface LogProbCase {
   vocab: number;
   logits: Typed;
   targets: Int32Array;
-  temperature: number;
+  /** Of all rows, or of each. */
+  temperature: number | Float32Array;
   mask: Uint8Array | null;
   /** Gradients that come from above. */
-  dLogProb: Float32Array;
+  dLogProb: Float32Array | null;
   dEntropy: Float32Array | null;
+  dVocabMean?: Float32Array | null;
+  /** Columns of NaN after the vocabulary's; default none. */
+  padding?: number;
 }
 
 export interface CaseOptions {
   dtype?: Float;
   tokens: number;
   vocab: number;
-  temperature?: number;
+  /** "rows": one a row, from 1/4 to 4. */
+  temperature?: number | "rows";
   masked?: boolean;
+  /** With gradients of these; default all. */
+  logProb?: boolean;
   entropy?: boolean;
+  vocabMean?: boolean;
   /** Added to every logit. */
   shift?: number;
+  padding?: number;
   seed?: number;
 }
 
 export function makeCase(options: CaseOptions): LogProbCase {
-  const { dtype = "f32", tokens, vocab, temperature = 1, masked = false, entropy = true } = options;
+  const { dtype = "f32", tokens, vocab, temperature = 1, masked = false, padding } = options;
   const random = new Random(options.seed ?? 1);
   const logits = typed(logitRows(random, tokens, vocab, options.shift), dtype);
+  const gradient = (wanted = true) => {
+    const all = random.normals(tokens);
+    return wanted ? all : null;
+  };
+  const drawn = Float32Array.from({ length: tokens }, () => 4 ** (2 * random.uniform() - 1));
   return {
     dtype,
     vocab,
     logits,
     targets: targetsOf(random, logits.numbers, vocab),
-    temperature,
+    temperature: temperature === "rows" ? drawn : Math.fround(temperature),
     mask: masked ? random.mask(tokens) : null,
-    dLogProb: random.normals(tokens),
-    dEntropy: entropy ? random.normals(tokens) : null,
+    dLogProb: gradient(options.logProb),
+    dEntropy: gradient(options.entropy),
+    dVocabMean: gradient(options.vocabMean),
+    padding,
   };
 }
 
@@ -66,52 +84,96 @@ export function rowsOf(c: LogProbCase): LogProbRows {
   return { logits: c.logits.numbers, vocab, targets, temperature, mask };
 }
 
-/** The logits on the device. */
-export function upload(engine: Engine, c: LogProbCase): Tensor {
-  return engine.tensor(c.logits.data, [c.targets.length, c.vocab], c.dtype);
+/** [T, V + padding]: the logits, with NaN in the padding. */
+export function padded(c: LogProbCase): Typed["data"] {
+  const { vocab, padding = 0 } = c;
+  if (padding === 0) return c.logits.data;
+  const width = vocab + padding;
+  const blank = Array<number>(c.targets.length * width).fill(Number.NaN);
+  const { data } = typed(blank, c.dtype);
+  for (let t = 0; t < c.targets.length; ++t) {
+    data.set(c.logits.data.subarray(t * vocab, (t + 1) * vocab), t * width);
+  }
+  return data;
 }
 
-export function forward(engine: Engine, c: LogProbCase, logits = upload(engine, c)) {
-  const { temperature, mask } = c;
-  return logProb(engine, logits, c.targets, { temperature, mask, entropy: true });
+/** The logits on the device. */
+export function upload(engine: Engine, c: LogProbCase): Tensor {
+  return engine.tensor(padded(c), [c.targets.length, c.vocab + (c.padding ?? 0)], c.dtype);
+}
+
+/** What a call needs to read the case's rows. */
+export function reading(c: LogProbCase) {
+  const { temperature, mask, padding = 0 } = c;
+  return { temperature, mask, ...(padding === 0 ? {} : { columns: c.vocab }) };
+}
+
+export function forward(engine: Engine, c: LogProbCase, logits = upload(engine, c)): LogProbResult {
+  return logProb(engine, logits, c.targets, { ...reading(c), entropy: true, vocabMean: true });
+}
+
+/** The gradients of a case, each with the output that it needs. */
+export function gradients(c: LogProbCase, { entropy, vocabMean }: LogProbResult) {
+  const { dLogProb, dEntropy, dVocabMean = null } = c;
+  return {
+    dLogProb,
+    dEntropy,
+    entropy: dEntropy === null ? null : entropy,
+    dVocabMean,
+    vocabMean: dVocabMean === null ? null : vocabMean,
+  };
 }
 
 export function backward(engine: Engine, c: LogProbCase, inPlace = false): Tensor {
   const logits = upload(engine, c);
-  const { stats, entropy } = forward(engine, c, logits);
+  const result = forward(engine, c, logits);
   return logProbBackward(engine, {
     logits,
     targets: c.targets,
-    stats,
-    dLogProb: c.dLogProb,
-    dEntropy: c.dEntropy,
-    entropy: c.dEntropy === null ? null : entropy,
-    temperature: c.temperature,
-    mask: c.mask,
+    stats: result.stats,
+    ...reading(c),
+    ...gradients(c, result),
     out: inPlace ? logits : undefined,
   });
 }
 
-/** The contract of log_prob.h: 2e-6 + 2e-7 max |z|, of float64 on the same inputs. */
-export function forwardTolerance(c: LogProbCase): (row: number) => number {
+/** The contract of log_prob.h, of float64 on the same inputs; `share` as in the kernel's table. */
+export function forwardTolerance(
+  c: LogProbCase,
+  share: number = forwardTolerances.logProb.cpu,
+): (row: number) => number {
   return (row) => {
+    const temperature = temperatureOf(c, row);
     let largest = 0;
     for (let v = 0; v < c.vocab; ++v) {
-      const z = Math.abs(c.logits.numbers[row * c.vocab + v]! / c.temperature);
+      const z = Math.abs(c.logits.numbers[row * c.vocab + v]! / temperature);
       if (z !== Number.POSITIVE_INFINITY && z > largest) largest = z;
     }
-    return 2e-6 + 2e-7 * largest;
+    return share * (10 + largest);
   };
 }
 
-export function checkForward(engine: Engine, c: LogProbCase): string | null {
-  const got = forward(engine, c);
+/** Log-probs, entropies and vocabulary means against float64. */
+export function compareForward(engine: Engine, c: LogProbCase, got: LogProbResult): string | null {
   const want = reference(rowsOf(c));
-  const tolerance = forwardTolerance(c);
+  const backend = engine.device === "cpu" ? "cpu" : "cuda";
+  const outputs = ["logProb", "entropy", "vocabMean"] as const;
   return firstOf(
-    close("logProb", values(got.logProb), want.logProb, tolerance),
-    close("entropy", values(got.entropy!), want.entropy, tolerance),
+    ...outputs.map((name) => {
+      const tensor = got[name];
+      if (tensor === null) return null;
+      return close(
+        name,
+        values(tensor),
+        want[name],
+        forwardTolerance(c, forwardTolerances[name][backend]),
+      );
+    }),
   );
+}
+
+export function checkForward(engine: Engine, c: LogProbCase): string | null {
+  return compareForward(engine, c, forward(engine, c));
 }
 
 /**
@@ -136,60 +198,30 @@ export function backwardTolerance(c: LogProbCase): (index: number) => number {
     if (current.p === null) return 0;
     const p = current.p[v]!;
     const far = p === 0 ? 0 : Math.abs(current.logP[v]!);
-    const [dL, dH] = [Math.abs(c.dLogProb[row]!), Math.abs(c.dEntropy?.[row] ?? 0)];
-    const hit = v === c.targets[row] ? dL : 0;
-    const size = hit + p * (dL + (far + current.entropy) * dH);
-    const error = p * (6e-7 + 3e-7 * far) * (dL + (far + current.entropy + 1) * dH);
+    const above = (gradient: Float32Array | null | undefined) => Math.abs(gradient?.[row] ?? 0);
+    const [dL, dH, dM] = [above(c.dLogProb), above(c.dEntropy), above(c.dVocabMean)];
+    const constant = (v === c.targets[row] ? dL : 0) + dM / c.vocab;
+    const size = constant + p * (dL + dM + (far + current.entropy) * dH);
+    const error = p * (6e-7 + 3e-7 * far) * (dL + dM + (far + current.entropy + 1) * dH);
     const absolute = error + p * dH * entropyError;
-    return tiny + ((rounding[c.dtype] + 4 * rounding.f32) * size + absolute) / c.temperature;
+    const rounded = (rounding[c.dtype] + 4 * rounding.f32) * size;
+    return tiny + (rounded + absolute) / temperatureOf(rows, row);
   };
+}
+
+/** d logits as numbers, [T, V], against float64. */
+export function compareBackward(c: LogProbCase, got: ArrayLike<number>): string | null {
+  const want = logProbGradient(rowsOf(c), c.dLogProb, c.dEntropy, c.dVocabMean);
+  return close("dLogits", got, want, backwardTolerance(c));
 }
 
 export function checkBackward(engine: Engine, c: LogProbCase, inPlace: boolean): string | null {
   const got = widen(backward(engine, c, inPlace).readSync(), c.dtype);
-  const want = logProbGradient(rowsOf(c), c.dLogProb, c.dEntropy);
-  return close("dLogits", got, want, backwardTolerance(c));
+  return compareBackward(c, inPlace ? unpadded(c, got) : got);
 }
 
-/** Every dtype and size against float64, forward and backward. */
-export function logProbValueChecks(device: Engine["device"]): Check[] {
-  const family = "log-prob";
-  const checks: Check[] = [];
-  // 31 and 50,260 leave rows unaligned and a partial vector; 151,936 is Qwen's vocabulary.
-  const sizes = [1, 2, 31, 1000, 4096];
-  const large = device === "emulated" ? [] : [50260, 151936];
-  for (const dtype of ["f32", "bf16", "f16"] as const) {
-    for (const vocab of [...sizes, ...large]) {
-      const tokens = vocab > 4096 ? 3 : 5;
-      for (const temperature of [1, 0.7]) {
-        const masked = temperature !== 1;
-        const make = () => makeCase({ dtype, tokens, vocab, temperature, masked, seed: vocab });
-        const name = `${dtype} V=${vocab} temperature ${temperature}${masked ? " masked" : ""}`;
-        checks.push(
-          { family, name: `forward ${name}`, run: (engine) => checkForward(engine, make()) },
-          {
-            family,
-            name: `backward ${name}${masked ? " in place" : ""}`,
-            run: (engine) => checkBackward(engine, make(), masked),
-          },
-        );
-      }
-    }
-  }
-  const add = (name: string, options: CaseOptions) =>
-    checks.push(
-      { family, name: `forward ${name}`, run: (e) => checkForward(e, makeCase(options)) },
-      { family, name: `backward ${name}`, run: (e) => checkBackward(e, makeCase(options), false) },
-    );
-  if (device === "emulated") add("f32 V=50260, one row", { tokens: 1, vocab: 50260 });
-  add("no rows", { tokens: 0, vocab: 31 });
-  add("one row", { tokens: 1, vocab: 31 });
-  add("many rows", { tokens: device === "emulated" ? 40 : 3000, vocab: 31 });
-  add("without entropy gradient", { tokens: 4, vocab: 1000, entropy: false });
-  add("logits around 10,000", { tokens: 4, vocab: 1000, shift: 1e4 });
-  add("logits around -200", { tokens: 4, vocab: 1000, shift: -200 });
-  add("bf16 logits around -10,000", { tokens: 4, vocab: 1000, shift: -1e4, dtype: "bf16" });
-  add("temperature 0.01", { tokens: 4, vocab: 1000, temperature: 0.01 });
-  add("temperature 50", { tokens: 4, vocab: 1000, temperature: 50 });
-  return checks;
+/** The vocabulary's columns of [T, V + padding]. */
+export function unpadded(c: LogProbCase, all: Float64Array): Float64Array {
+  const { vocab, padding = 0 } = c;
+  return all.filter((_, i) => i % (vocab + padding) < vocab);
 }

@@ -18,9 +18,10 @@ import { groupNormValueChecks } from "./groupNorm.js";
 import { groupNormBitChecks } from "./groupNormBits.js";
 import { groupNormEdgeChecks } from "./groupNormEdges.js";
 import { groupNormGoldenChecks } from "./groupNormGolden.js";
-import { logProbValueChecks } from "./logProb.js";
 import { logProbBitChecks } from "./logProbBits.js";
 import { logProbEdgeChecks } from "./logProbEdges.js";
+import { logProbShardChecks } from "./logProbShardChecks.js";
+import { logProbValueChecks } from "./logProbValues.js";
 import { matmulChecks } from "./matmul.js";
 import { rmsNormChecks } from "./rmsNorm.js";
 import { ropeChecks } from "./rope.js";
@@ -60,6 +61,7 @@ export function checksFor(device: Engine["device"]): Check[] {
     ...logProbValueChecks(device),
     ...logProbBitChecks(),
     ...logProbEdgeChecks(),
+    ...logProbShardChecks(device),
     ...groupNormValueChecks(device),
     ...groupNormBitChecks(device),
     ...groupNormEdgeChecks(),

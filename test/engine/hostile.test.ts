@@ -13,6 +13,7 @@ import {
 import { groupLoss } from "../../src/engine/kernels/groupLoss.js";
 import { groupNorm } from "../../src/engine/kernels/groupNorm.js";
 import { logProb, logProbBackward } from "../../src/engine/kernels/logProb.js";
+import { logProbMerge, logProbPartial } from "../../src/engine/kernels/logProbShards.js";
 import { rowScore, rowScoreBackward } from "../../src/engine/kernels/rowScore.js";
 import { surrogate } from "../../src/engine/kernels/surrogate.js";
 import { adamw, sumSquares } from "../../src/engine/nn/adamw.js";
@@ -70,6 +71,8 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
     engine.zeros([6]),
     engine.zeros([2]),
     engine.zeros([1], "f64"),
+    engine.zeros([2, 6], "f64"),
+    engine.zeros([3, 2, 6], "f64"),
     engine.zeros([2, 2]),
     engine.zeros([0, 3]),
     engine.tensor([0, 1], [2], "i32"),
@@ -128,6 +131,7 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
       " ",
     ),
     ..."dKl dMean vScale actions refLogits reduction".split(" "),
+    ..."columns vocabMean dVocabMean vocabStart vocab".split(" "),
     ..."transposeA transposeB accumulateInto accumulate device threads klEstimator".split(" "),
   ];
   const value = (depth = 0): unknown => {
@@ -146,6 +150,8 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
   const withEngine = [
     logProb,
     logProbBackward,
+    logProbPartial,
+    logProbMerge,
     groupNorm,
     surrogate,
     rowScore,

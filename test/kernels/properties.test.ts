@@ -1,14 +1,23 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import { aggregations, klEstimators } from "../../src/engine/kernels/surrogate.js";
+import { temperatureOf } from "../../src/reference/logProb.js";
 import { checkEdges, edgeBatch } from "../../src/verify/bernoulli.js";
 import { sameBits } from "../../src/verify/compare.js";
 import { checkGaussian, gaussianBatch, quantities, reductions } from "../../src/verify/gaussian.js";
 import { samePicked } from "../../src/verify/gaussianEdges.js";
 import * as groupNorm from "../../src/verify/groupNormBatch.js";
 import { type Float, Random } from "../../src/verify/inputs.js";
-import { backward, forward, type LogProbCase, makeCase } from "../../src/verify/logProb.js";
+import {
+  backward,
+  compareBackward,
+  compareForward,
+  forward,
+  type LogProbCase,
+  makeCase,
+} from "../../src/verify/logProb.js";
 import { pick } from "../../src/verify/logProbBits.js";
+import { shardedBackward, shardedForward } from "../../src/verify/logProbShards.js";
 import { call, checkSurrogate, settingOf, tokenBatch } from "../../src/verify/surrogate.js";
 import { denominatorOf, part } from "../../src/verify/surrogateEdges.js";
 
@@ -127,8 +136,9 @@ describe("log-prob", () => {
       dtype: (["f32", "bf16", "f16"] as Float[])[random.integer(3)],
       tokens: 1 + random.integer(9),
       vocab: 1 + random.integer(700),
-      temperature: 0.3 + 2 * random.uniform(),
+      temperature: random.uniform() < 0.5 ? "rows" : 0.3 + 2 * random.uniform(),
       masked: random.uniform() < 0.5,
+      padding: random.integer(3) * random.integer(20),
       seed,
     });
 
@@ -140,7 +150,7 @@ describe("log-prob", () => {
     const run = (some: LogProbCase) =>
       engine.scope(() => ({
         logProb: forward(engine, some).logProb.readSync(),
-        dLogits: backward(engine, some, true).readSync(),
+        dLogits: backward(engine, some).readSync(),
       }));
     const [whole, some] = [run(c), run(pick(c, order))];
     for (const [i, row] of order.entries()) {
@@ -158,8 +168,21 @@ describe("log-prob", () => {
     const dLogits = engine.scope(() => backward(engine, c).readSync());
     for (let t = 0; t < c.targets.length; ++t) {
       const row = dLogits.subarray(t * c.vocab, (t + 1) * c.vocab) as Float32Array;
-      expect(Math.abs(row.reduce((sum, x) => sum + x, 0))).toBeLessThan(2e-5 / c.temperature);
+      const temperature = temperatureOf(c, t);
+      expect(Math.abs(row.reduce((sum, x) => sum + x, 0))).toBeLessThan(2e-5 / temperature);
     }
+  });
+
+  it.each(seeds)("any shards of the vocabulary give the whole's results (seed %i)", (seed) => {
+    const random = new Random(seed);
+    const c = make(random, seed);
+    const cuts = Array.from({ length: random.integer(6) }, () => random.integer(c.vocab));
+    const bounds = [...new Set([0, ...cuts, c.vocab])].sort((a, b) => a - b);
+    engine.scope(() => {
+      const merged = shardedForward(engine, c, bounds);
+      expect(compareForward(engine, c, merged)).toBeNull();
+      expect(compareBackward(c, shardedBackward(engine, c, bounds, merged))).toBeNull();
+    });
   });
 });
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "arrays.h"
 #include "every_isa.h"
@@ -24,7 +25,11 @@ FaultWord no_faults() {
   return word;
 }
 uint32_t total(const FaultWord& word) {
-  return word.count[0] + word.count[1] + word.count[2];
+  return std::accumulate(word.count, word.count + kFaultKinds, 0u);
+}
+bool only(const FaultWord& word, Fault kind, uint32_t count, uint32_t first_row) {
+  const int k = static_cast<int>(kind);
+  return total(word) == count && word.count[k] == count && word.first_row[k] == first_row;
 }
 
 // A batch with everything a call needs. `T` is the element type of the logits.
@@ -34,8 +39,9 @@ struct Batch {
   std::vector<T> logits;
   std::vector<int32_t> targets;
   std::vector<uint8_t> mask;
-  float inv_temperature = 1.0f;
-  Array log_prob, entropy, stats;
+  float temperature = 1.0f;
+  Array temperatures;  // of each row, where not empty
+  Array log_prob, entropy, vocab_mean, stats;
   FaultWord faults = no_faults();
 
   Batch(int64_t tokens, int64_t vocab, int64_t padding = 0)
@@ -47,6 +53,7 @@ struct Batch {
         mask(static_cast<size_t>(tokens), 1),
         log_prob(static_cast<size_t>(tokens), 7.0f),
         entropy(static_cast<size_t>(tokens), 7.0f),
+        vocab_mean(static_cast<size_t>(tokens), 7.0f),
         stats(static_cast<size_t>(2 * tokens), 7.0f) {}
 
   T& at(int64_t t, int64_t v) { return logits[static_cast<size_t>(t * stride + v)]; }
@@ -72,33 +79,80 @@ struct Batch {
   DType dtype() const {
     return sizeof(T) == 4 ? DType::f32 : std::is_same<T, bf16>::value ? DType::bf16 : DType::f16;
   }
+  void read(LogProbRows* rows) {
+    rows->logits = logits.data();
+    rows->dtype = dtype();
+    rows->tokens = tokens;
+    rows->vocab = vocab;
+    rows->row_stride = stride;
+    rows->targets = targets.data();
+    rows->mask = mask.data();
+    rows->temperature = temperature;
+    rows->temperatures = temperatures.empty() ? nullptr : temperatures.data();
+  }
+  void write(LogProbOutputs* out) {
+    out->log_prob = log_prob.data();
+    out->entropy = entropy.data();
+    out->vocab_mean = vocab_mean.data();
+    out->stats = stats.data();
+    out->faults = &faults;
+  }
   LogProbArgs args() {
-    return {logits.data(),   dtype(),        tokens,       vocab,
-            stride,          targets.data(), mask.data(),  inv_temperature,
-            log_prob.data(), entropy.data(), stats.data(), &faults};
+    LogProbArgs a{};
+    read(&a);
+    write(&a);
+    return a;
   }
   void forward(int threads = 2) {
     Threads cpu(threads);
     REQUIRE(log_prob_forward(cpu, args()).ok());
   }
-  std::vector<T> backward(const Array& d_log_prob, const Array& d_entropy, bool in_place = false) {
+  // Of columns [begin, end), as a shard with rows `stride` apart holds them.
+  std::vector<LogProbPartial> partial(int64_t begin, int64_t end) {
+    Threads cpu(2);
+    std::vector<LogProbPartial> out(static_cast<size_t>(tokens));
+    LogProbPartialArgs a{};
+    read(&a);
+    a.logits = logits.data() + begin;
+    a.vocab = end - begin;
+    a.vocab_start = begin;
+    a.partials = out.data();
+    REQUIRE(log_prob_partial(cpu, a).ok());
+    return out;
+  }
+  void merge(const std::vector<std::vector<LogProbPartial>>& shards, int threads = 2) {
+    Threads cpu(threads);
+    LogProbMergeArgs a{};
+    write(&a);
+    a.tokens = tokens;
+    a.vocab = vocab;
+    for (const auto& shard : shards) a.shards[a.shard_count++] = shard.data();
+    REQUIRE(log_prob_merge(cpu, a).ok());
+  }
+  LogProbBackwardArgs backward_args(const Array& d_log_prob, const Array& d_entropy,
+                                    const Array& d_vocab_mean) {
+    const auto data = [](const Array& x) { return x.empty() ? nullptr : x.data(); };
+    LogProbBackwardArgs a{};
+    read(&a);
+    a.whole_vocab = vocab;
+    a.stats = stats.data();
+    a.d_log_prob = data(d_log_prob);
+    a.d_entropy = data(d_entropy);
+    a.entropy = d_entropy.empty() ? nullptr : entropy.data();
+    a.d_vocab_mean = data(d_vocab_mean);
+    a.vocab_mean = d_vocab_mean.empty() ? nullptr : vocab_mean.data();
+    a.d_row_stride = stride;
+    a.faults = &faults;
+    return a;
+  }
+  std::vector<T> backward(const Array& d_log_prob, const Array& d_entropy, bool in_place = false,
+                          const Array& d_vocab_mean = {}) {
     Threads cpu(2);
     std::vector<T> out(logits.size(), from_float<T>(7.0f));
     if (in_place) out = logits;
-    LogProbBackwardArgs a{in_place ? out.data() : logits.data(),
-                          dtype(),
-                          tokens,
-                          vocab,
-                          stride,
-                          targets.data(),
-                          mask.data(),
-                          inv_temperature,
-                          stats.data(),
-                          d_log_prob.data(),
-                          d_entropy.empty() ? nullptr : d_entropy.data(),
-                          d_entropy.empty() ? nullptr : entropy.data(),
-                          out.data(),
-                          stride};
+    LogProbBackwardArgs a = backward_args(d_log_prob, d_entropy, d_vocab_mean);
+    if (in_place) a.logits = out.data();
+    a.d_logits = out.data();
     REQUIRE(log_prob_backward(cpu, a).ok());
     return out;
   }
@@ -107,15 +161,17 @@ struct Batch {
 // A row in float64: z relative to the maximum, log of the sum, entropy.
 struct Exact {
   std::vector<double> log_p;
-  double entropy = 0.0, magnitude = 0.0;
+  double entropy = 0.0, vocab_mean = 0.0, magnitude = 0.0, inverse = 1.0;
 };
 template <class T>
 Exact exact_row(Batch<T>& batch, int64_t t) {
   Exact row;
+  const size_t at = static_cast<size_t>(t);
+  row.inverse = 1.0 / static_cast<double>(batch.temperatures.empty() ? batch.temperature
+                                                                     : batch.temperatures[at]);
   double top = -HUGE_VAL;
   for (int64_t v = 0; v < batch.vocab; ++v) {
-    const double z =
-        static_cast<double>(to_float(batch.at(t, v))) * static_cast<double>(batch.inv_temperature);
+    const double z = static_cast<double>(to_float(batch.at(t, v))) * row.inverse;
     row.log_p.push_back(z);
     top = std::max(top, z);
     if (isfinite(z)) row.magnitude = std::max(row.magnitude, fabs(z));
@@ -125,6 +181,7 @@ Exact exact_row(Batch<T>& batch, int64_t t) {
   for (double& z : row.log_p) {
     z = (z - top) - std::log(sum);
     if (z > -HUGE_VAL) row.entropy -= std::exp(z) * z;
+    row.vocab_mean += z / static_cast<double>(batch.vocab);
   }
   return row;
 }
@@ -132,8 +189,10 @@ Exact exact_row(Batch<T>& batch, int64_t t) {
 // log2 sum exp2((x - m) c) for the m that forward chose, which backward relies on.
 template <class T>
 double exact_log2_sum(Batch<T>& batch, int64_t t) {
-  const float scale =
-      static_cast<float>(std::log2(std::exp(1.0)) * static_cast<double>(batch.inv_temperature));
+  const size_t at = static_cast<size_t>(t);
+  const float inverse =
+      1.0f / (batch.temperatures.empty() ? batch.temperature : batch.temperatures[at]);
+  const float scale = static_cast<float>(std::log2(std::exp(1.0)) * static_cast<double>(inverse));
   double sum = 0.0;
   for (int64_t v = 0; v < batch.vocab; ++v) {
     const double x = static_cast<double>(to_float(batch.at(t, v)));
@@ -153,6 +212,8 @@ void check_forward(Batch<T>& batch) {
     const double log_p = want.log_p[static_cast<size_t>(batch.targets[row])];
     CHECK(fabs(static_cast<double>(batch.log_prob[row]) - log_p) <= bound);
     CHECK(fabs(static_cast<double>(batch.entropy[row]) - want.entropy) <= bound);
+    const double mean = static_cast<double>(batch.vocab_mean[row]);
+    CHECK((mean == want.vocab_mean || fabs(mean - want.vocab_mean) <= bound));
     CHECK(fabs(static_cast<double>(batch.stats[2 * row + 1]) - exact_log2_sum(batch, t)) <= 3e-6);
     CHECK(batch.log_prob[row] <= 0.0f);
     CHECK(batch.entropy[row] >= 0.0f);
@@ -167,8 +228,11 @@ void check_sizes_and_magnitudes() {
   for (const int64_t vocab : {1, 2, 31, 4095, 4096, 4097, 50260, 151936}) {
     INFO(vocab);
     Batch<T> batch(3, vocab);
-    batch.inv_temperature = 1.0f / 0.7f;
+    batch.temperature = 0.7f;
     batch.fill(static_cast<unsigned>(vocab), 2.0f, 0.0f);
+    batch.forward();
+    check_forward(batch);
+    batch.temperatures = {0.3f, 1.0f, 7.0f};
     batch.forward();
     check_forward(batch);
   }
@@ -222,9 +286,9 @@ TEST_CASE("-inf is probability 0, also for whole blocks and the target") {
 }
 
 TEST_CASE("the lowest float everywhere is a uniform row and not an overflow") {
-  for (const float inv_temperature : {1.0f, 10.0f}) {
+  for (const float temperature : {1.0f, 0.1f}) {
     Batch<float> batch(1, 5000);
-    batch.inv_temperature = inv_temperature;
+    batch.temperature = temperature;
     for (int64_t v = 0; v < 5000; ++v) batch.set(0, v, kLowest);
     batch.forward();
     CHECK(static_cast<double>(batch.log_prob[0]) ==
@@ -330,6 +394,7 @@ void check_independence() {
       const size_t a = static_cast<size_t>(t), b = static_cast<size_t>(tokens - 1 - t);
       CHECK(float_bits(batch.log_prob[a]) == float_bits(other.log_prob[b]));
       CHECK(float_bits(batch.entropy[a]) == float_bits(other.entropy[b]));
+      CHECK(float_bits(batch.vocab_mean[a]) == float_bits(other.vocab_mean[b]));
       CHECK(memcmp(&batch.stats[2 * a], &other.stats[2 * b], 8) == 0);
       CHECK(memcmp(&d[a * static_cast<size_t>(vocab)],
                    &other_d[b * static_cast<size_t>(other.stride)],
@@ -350,49 +415,61 @@ TEST_CASE("a row's bits depend on the row alone: order, split, stride, threads")
   check_independence<bf16>();
 }
 
-double exact_gradient(const Exact& row, int64_t v, int64_t target, double inv_temperature,
-                      double d_log_prob, double d_entropy) {
+double exact_gradient(const Exact& row, int64_t v, int64_t target, double d_log_prob,
+                      double d_entropy, double d_vocab_mean) {
   const double log_p = row.log_p[static_cast<size_t>(v)];
   const double p = std::exp(log_p);
   const double spread = p > 0.0 ? p * (log_p + row.entropy) : 0.0;
-  return ((v == target ? 1.0 - p : -p) * d_log_prob - spread * d_entropy) * inv_temperature;
+  const double even = 1.0 / static_cast<double>(row.log_p.size()) - p;
+  return ((v == target ? 1.0 - p : -p) * d_log_prob - spread * d_entropy + even * d_vocab_mean) *
+         row.inverse;
 }
 
 // half_ulp: of one rounding to the dtype, relative.
 template <class T>
-void check_backward(int64_t vocab, float shift, double half_ulp) {
-  INFO(vocab);
-  INFO(shift);
-  Batch<T> batch(3, vocab);
-  batch.inv_temperature = 1.25f;
-  batch.fill(8, 2.0f, shift);
-  batch.forward();
-  const Array d_log_prob{0.7f, -1.3f, 0.0f}, d_entropy{0.0f, 0.4f, -0.9f};
-  const std::vector<T> out = batch.backward(d_log_prob, d_entropy);
-  const std::vector<T> same = batch.backward(d_log_prob, d_entropy, true);
-  CHECK(memcmp(out.data(), same.data(), out.size() * sizeof(T)) == 0);
-  for (int64_t t = 0; t < 3; ++t) {
+void check_gradient(Batch<T>& batch, const std::vector<T>& out, const Array& d_log_prob,
+                    const Array& d_entropy, const Array& d_vocab_mean, double half_ulp) {
+  for (int64_t t = 0; t < batch.tokens; ++t) {
     const size_t row = static_cast<size_t>(t);
     const Exact want = exact_row(batch, t);
-    const double inv_temperature = static_cast<double>(batch.inv_temperature);
     const double a = static_cast<double>(d_log_prob[row]), b = static_cast<double>(d_entropy[row]);
+    const double c = static_cast<double>(d_vocab_mean[row]);
     int wrong = 0;
-    for (int64_t v = 0; v < vocab; ++v) {
-      const double got = static_cast<double>(to_float(out[static_cast<size_t>(t * vocab + v)]));
-      const double exact = exact_gradient(want, v, batch.targets[row], inv_temperature, a, b);
+    for (int64_t v = 0; v < batch.vocab; ++v) {
+      const T bits = out[static_cast<size_t>(t * batch.stride + v)];
+      const double got = static_cast<double>(to_float(bits));
+      const double exact = exact_gradient(want, v, batch.targets[row], a, b, c);
       // log p has an error of about 2^-24 (|log2 p| + |log2 sum|), and without a fused multiply-add
       // of 2^-24 |z| too. p inherits it relatively, log p + H absolutely, hence the 1. Tiny f16
       // results are subnormal: 2^-25 absolute.
       const double log_p = want.log_p[static_cast<size_t>(v)];
       const double relative = 1e-6 + 1.5e-7 * (fabs(log_p) + 12.0 + want.magnitude);
       const double size =
-          std::exp(log_p) * (fabs(a) + fabs(b) * (fabs(log_p) + want.entropy + 1.0)) +
-          (v == batch.targets[row] ? fabs(a) : 0.0);
-      const double bound = relative * size * inv_temperature + half_ulp * fabs(exact) +
+          std::exp(log_p) * (fabs(a) + fabs(c) + fabs(b) * (fabs(log_p) + want.entropy + 1.0)) +
+          fabs(c) / static_cast<double>(batch.vocab) + (v == batch.targets[row] ? fabs(a) : 0.0);
+      const double bound = relative * size * want.inverse + half_ulp * fabs(exact) +
                            (sizeof(T) == 2 ? 0x1p-25 : 1e-37);
       wrong += !(fabs(got - exact) <= bound);
     }
     CHECK(wrong == 0);
+  }
+}
+template <class T>
+void check_backward(int64_t vocab, float shift, double half_ulp) {
+  INFO(vocab);
+  INFO(shift);
+  Batch<T> batch(3, vocab);
+  batch.temperature = 0.8f;
+  batch.fill(8, 2.0f, shift);
+  const Array d_log_prob{0.7f, -1.3f, 0.0f}, d_entropy{0.0f, 0.4f, -0.9f};
+  const Array d_vocab_mean{-0.6f, 0.0f, 1.2f};
+  for (const Array& temperatures : {Array{}, Array{0.6f, 2.5f, 1.0f}}) {
+    batch.temperatures = temperatures;
+    batch.forward();
+    const std::vector<T> out = batch.backward(d_log_prob, d_entropy, false, d_vocab_mean);
+    const std::vector<T> same = batch.backward(d_log_prob, d_entropy, true, d_vocab_mean);
+    CHECK(memcmp(out.data(), same.data(), out.size() * sizeof(T)) == 0);
+    check_gradient(batch, out, d_log_prob, d_entropy, d_vocab_mean, half_ulp);
   }
 }
 TEST_CASE("backward agrees with float64 and may overwrite the logits") {
@@ -409,18 +486,19 @@ TEST_CASE("backward agrees with float64 and may overwrite the logits") {
 // own error is about h^2 = 1e-6.
 TEST_CASE("backward agrees with finite differences") {
   Batch<float> batch(2, 31);
-  batch.inv_temperature = 0.8f;
+  batch.temperatures = {1.25f, 0.9f};
   batch.fill(9, 1.5f, 0.0f);
   batch.forward();
-  const Array d_log_prob{1.5f, -0.6f}, d_entropy{0.8f, 0.3f};
-  const Array out = batch.backward(d_log_prob, d_entropy);
+  const Array d_log_prob{1.5f, -0.6f}, d_entropy{0.8f, 0.3f}, d_vocab_mean{-0.4f, 1.1f};
+  const Array out = batch.backward(d_log_prob, d_entropy, false, d_vocab_mean);
   for (int64_t t = 0; t < 2; ++t) {
     const size_t row = static_cast<size_t>(t);
     const auto loss = [&] {
       const Exact e = exact_row(batch, t);
       return static_cast<double>(d_log_prob[row]) *
                  e.log_p[static_cast<size_t>(batch.targets[row])] +
-             static_cast<double>(d_entropy[row]) * e.entropy;
+             static_cast<double>(d_entropy[row]) * e.entropy +
+             static_cast<double>(d_vocab_mean[row]) * e.vocab_mean;
     };
     for (int64_t v = 0; v < 31; ++v) {
       const float x = batch.at(t, v);
@@ -442,7 +520,7 @@ TEST_CASE("no tokens, no entropy wanted, no mask, other dtypes") {
   Threads cpu(2);
   LogProbArgs a = batch.args();
   const Array want = batch.log_prob;
-  a.entropy = nullptr;
+  a.entropy = a.vocab_mean = nullptr;
   a.mask = nullptr;
   std::fill(batch.log_prob.begin(), batch.log_prob.end(), 7.0f);
   CHECK(log_prob_forward(cpu, a).ok());
@@ -456,6 +534,219 @@ TEST_CASE("no tokens, no entropy wanted, no mask, other dtypes") {
   // Without d_entropy nothing but d_log_prob counts.
   const Array d_log_prob(4, 0.5f), zeros(4, 0.0f);
   CHECK(batch.backward(d_log_prob, {}) == batch.backward(d_log_prob, zeros));
+}
+
+// ---- temperatures of rows
+
+TEST_CASE("one temperature and an array of it give the same bits") {
+  for (const float temperature : {0.7f, 1.0f, 1e-30f, 3e-3f, 1e30f}) {
+    Batch<bf16> one(3, 500);
+    one.temperature = temperature;
+    one.fill(11, 1.0f, 0.0f);
+    Batch<bf16> each = one;
+    each.temperature = kNaN;
+    each.temperatures = Array(3, temperature);
+    one.forward();
+    each.forward();
+    CHECK(same_bits(one.log_prob, each.log_prob));
+    CHECK(same_bits(one.entropy, each.entropy));
+    CHECK(same_bits(one.vocab_mean, each.vocab_mean));
+    CHECK(same_bits(one.stats, each.stats));
+    const Array d(3, 0.5f);
+    const std::vector<bf16> a = one.backward(d, d, false, d), b = each.backward(d, d, false, d);
+    CHECK(memcmp(a.data(), b.data(), a.size() * sizeof(bf16)) == 0);
+  }
+}
+
+TEST_CASE("a temperature out of range is a fault of its row, forward and backward") {
+  Batch<float> batch(8, 100);
+  batch.fill(12, 1.0f, 0.0f);
+  batch.temperatures = Array(8, 1.0f);
+  batch.forward();
+  const Batch<float> clean = batch;
+  const Array ones(8, 1.0f);
+  const Array want = batch.backward(ones, ones, false, ones);
+
+  batch.temperatures = {1.0f, 0.0f, -1.0f, kNaN, kInfinity, 9e-31f, 1.1e30f, -0.0f};
+  // Statistics that are numbers: the backward pass sees it by itself.
+  const Array late = batch.backward(ones, ones, false, ones);
+  CHECK(only(batch.faults, Fault::parameter_out_of_range, 7, 1));
+  batch.faults = no_faults();
+  batch.forward();
+  CHECK(only(batch.faults, Fault::parameter_out_of_range, 7, 1));
+  batch.faults = no_faults();
+  const Array usual = batch.backward(ones, ones, false, ones);
+  CHECK(total(batch.faults) == 0);  // has been said
+  for (size_t t = 1; t < 8; ++t) {
+    CHECK(isnan(batch.log_prob[t]));
+    CHECK(isnan(batch.vocab_mean[t]));
+  }
+  CHECK(batch.log_prob[0] == clean.log_prob[0]);
+  for (const Array& d : {late, usual}) {
+    CHECK(memcmp(d.data(), want.data(), 100 * sizeof(float)) == 0);
+    CHECK(std::count(d.begin() + 100, d.end(), 0.0f) == 700);
+  }
+}
+
+// ---- memory
+
+TEST_CASE("nothing outside of the columns is read or written, wherever the rows lie") {
+  for (const int64_t vocab : {1, 7, 31, 33, 4100}) {
+    for (const int64_t stride : {vocab, vocab + 1, vocab + 16}) {
+      const Array values = random_array(3 * vocab, 13);
+      Padded logits(3, vocab, stride, values), gradient(3, vocab, stride + 3);
+      Batch<float> batch(3, vocab);
+      std::copy(values.begin(), values.end(), batch.logits.begin());
+      const Array d(3, 0.5f);
+      LogProbArgs f = batch.args();
+      f.logits = logits.data();
+      f.row_stride = stride;
+      Threads cpu(2);
+      REQUIRE(log_prob_forward(cpu, f).ok());
+      check_forward(batch);
+      LogProbBackwardArgs b = batch.backward_args(d, d, d);
+      b.logits = logits.data();
+      b.row_stride = stride;
+      b.d_logits = gradient.data();
+      b.d_row_stride = gradient.stride;
+      REQUIRE(log_prob_backward(cpu, b).ok());
+      CHECK(gradient.intact());
+      CHECK(same_bits(gradient.values(), batch.backward(d, d, false, d)));
+      b.d_logits = logits.data();
+      b.d_row_stride = stride;
+      REQUIRE(log_prob_backward(cpu, b).ok());
+      CHECK(logits.intact());
+      CHECK(same_bits(logits.values(), gradient.values()));
+    }
+  }
+}
+
+TEST_CASE("targets out of range beside statistics of another call reach no memory") {
+  Padded logits(2, 9, 9, Array(18, 0.5f));
+  Batch<float> batch(2, 9);
+  batch.stats = {0.5f, 3.0f, 0.5f, 3.0f};
+  batch.targets = {1 << 30, -(1 << 30)};
+  const Array d(2, 1.0f);
+  LogProbBackwardArgs b = batch.backward_args(d, {}, {});
+  b.logits = b.d_logits = logits.data();
+  Threads cpu(1);
+  REQUIRE(log_prob_backward(cpu, b).ok());
+  CHECK(logits.intact());
+  CHECK(distance(logits.values(), Array(18, -0.125f), 1e-7, 0.0) <= 1.0);
+}
+
+// ---- shards
+
+template <class T>
+void check_shards(const std::vector<int64_t>& bounds, bool masked) {
+  const int64_t vocab = bounds.back();
+  const size_t count = bounds.size() - 1;
+  Batch<T> batch(static_cast<int64_t>(count), vocab, 3);
+  batch.fill(14, 2.0f, 0.0f);
+  // The target of row t is the last column of shard t.
+  for (size_t t = 0; t < count; ++t) batch.targets[t] = static_cast<int32_t>(bounds[t + 1] - 1);
+  batch.temperatures = random_array(static_cast<int64_t>(count), 15, 0.5f, 2.0f);
+  if (masked) batch.mask[0] = 0;
+  std::vector<std::vector<LogProbPartial>> shards;
+  for (size_t i = 0; i < count; ++i) shards.push_back(batch.partial(bounds[i], bounds[i + 1]));
+  batch.merge(shards);
+  CHECK(total(batch.faults) == 0);
+  if (masked) {
+    CHECK(batch.log_prob[0] == 0.0f);
+    CHECK(batch.vocab_mean[0] == 0.0f);
+    CHECK(batch.stats[0] == 0.0f);
+    return;
+  }
+  check_forward(batch);
+  const Batch<T> first = batch;
+  batch.merge(shards, 1);
+  CHECK(same_bits(batch.log_prob, first.log_prob));
+  CHECK(same_bits(batch.entropy, first.entropy));
+
+  const Array d = random_array(static_cast<int64_t>(count), 16);
+  const std::vector<T> whole = batch.backward(d, d, false, d);
+  std::vector<T> out(batch.logits.size(), from_float<T>(7.0f));
+  Threads cpu(2);
+  for (size_t i = 0; i < count; ++i) {
+    LogProbBackwardArgs a = batch.backward_args(d, d, d);
+    a.logits = batch.logits.data() + bounds[i];
+    a.d_logits = out.data() + bounds[i];
+    a.vocab = bounds[i + 1] - bounds[i];
+    a.vocab_start = bounds[i];
+    REQUIRE(log_prob_backward(cpu, a).ok());
+  }
+  // One by one the elements are the same function of the same statistics.
+  CHECK(memcmp(out.data(), whole.data(), out.size() * sizeof(T)) == 0);
+}
+TEST_CASE("shards of the vocabulary add up to the whole, forward and backward") {
+  check_shards<float>({0, 2500, 5000}, false);
+  check_shards<bf16>({0, 1, 4997, 5000}, false);
+  check_shards<f16>({0, 11, 12, 40, 41, 90, 700, 701, 800}, false);
+  check_shards<float>({0, 1, 2, 3}, false);
+  check_shards<bf16>({0, 33, 70}, true);
+}
+
+TEST_CASE("one shard gives the bits of forward, faults included") {
+  Batch<float> batch(8, 5000);
+  batch.fill(17, 2.0f, 0.0f);
+  batch.temperatures = {0.5f, 1.0f, 3.0f, 0.0f, 1.0f, 1.0f, 1.0f, 1.0f};
+  batch.targets[4] = -1;
+  batch.set(5, 17, kNaN);
+  for (int64_t v = 0; v < 5000; ++v) batch.set(6, v, -kInfinity);
+  batch.mask[7] = 0;
+  Batch<float> merged = batch;
+  batch.forward();
+  merged.merge({merged.partial(0, 5000)});
+  CHECK(same_bits(merged.log_prob, batch.log_prob));
+  CHECK(same_bits(merged.entropy, batch.entropy));
+  CHECK(same_bits(merged.vocab_mean, batch.vocab_mean));
+  CHECK(same_bits(merged.stats, batch.stats));
+  CHECK(memcmp(&merged.faults, &batch.faults, sizeof(FaultWord)) == 0);
+  CHECK(total(batch.faults) == 4);
+}
+
+TEST_CASE("a fault in one shard, or between shards, is its row's alone") {
+  Batch<float> batch(6, 90);
+  batch.fill(18, 1.0f, 0.0f);
+  batch.temperatures = Array(6, 0.9f);
+  for (size_t t = 0; t < 6; ++t) batch.targets[t] = static_cast<int32_t>(15 * t);
+  Batch<float> clean = batch;
+  clean.merge({clean.partial(0, 30), clean.partial(30, 60), clean.partial(60, 90)});
+
+  batch.targets[1] = 90;
+  batch.set(2, 45, kInfinity);
+  for (int64_t v = 0; v < 90; ++v) batch.set(3, v, -kInfinity);
+  const auto first = batch.partial(0, 30);
+  batch.temperatures[4] = 0.8f;
+  const auto second = batch.partial(30, 60);
+  batch.temperatures[4] = 0.9f;
+  batch.mask[5] = 0;
+  const auto third = batch.partial(60, 90);
+  CHECK(total(batch.faults) == 0);
+  batch.merge({first, second, third});
+  CHECK(batch.log_prob[0] == clean.log_prob[0]);
+  for (size_t t = 1; t < 6; ++t) CHECK(isnan(batch.log_prob[t]));
+  for (const Fault kind : {Fault::id_out_of_range, Fault::not_a_number, Fault::no_support}) {
+    CHECK(batch.faults.count[static_cast<int>(kind)] == 1);
+  }
+  CHECK(batch.faults.first_row[static_cast<int>(Fault::id_out_of_range)] == 1);
+  CHECK(batch.faults.count[static_cast<int>(Fault::parameter_out_of_range)] == 2);
+  CHECK(batch.faults.first_row[static_cast<int>(Fault::parameter_out_of_range)] == 4);
+}
+
+TEST_CASE("what asks for no vocabulary mean gets the same bits without") {
+  Batch<float> batch(3, 5000);
+  batch.fill(19, 1.0f, 1e4f);
+  batch.forward();
+  check_forward(batch);
+  const Batch<float> all = batch;
+  LogProbArgs a = batch.args();
+  a.vocab_mean = nullptr;
+  Threads cpu(2);
+  REQUIRE(log_prob_forward(cpu, a).ok());
+  CHECK(same_bits(batch.log_prob, all.log_prob));
+  CHECK(same_bits(batch.entropy, all.entropy));
+  CHECK(same_bits(batch.stats, all.stats));
 }
 
 }  // namespace

@@ -23,23 +23,27 @@ describe("log-prob", () => {
   };
 
   it("of probabilities 1/4 and 3/4", () => {
-    const { logProb, entropy } = reference.logProb({
+    const { logProb, entropy, vocabMean } = reference.logProb({
       logits: [0, Math.log(3)],
       vocab: 2,
       targets: [1],
     });
     expect(logProb[0]).toBeCloseTo(Math.log(0.75), 15);
     expect(entropy[0]).toBeCloseTo(0.25 * Math.log(4) + 0.75 * Math.log(4 / 3), 15);
+    expect(vocabMean[0]).toBeCloseTo((Math.log(0.25) + Math.log(0.75)) / 2, 15);
   });
 
   it("has the gradient that differences show", () => {
-    const [dL, dH] = [random.normals(4), random.normals(4)];
-    const objective = (logits: Float64Array) => {
-      const { logProb, entropy } = reference.logProb({ ...rows, logits });
-      return logProb.reduce((sum, x, t) => sum + x * dL[t]! + entropy[t]! * dH[t]!, 0);
-    };
-    const want = reference.finiteDifference(objective, rows.logits);
-    expectClose(reference.logProbGradient(rows, dL, dH), want, 1e-9);
+    const [dL, dH, dM] = [random.normals(4), random.normals(4), random.normals(4)];
+    for (const temperature of [0.6, [0.6, 1, 2, 3]]) {
+      const objective = (logits: Float64Array) => {
+        const { logProb, entropy, vocabMean } = reference.logProb({ ...rows, logits, temperature });
+        const of = (t: number) => entropy[t]! * dH[t]! + vocabMean[t]! * dM[t]!;
+        return logProb.reduce((sum, x, t) => sum + x * dL[t]! + of(t), 0);
+      };
+      const want = reference.finiteDifference(objective, rows.logits);
+      expectClose(reference.logProbGradient({ ...rows, temperature }, dL, dH, dM), want, 1e-9);
+    }
   });
 
   it("is NaN with gradient 0 where a row defines no distribution", () => {

@@ -1,10 +1,10 @@
 #include <string.h>
 
-#include <limits>
-
 #include "kernels/log_prob/log_prob.h"
+#include "kernels/log_prob/math.h"
 #include "kernels/log_prob/table.h"
 #include "runtime/cpu/context.h"
+#include "runtime/scalar.h"
 #include "runtime/simd/dispatch.h"
 
 namespace firesteel {
@@ -13,60 +13,70 @@ FIRESTEEL_DISPATCH(LogProbTable, log_prob_table)
 
 namespace {
 
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-
 // Elements of logits in a chunk of work: 20 to 60 us at 1 to 3 elements per ns.
 constexpr int64_t kChunk = 1 << 16;
+// Rows of a merge in a chunk: 0.1 us a row and shard.
+constexpr int64_t kMergeChunk = 1 << 10;
 
 int64_t rows_per_chunk(int64_t vocab) {
   return vocab < kChunk ? kChunk / vocab : 1;
 }
 
-float log2_scale(float inv_temperature) {
-  return static_cast<float>(1.4426950408889634 * static_cast<double>(inv_temperature));
+const char* row_at(const LogProbRows& rows, int64_t t) {
+  return static_cast<const char*>(rows.logits) + t * rows.row_stride * size_of(rows.dtype);
 }
 
-void write_row(const LogProbArgs& a, int64_t t, float value) {
-  a.log_prob[t] = value;
-  if (a.entropy != nullptr) a.entropy[t] = value;
-  a.stats[2 * t] = value;
-  a.stats[2 * t + 1] = value;
-}
-
-void forward_row(const LogProbArgs& a, RowState (*row)(const LogProbRow&), float scale, int64_t t) {
-  if (a.mask != nullptr && a.mask[t] == 0) return write_row(a, t, 0.0f);
-  if (a.targets[t] < 0 || a.targets[t] >= a.vocab) {
-    record_fault(a.faults, Fault::id_out_of_range, t);
-    return write_row(a, t, kNan);
+double logit_at(DType dtype, const char* row, int64_t column) {
+  switch (dtype) {
+    case DType::bf16:
+      return static_cast<double>(to_float(reinterpret_cast<const bf16*>(row)[column]));
+    case DType::f16:
+      return static_cast<double>(to_float(reinterpret_cast<const f16*>(row)[column]));
+    default:
+      return static_cast<double>(reinterpret_cast<const float*>(row)[column]);
   }
-  const char* logits = static_cast<const char*>(a.logits) + t * a.row_stride * size_of(a.dtype);
-  const RowState state =
-      row({logits, a.vocab, a.targets[t], static_cast<double>(a.inv_temperature), scale,
-           a.log_prob + t, a.entropy != nullptr ? a.entropy + t : nullptr, a.stats + 2 * t});
-  if (state == RowState::fine) return;
-  record_fault(a.faults, state == RowState::no_support ? Fault::no_support : Fault::not_a_number,
-               t);
-  write_row(a, t, kNan);
 }
 
-void backward_row(const LogProbBackwardArgs& a, void (*row)(const LogProbBackwardRow&), float scale,
-                  int64_t t) {
+using Sums = LogProbPartial (*)(const LogProbRow&);
+Sums sums_of(DType dtype) {
+  return log_prob_table().sums[static_cast<int>(dtype)];
+}
+
+// Everything about row t, of which `logits` holds some columns or the whole vocabulary.
+LogProbPartial read_row(const LogProbRows& rows, Sums sums, int64_t t, int64_t vocab_start,
+                        bool whole, bool with_total) {
+  const float inverse = inverse_if_read(rows, t, vocab_start, whole);
+  if (inverse == 0.0f) return unread(rows, t, vocab_start);
+  const char* logits = row_at(rows, t);
+  LogProbPartial row = sums({logits, rows.vocab, exponent_scale(inverse), with_total});
+  if (row.sum != row.sum) return unread(rows, t, vocab_start);
+  const int32_t column = target_column(rows, t, vocab_start);
+  row.target = column < 0 ? __builtin_inf() : logit_at(rows.dtype, logits, column);
+  row.inverse_temperature = static_cast<double>(inverse);
+  return row;
+}
+
+void finish_row(const LogProbOutputs& out, int64_t t, const LogProbPartial& row, int64_t vocab) {
+  const int fault = write_row(out, t, row, vocab);
+  if (fault >= 0) record_fault(out.faults, static_cast<Fault>(fault), t);
+}
+
+using BackwardRow = void (*)(const LogProbBackwardRow&);
+
+void backward_row(const LogProbBackwardArgs& a, BackwardRow row, int64_t t) {
   const int64_t size = size_of(a.dtype);
   char* out = static_cast<char*>(a.d_logits) + t * a.d_row_stride * size;
-  const float max = a.stats[2 * t];
-  const bool trained = (a.mask == nullptr || a.mask[t] != 0) && max == max;
-  const float d_log_prob = trained ? a.d_log_prob[t] : 0.0f;
-  const float d_entropy = trained && a.d_entropy != nullptr ? a.d_entropy[t] : 0.0f;
-  if (d_log_prob == 0.0f && d_entropy == 0.0f) {
+  const bool trained = is_trained(a, t);
+  const float inverse = trained ? inverse_temperature(a, t) : 0.0f;
+  const bool usable = inverse == inverse;
+  if (!usable) record_fault(a.faults, Fault::parameter_out_of_range, t);
+  const LogProbSlopes s = trained && usable ? slopes_of(a, t, inverse) : LogProbSlopes{};
+  if (!trained || !usable || s.zero) {
     memset(out, 0, static_cast<size_t>(a.vocab * size));
     return;
   }
-  const float entropy = d_entropy == 0.0f ? 0.0f : a.entropy[t];
-  const float hit = d_log_prob * a.inv_temperature;
-  const float spread = d_entropy * a.inv_temperature;
-  const char* logits = static_cast<const char*>(a.logits) + t * a.row_stride * size;
-  row({logits, out, a.vocab, a.targets[t], scale, max, a.stats[2 * t + 1],
-       -(hit + entropy * spread), -0.693147181f * spread, hit});
+  row({row_at(a, t), out, a.vocab, target_column(a, t, a.vocab_start), exponent_scale(inverse),
+       a.stats[2 * t], a.stats[2 * t + 1], s.base, s.slope, s.each, s.hit});
 }
 
 Status unknown_dtype() {
@@ -77,19 +87,39 @@ Status unknown_dtype() {
 
 Status log_prob_forward(Context& context, const LogProbArgs& a) {
   if (a.dtype > DType::f16) return unknown_dtype();
-  const auto row = log_prob_table().forward[static_cast<int>(a.dtype)];
-  const float scale = log2_scale(a.inv_temperature);
+  const Sums sums = sums_of(a.dtype);
   return context.parallel(a.tokens, rows_per_chunk(a.vocab), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) forward_row(a, row, scale, t);
+    for (int64_t t = begin; t < end; ++t) {
+      finish_row(a, t, read_row(a, sums, t, 0, true, a.vocab_mean != nullptr), a.vocab);
+    }
+  });
+}
+
+Status log_prob_partial(Context& context, const LogProbPartialArgs& a) {
+  if (a.dtype > DType::f16) return unknown_dtype();
+  const Sums sums = sums_of(a.dtype);
+  return context.parallel(a.tokens, rows_per_chunk(a.vocab), [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      a.partials[t] = read_row(a, sums, t, a.vocab_start, false, true);
+    }
+  });
+}
+
+Status log_prob_merge(Context& context, const LogProbMergeArgs& a) {
+  return context.parallel(a.tokens, kMergeChunk, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      LogProbPartial row = a.shards[0][t];
+      for (int i = 1; i < a.shard_count; ++i) row = merged_shards(row, a.shards[i][t]);
+      finish_row(a, t, row, a.vocab);
+    }
   });
 }
 
 Status log_prob_backward(Context& context, const LogProbBackwardArgs& a) {
   if (a.dtype > DType::f16) return unknown_dtype();
-  const auto row = log_prob_table().backward[static_cast<int>(a.dtype)];
-  const float scale = log2_scale(a.inv_temperature);
+  const BackwardRow row = log_prob_table().backward[static_cast<int>(a.dtype)];
   return context.parallel(a.tokens, rows_per_chunk(a.vocab), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) backward_row(a, row, scale, t);
+    for (int64_t t = begin; t < end; ++t) backward_row(a, row, t);
   });
 }
 

@@ -18,8 +18,6 @@ constexpr int kBlock = kBlockVectors * F32::lanes;
 
 constexpr float kLowest = -127.0f;  // where exp2_nonpositive is exactly 0
 constexpr float kInfinity = __builtin_inff();
-constexpr double kNothing = -__builtin_inf();  // the maximum of no finite logit
-constexpr double kLn2 = 0x1.62e42fefa39efp-1;
 
 template <class T>
 FIRESTEEL_INLINE float block_max(const T* x, int n) {
@@ -75,52 +73,44 @@ FIRESTEEL_INLINE Sums block_sums(const T* x, int n, float top, float scale) {
           reduce_add_f64((sums[0].w + sums[1].w) + (sums[2].w + sums[3].w))};
 }
 
-// The running sums relative to a new, higher maximum: `down` = (old - new maximum) scale < 0.
-FIRESTEEL_INLINE Sums rescale(Sums sums, double down) {
-  const double factor = __builtin_exp2(down);
-  return {sums.s * factor, (sums.w + down * sums.s) * factor};
+// In doubles: the mean over the vocabulary may be small against the logits. The block is in cache.
+template <class T>
+FIRESTEEL_INLINE double block_total(const T* x, int n) {
+  F64 total[2] = {widen(F32(0.0f)), widen(F32(0.0f))};
+  int i = 0;
+  for (; i + 2 * F32::lanes <= n; i += 2 * F32::lanes) {
+    total[0] = total[0] + widen(load(x + i));
+    total[1] = total[1] + widen(load(x + i + F32::lanes));
+  }
+  for (; i < n; i += F32::lanes) {
+    const int left = n - i;
+    total[0] = total[0] + widen(left < F32::lanes ? load_partial(x + i, left, 0.0f) : load(x + i));
+  }
+  return reduce_add(total[0] + total[1]);
 }
 
 template <class T>
-RowState forward(const LogProbRow& row) {
+LogProbPartial sums(const LogProbRow& row) {
   const T* x = static_cast<const T*>(row.logits);
   const double scale = static_cast<double>(row.scale);
-  double top = kNothing;
-  Sums sums{0.0, 0.0};
+  LogProbPartial all{-__builtin_inf(), 0.0, 0.0, 0.0, 0.0, 0.0};
   for (int64_t begin = 0; begin < row.vocab; begin += kBlock) {
     const int64_t left = row.vocab - begin;
     const int n = left < kBlock ? static_cast<int>(left) : kBlock;
-    const double highest = static_cast<double>(block_max(x + begin, n));
+    const float top = block_max(x + begin, n);
     // max may lose a NaN, w never does: a block of nothing but -inf is summed too, around 0.
-    const bool empty = highest == kNothing;
-    Sums block = block_sums(x + begin, n, empty ? 0.0f : static_cast<float>(highest), row.scale);
-    if (block.w != block.w) return RowState::not_a_number;
-    if (empty) continue;
-    if (top == kNothing) {
-      top = highest;
-      sums = block;
-      continue;
+    const bool empty = top == -kInfinity;
+    const Sums block = block_sums(x + begin, n, empty ? 0.0f : top, row.scale);
+    if (block.w != block.w) return {block.w, block.w, block.w, block.w, 0.0, 0.0};
+    LogProbPartial part{static_cast<double>(top), 0.0, 0.0, 0.0, 0.0, 0.0};
+    if (!empty) {
+      part.sum = block.s;
+      part.weighted = block.w;
     }
-    if (highest > top) {
-      sums = rescale(sums, (top - highest) * scale);
-      top = highest;
-    } else if (highest < top) {
-      block = rescale(block, (highest - top) * scale);
-    }
-    sums = {sums.s + block.s, sums.w + block.w};
+    if (row.with_total) part.total = block_total(x + begin, n);
+    all = merged(all, part, scale);
   }
-  if (top == kNothing) return RowState::no_support;
-
-  const double log2_sum = __builtin_log2(sums.s);
-  const double target = static_cast<double>(to_float(x[row.target]));
-  *row.log_prob = static_cast<float>((target - top) * row.inv_temperature - log2_sum * kLn2);
-  if (row.entropy != nullptr) {
-    const double entropy = (log2_sum - sums.w / sums.s) * kLn2;
-    *row.entropy = static_cast<float>(entropy > 0.0 ? entropy : 0.0);
-  }
-  row.stats[0] = static_cast<float>(top);
-  row.stats[1] = static_cast<float>(log2_sum);
-  return RowState::fine;
+  return all;
 }
 
 struct Gradient {
@@ -137,24 +127,27 @@ void backward(const LogProbBackwardRow& row) {
   const T* x = static_cast<const T*>(row.logits);
   T* out = static_cast<T*>(row.d_logits);
   const Gradient g{row.scale, row.max, -row.log2_sum, row.base, row.slope};
+  const F32 each(row.each);  // +0 is added too: p = 0 gives +0 whatever the sign of base
   // Before the loop, which may overwrite the target's logit.
-  const F32 at_target = gradient(g, load_partial(x + row.target, 1, -kInfinity), row.hit);
-  const F32 zero(0.0f);  // added so that p = 0 gives +0 whatever the sign of base
+  F32 at_target(0.0f);
+  if (row.target >= 0) {
+    at_target = gradient(g, load_partial(x + row.target, 1, -kInfinity), each + row.hit);
+  }
   int64_t i = 0;
   for (; i + F32::lanes <= row.vocab; i += F32::lanes) {
-    store(out + i, gradient(g, load(x + i), zero));
+    store(out + i, gradient(g, load(x + i), each));
   }
   if (i < row.vocab) {
     const int n = static_cast<int>(row.vocab - i);
-    store_partial(out + i, gradient(g, load_partial(x + i, n, -kInfinity), zero), n);
+    store_partial(out + i, gradient(g, load_partial(x + i, n, -kInfinity), each), n);
   }
-  store_partial(out + row.target, at_target, 1);
+  if (row.target >= 0) store_partial(out + row.target, at_target, 1);
 }
 
 }  // namespace
 
 extern const LogProbTable log_prob_table;
-const LogProbTable log_prob_table = {{forward<float>, forward<bf16>, forward<f16>},
+const LogProbTable log_prob_table = {{sums<float>, sums<bf16>, sums<f16>},
                                      {backward<float>, backward<bf16>, backward<f16>}};
 
 }  // namespace FIRESTEEL_ISA

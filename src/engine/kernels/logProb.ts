@@ -1,37 +1,38 @@
-import { checkBoolean, checkInteger, checkKeys, checkNumber, invalid } from "../checks.js";
-import { dtypes } from "../dtype.js";
+import { checkInteger, checkKeys, invalid } from "../checks.js";
 import type { Engine, TensorLike } from "../engine.js";
 import { handle, type Inputs, withInputs } from "../inputs.js";
-import type { Tensor } from "../tensor.js";
+import { Tensor } from "../tensor.js";
+import {
+  checkExtras,
+  type LogitRows,
+  type LogitRowsOptions,
+  type LogProbResult,
+  logitRows,
+  MAX_VOCAB,
+  outputHandles,
+  outputs,
+} from "./logProbRows.js";
 
-/** The largest vocabulary of a row. */
-export const MAX_VOCAB = 2 ** 20;
+export {
+  checkTemperature,
+  type LogitRowsOptions,
+  type LogProbResult,
+  MAX_VOCAB,
+} from "./logProbRows.js";
 
-const floats = ["f32", "bf16", "f16"] as const;
-
-export interface LogProbOptions {
-  /** Divides the logits; > 0, default 1. */
-  temperature?: number;
-  /** u8 [T]: rows with 0 are not read, their outputs are 0. */
-  mask?: TensorLike | null;
+export interface LogProbOptions extends LogitRowsOptions {
   /** Also the entropy of each row; default false. */
   entropy?: boolean;
-}
-
-export interface LogProbResult {
-  /** f32 [T]: log-probability of the target under softmax(logits / temperature). */
-  logProb: Tensor;
-  /** f32 [T] in nats, or null when not asked for. */
-  entropy: Tensor | null;
-  /** f32 [T, 2]: maximum and log2 of the sum relative to it, which the backward pass needs. */
-  stats: Tensor;
+  /** Also the mean of log p over the vocabulary of each row; default false. */
+  vocabMean?: boolean;
 }
 
 /**
- * Log-probability of one target per row, with entropy, in one pass over the logits.
+ * Log-probability of one target per row, with entropy and vocabulary mean (a state's value in ROVER, He
+ * et al. 2025, arXiv 2509.24981), in one pass over the logits.
  *
  * A row's result depends on its own values and on V alone. Rows with NaN, +inf or nothing but -inf,
- * and targets outside [0, V), give NaN and are reported (Engine's `onFault`).
+ * targets outside [0, V) and temperatures out of range give NaN and are reported (Engine's `onFault`).
  *
  * @param logits [T, V] f32, bf16 or f16; V at most 2^20
  * @param targets i32 [T]
@@ -43,124 +44,136 @@ export function logProb(
   targets: TensorLike,
   options: LogProbOptions = {},
 ): LogProbResult {
-  checkKeys("options", options, ["temperature", "mask", "entropy"]);
-  const temperature = checkTemperature(options.temperature);
-  const entropy = checkBoolean("entropy", options.entropy ?? false);
+  checkKeys("options", options, ["temperature", "mask", "columns", "entropy", "vocabMean"]);
+  const asked = checkExtras(options);
   return withInputs(engine, (inputs) => {
-    const z = checkLogits(inputs, "logits", logits);
-    const [tokens, vocab] = z.shape as [number, number];
-    const y = inputs.tensor("targets", targets, "i32", [tokens]);
-    const mask = inputs.optional("mask", options.mask, "u8", [tokens]);
-    const out = {
-      logProb: engine.empty([tokens]),
-      entropy: entropy ? engine.empty([tokens]) : null,
-      stats: engine.empty([tokens, 2]),
-    };
-    engine.addon.logProbForward(
-      engine.handle,
-      tokens,
-      vocab,
-      vocab,
-      dtypes[z.dtype].code,
-      1 / temperature,
-      handle(z),
-      handle(y),
-      handle(mask),
-      handle(out.logProb),
-      handle(out.entropy),
-      handle(out.stats),
-    );
+    const rows = logitRows(inputs, logits, targets, options);
+    const out = outputs(engine, rows.tokens, asked);
+    engine.addon.logProbForward(engine.handle, ...rows.arguments, ...outputHandles(out));
     return out;
   });
 }
 
-export interface LogProbBackwardInputs {
-  /** [T, V], as in the forward call. */
+export interface LogProbBackwardInputs extends LogitRowsOptions {
+  /** [T, V], as in the forward call; so are targets, temperature, mask and columns. */
   logits: Tensor;
   targets: TensorLike;
   /** f32 [T, 2] of the forward call. */
   stats: Tensor;
   /** f32 [T]: gradient with respect to the log-probs. */
-  dLogProb: TensorLike;
+  dLogProb?: TensorLike | null;
   /** f32 [T]: gradient with respect to the entropies; needs `entropy`. */
   dEntropy?: TensorLike | null;
   /** f32 [T] of the forward call. */
   entropy?: TensorLike | null;
-  temperature?: number;
-  mask?: TensorLike | null;
-  /** Written instead of a new tensor; may be `logits`. */
+  /** f32 [T]: gradient with respect to the vocabulary means; needs `vocabMean`. */
+  dVocabMean?: TensorLike | null;
+  /** f32 [T] of the forward call. */
+  vocabMean?: TensorLike | null;
+  /** Of the first column of `logits`, where they are a shard of the vocabulary; with `vocab`. */
+  vocabStart?: number;
+  /** Columns of all shards together; with `vocabStart`. */
+  vocab?: number;
+  /** Written instead of a new tensor: [T, at least V] of the logits' dtype; may be `logits`. */
   out?: Tensor;
 }
 
 /**
- * Gradient with respect to the logits, in the logits' dtype, rounded once. Masked and faulty rows get
- * exact zeros.
+ * Gradient with respect to the logits, in the logits' dtype, rounded once. Of dLogProb, dEntropy and
+ * dVocabMean at least one is given. Masked and faulty rows get exact zeros; a logit of -inf adds nothing
+ * to the entropy's gradient, and its row nothing to the vocabulary mean's.
  *
- * @returns [T, V]: `out`, or a new tensor
+ * @returns `out`, or a new tensor [T, V]
  * @throws FiresteelError as `logProb`
  */
 export function logProbBackward(engine: Engine, args: LogProbBackwardInputs): Tensor {
   checkKeys("the argument", args, [
     "logits",
     "targets",
+    "temperature",
+    "mask",
+    "columns",
     "stats",
     "dLogProb",
     "dEntropy",
     "entropy",
-    "temperature",
-    "mask",
+    "dVocabMean",
+    "vocabMean",
+    "vocabStart",
+    "vocab",
     "out",
   ]);
-  const temperature = checkTemperature(args.temperature);
   return withInputs(engine, (inputs) => {
-    const z = checkLogits(inputs, "logits", args.logits);
-    const [tokens, vocab] = z.shape as [number, number];
-    const targets = inputs.tensor("targets", args.targets, "i32", [tokens]);
+    const rows = logitRows(inputs, args.logits, args.targets, args);
+    const { tokens, columns } = rows;
+    const shard = checkShard(args, columns);
     const stats = inputs.tensor("stats", args.stats, "f32", [tokens, 2]);
-    const dLogProb = inputs.tensor("dLogProb", args.dLogProb, "f32", [tokens]);
-    const dEntropy = inputs.optional("dEntropy", args.dEntropy, "f32", [tokens]);
-    const entropy = inputs.optional("entropy", args.entropy, "f32", [tokens]);
-    const mask = inputs.optional("mask", args.mask, "u8", [tokens]);
-    if (dEntropy !== null && entropy === null) {
-      throw invalid(
-        "ERR_OPTION",
-        "entropy",
-        "the forward call's entropy (dEntropy is given)",
-        null,
-      );
+    const perRow = (name: "dLogProb" | "dEntropy" | "entropy" | "dVocabMean" | "vocabMean") =>
+      inputs.optional(name, args[name], "f32", [tokens]);
+    const dLogProb = perRow("dLogProb");
+    const [dEntropy, entropy] = [perRow("dEntropy"), perRow("entropy")];
+    const [dVocabMean, vocabMean] = [perRow("dVocabMean"), perRow("vocabMean")];
+    checkPair("entropy", entropy, "dEntropy", dEntropy);
+    checkPair("vocabMean", vocabMean, "dVocabMean", dVocabMean);
+    if (dLogProb === null && dEntropy === null && dVocabMean === null) {
+      throw invalid("ERR_OPTION", "gradients", "dLogProb, dEntropy or dVocabMean", null);
     }
-    const out =
-      args.out === undefined
-        ? engine.empty(z.shape, z.dtype)
-        : inputs.tensor("out", args.out, z.dtype, z.shape);
+    const out = gradientOut(inputs, args.out, rows) ?? engine.empty([tokens, columns], rows.dtype);
     engine.addon.logProbBackward(
       engine.handle,
-      tokens,
-      vocab,
-      vocab,
-      vocab,
-      dtypes[z.dtype].code,
-      1 / temperature,
-      handle(z),
-      handle(targets),
-      handle(mask),
+      ...rows.arguments,
+      shard.start,
+      shard.vocab,
+      out.shape[1]!,
       handle(stats),
       handle(dLogProb),
       handle(dEntropy),
       handle(entropy),
+      handle(dVocabMean),
+      handle(vocabMean),
       handle(out),
     );
     return out;
   });
 }
 
-function checkLogits(inputs: Inputs, name: string, logits: TensorLike): Tensor {
-  const tensor = inputs.tensor(name, logits, floats, [null, null]);
-  checkInteger(`${name}.shape[1] (vocabulary)`, tensor.shape[1], 1, MAX_VOCAB);
-  return tensor;
+function checkShard(
+  { vocabStart, vocab }: { vocabStart?: number; vocab?: number },
+  columns: number,
+): { start: number; vocab: number } {
+  if (vocabStart === undefined && vocab === undefined) return { start: 0, vocab: columns };
+  if (vocabStart === undefined || vocab === undefined) {
+    const [missing, given] =
+      vocab === undefined ? ["vocab", "vocabStart"] : ["vocabStart", "vocab"];
+    throw invalid("ERR_OPTION", missing!, `a number beside ${given}`, undefined);
+  }
+  checkInteger("vocab", vocab, columns, MAX_VOCAB);
+  return { start: checkInteger("vocabStart", vocabStart, 0, vocab - columns), vocab };
 }
 
-/** Both the temperature and its inverse must be ordinary floats. */
-export function checkTemperature(temperature = 1): number {
-  return checkNumber("temperature", temperature, 1e-30, 1e30);
+/** A gradient with respect to an output needs that output, which by itself has no use. */
+function checkPair(
+  name: string,
+  value: Tensor | null,
+  gradientName: string,
+  gradient: Tensor | null,
+): void {
+  if (gradient !== null && value === null) {
+    const expected = `the forward call's ${name} (${gradientName} is given)`;
+    throw invalid("ERR_OPTION", name, expected, null);
+  }
+  if (gradient === null && value !== null) {
+    throw invalid("ERR_OPTION", name, `nothing (${gradientName} is not given)`, value);
+  }
+}
+
+function gradientOut(inputs: Inputs, out: unknown, rows: LogitRows): Tensor | null {
+  if (out === undefined) return null;
+  if (!(out instanceof Tensor)) throw invalid("ERR_DTYPE", "out", "a tensor", out);
+  const tensor = inputs.tensor("out", out, rows.dtype, [rows.tokens, null]);
+  if (tensor.shape[1]! < rows.columns) {
+    const expected = `shape [${rows.tokens}, at least ${rows.columns}]`;
+    throw invalid("ERR_SHAPE", "out", expected, `[${tensor.shape.join(", ")}]`);
+  }
+  return tensor;
 }

@@ -43,7 +43,7 @@ export function sample(engine: Engine, logits: TensorLike, options: SampleOption
       engine.handle,
       rows,
       vocab,
-      1 / temperature,
+      1 / Math.fround(temperature), // as log_prob does: one rounding of the same number
       greedy,
       handle(z),
       handle(uniform),
