@@ -79,7 +79,7 @@ class Call {
   void fail(Code code, const std::string& message);
   void* access(DType dtype, int64_t count, bool reads, bool writes, bool optional);
 
-  static constexpr size_t kMaxArguments = 40;
+  static constexpr size_t kMaxArguments = 64;
   napi_env env_;
   napi_value arguments_[kMaxArguments];
   size_t given_ = kMaxArguments, at_ = 0;

@@ -2,9 +2,10 @@
 // over rows, for a KL in the reward. Estimators: src/engine/kernels/surrogateTable.ts.
 //
 // Masked tokens give exactly 0. A trained token with NaN in an input, or where infinite inputs make
-// one, is a fault of its row and gives NaN there and in the row's sum.
+// one, is a fault of its row and gives NaN there and in the row's sum; so is a sum of inf and -inf.
 //
-// Accuracy: 4e-7 relative per token; row sums are float64 in token order.
+// Accuracy: 4e-7 relative per token; row sums are float64, in an order that the row's length alone
+// decides.
 #pragma once
 #include "kernels/kl/estimators.h"
 #include "runtime/fault.h"

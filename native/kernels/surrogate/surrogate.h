@@ -9,20 +9,27 @@
 // A token's log-ratio is x = log_prob - old_log_prob, or scale (x + bias) where both are given
 // (flow steps), clamped to [log_ratio_low, log_ratio_high]. Its level turns it into log rho: x
 // itself (token), the mean over the trained tokens of the segment or row (segment, sequence,
-// sequence_token), their sum (sequence_product), 0 (none). The loss of a token then has two
-// derivatives: `pull` with respect to log rho and `direct` with respect to its own log-prob. The
-// gradient of token t is
+// sequence_token), their sum (sequence_product), 0 (none, where x is 0 too). The loss of a token
+// then has two derivatives: `pull` with respect to log rho and `direct` with respect to its own
+// log-prob. The gradient of token t is
 //   token, sequence_token, none   direct_t + pull_t
 //   segment, sequence             direct_t + (sum of pull over the unit) / (its trained tokens)
 //   sequence_product              direct_t + sum of pull over the row
 // with every term multiplied by its token's coefficient and weight; a token whose x is clamped gets
-// no pull, nor does one that gmpo has clipped.
+// no pull, nor does one that gmpo has clipped. gmpo clips nothing where A is 0. vespo clamps every
+// x to +-20 on top, adds the logs of the mismatch weights (each clamped to [log 1e-8, 20], a row's
+// weight once) and clamps the total to [log 1e-8, 20].
+//
+// Shaped rows have their own loss instead of form and level; mismatch weights, the off-policy test
+// and the ratio of kl_ratio do not apply to them.
 //
 // A trained token with NaN in any of its inputs, where infinite inputs make one (inf - inf), or
-// with a gradient that is not finite counts as a fault of its row, contributes nothing and gets
+// with a loss or gradient that is not finite is a fault of its row, contributes nothing and gets
 // gradient 0; the denominator still counts it. Where the unit shares one ratio (segment, sequence,
 // sequence_product, sequence_token), such a token takes its unit along: nothing of the unit
-// contributes. Where advantage or weight is 0 the policy loss is 0, even if the ratio is inf.
+// contributes, and each of its trained tokens counts as a fault. So does NaN in what a row's
+// mismatch weight or off-policy test is made of. Where advantage or weight is 0 the policy loss is
+// 0, even if the ratio is inf.
 //
 // Sums over tokens and rows are float64 in a fixed order: the result does not depend on the number
 // of threads, and a row's gradient not on other rows once the denominator is given.
@@ -49,12 +56,14 @@ enum SurrogateMetric : int {
   kEntropyLoss,        // minus the entropy coefficient times the aggregated entropy
   kKlSum,              // of the KL estimate, unweighted
   kEntropySum,         // of the entropies given
+  kRatioTokens,        // tokens that the rest is over: trained, without faults and shaped rows
+  kRatioRows,          // active rows that are not shaped: rows that the rest is over
   kClippedLow,         // tokens beyond the lower limit with A < 0 (dppo_tv: dropped, A < 0)
   kClippedHigh,        // tokens beyond the upper limit with A > 0 (dppo_tv: dropped, A > 0)
-  kClippedLowRows,     // sum over active rows of the row's share of clipped_low tokens
+  kClippedLowRows,     // sum over rows of the share of clipped_low among the row's trained tokens
   kClippedHighRows,    //
-  kClippedLowRowMin,   // least share of any active row
-  kClippedHighRowMax,  // greatest share of any active row
+  kClippedLowRowMin,   // least share of any row
+  kClippedHighRowMax,  // greatest share of any row
   kRatioSum,           // of rho as each token's loss used it
   kRatioMin,
   kRatioMax,
@@ -64,9 +73,9 @@ enum SurrogateMetric : int {
   kMismatchMin,
   kMismatchMax,
   kMismatchChanged,       // tokens whose weight was truncated or set to 0
-  kSamplerDifferenceSum,  // of |old_log_prob - sampler_log_prob|; 0 without a sampler
+  kSamplerDifferenceSum,  // of |old_log_prob - sampler_log_prob|; 0 where one is not given
   kSamplerDifferenceMax,
-  kDroppedRows,  // rows dropped by off_policy_threshold
+  kDroppedRows,  // rows in which off_policy_threshold dropped a token's policy loss
   kMetricCount,
 };
 
@@ -108,7 +117,7 @@ struct SurrogateArgs {
   float* d_log_prob;       // [T] out
   float* d_entropy;        // [T] out, or null: -entropy_coefficient times the token's coefficient
   float* d_ratio_bias;     // [T] out, or null
-  float* mismatch_weight;  // [T] out, or null: 0 on masked tokens
+  float* mismatch_weight;  // [T] out, or null: 0 on masked tokens and faults, 1 on shaped rows
   double* metrics;         // [kMetricCount] out
   void* workspace;         // surrogate_workspace bytes
   FaultWord* faults;
