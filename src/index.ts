@@ -19,6 +19,9 @@ export {
   type GroupNormResult,
   groupNorm,
 } from "./engine/kernels/groupNorm.js";
+export type { Combination, KernelTable, Refusal, Tolerance } from "./engine/kernels/kernelTable.js";
+export { type KlInputs, type KlOptions, type KlResult, klEstimate } from "./engine/kernels/kl.js";
+export { klTable } from "./engine/kernels/klTable.js";
 export {
   type LogProbBackwardInputs,
   type LogProbOptions,
@@ -27,12 +30,17 @@ export {
   logProbBackward,
 } from "./engine/kernels/logProb.js";
 export {
-  type SurrogateInputs,
-  type SurrogateOptions,
-  type SurrogateResult,
+  type SurrogateMetric,
   surrogate,
   surrogateMetrics,
 } from "./engine/kernels/surrogate.js";
+export type {
+  SurrogateInputs,
+  SurrogateLimits,
+  SurrogateOptions,
+  SurrogateResult,
+} from "./engine/kernels/surrogateArguments.js";
+export { surrogateTable } from "./engine/kernels/surrogateTable.js";
 export { Offsets, type OffsetsLike } from "./engine/offsets.js";
 export { type ReadOptions, Tensor } from "./engine/tensor.js";
 export { CharTokenizer } from "./policies/token/charTokenizer.js";

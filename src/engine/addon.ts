@@ -35,6 +35,7 @@ export interface Addon {
   logProbForward: Kernel;
   logProbBackward: Kernel;
   groupNorm: Kernel;
+  kl: Kernel;
   surrogate: Kernel;
   readonly surrogateMetrics: number;
   gemm: Kernel;

@@ -1,143 +1,167 @@
-export type KlEstimator = "k1" | "k2" | "k3" | "abs" | "k3+";
-export type Aggregation =
-  | "token-mean"
-  | "seq-mean-token-mean"
-  | "seq-mean-token-sum"
-  | "seq-mean-token-sum-norm"
-  | "token-sum";
+import type { SurrogateOptions } from "../engine/kernels/surrogateArguments.js";
+import { klEstimate } from "./kl.js";
+import { advantageOf, Ragged, type SurrogateTokens, sum, tokenShares } from "./surrogateBatch.js";
+import { formLoss, shapedLoss } from "./surrogateForms.js";
+import { limitsOf, ratiosOf, type TokenRatio, unitsOf } from "./surrogateRatio.js";
+import { droppedTokens, mismatchWeights } from "./surrogateSampler.js";
 
-export interface SurrogateSetting {
-  epsilon: number;
-  epsilonHigh: number;
-  /** Cap of the ratio in the unclipped arm; Infinity = none. */
-  delta: number;
-  /** For a negative advantage the loss is at most -dualClip * A; Infinity = none. */
-  dualClip: number;
-  beta: number;
-  klEstimator: KlEstimator;
-  aggregation: Aggregation;
-  /** Instead of the count of trained tokens or active rows. */
-  denominator?: number;
-  /** For "seq-mean-token-sum-norm". */
-  horizon?: number;
-}
-
-export interface SurrogateTokens {
-  logProb: ArrayLike<number>;
-  oldLogProb: ArrayLike<number>;
-  refLogProb?: ArrayLike<number> | null;
-  /** [R], or [T] when as long as the tokens and `advantagePerToken`. */
-  advantage: ArrayLike<number>;
-  advantagePerToken?: boolean;
-  weight?: ArrayLike<number> | null;
-  mask?: ArrayLike<number> | null;
-  rowOffsets: ArrayLike<number>;
-}
+export type { SurrogateTokens } from "./surrogateBatch.js";
 
 export interface SurrogateValues {
   loss: number;
   policyLoss: number;
   klLoss: number;
-  /** d loss / d logProb, of the policy loss and of the KL. */
-  dPolicy: Float64Array;
-  dKl: Float64Array;
+  entropyLoss: number;
   dLogProb: Float64Array;
-  /** Sum of the absolute values of everything that was added up: what rounding is relative to. */
-  magnitude: number;
+  dEntropy: Float64Array;
+  dRatioBias: Float64Array;
+  mismatchWeight: Float64Array;
+  /** rho as each token's loss used it; 0 on masked ones. */
+  ratio: Float64Array;
+  /** Tokens whose policy loss offPolicyThreshold drops. */
+  dropped: ReadonlySet<number>;
+  /**
+   * What rounding is relative to: the sum of the absolute terms of the loss and of each gradient, each
+   * times its form's condition in rho.
+   */
+  magnitude: { loss: number; dLogProb: Float64Array; dRatioBias: Float64Array };
+}
+
+/** A loss with its derivatives by log rho and by the token's own log-prob; absolute terms beside. */
+interface Term {
+  loss: number;
+  pull: number;
+  direct: number;
+  magnitude: { loss: number; pull: number; direct: number };
+}
+
+function term(
+  share: number,
+  parts: { loss: number; pull: number; direct: number },
+  condition: number,
+): Term {
+  // A share of 0 leaves the token out, even where its loss is inf.
+  const of = (x: number) => (share === 0 ? 0 : share * x);
+  const [loss, pull, direct] = [of(parts.loss), of(parts.pull), of(parts.direct)];
+  const size = (x: number) => Math.abs(x) * condition;
+  return {
+    ...{ loss, pull, direct },
+    magnitude: { loss: size(loss), pull: size(pull), direct: size(direct) },
+  };
+}
+
+function policyTerm(
+  tokens: SurrogateTokens,
+  ragged: Ragged,
+  t: number,
+  { ratio, frozen, condition }: TokenRatio,
+  share: number,
+  setting: SurrogateOptions,
+  base: ArrayLike<number>,
+): Term {
+  const row = ragged.rowOf[t]!;
+  const logProb = tokens.logProb[t]!;
+  const advantage = advantageOf(tokens, ragged, t);
+  const old = tokens.oldLogProb?.[t] ?? Number.NaN;
+  if (tokens.shaped?.[row] === 1) {
+    return term(share, shapedLoss(logProb, old, advantage, setting), 1);
+  }
+  const difference = Math.exp(base[t]!) - Math.exp(old);
+  const policy = formLoss(
+    {
+      ...{ logProb, advantage, ratio, frozenRatio: frozen, frozenDifference: difference },
+      ...limitsOf(tokens, row, t, setting),
+    },
+    setting,
+  );
+  return term(share, policy, policy.condition * condition);
+}
+
+function klTerm(
+  tokens: SurrogateTokens,
+  t: number,
+  { ratio, condition }: TokenRatio,
+  share: number,
+  { klEstimator = "k3", klClamp, klRatio, beta }: SurrogateOptions,
+  base: ArrayLike<number>,
+): Term {
+  if (!beta || !tokens.refLogProb) return term(0, { loss: 0, pull: 0, direct: 0 }, 1);
+  const [logProb, ref] = [tokens.logProb[t]!, tokens.refLogProb[t]!];
+  const { value, gradient } = klEstimate(logProb, ref, klEstimator, klClamp, base[t]!);
+  const scale = share * beta * (klRatio ? ratio : 1);
+  return term(scale, { loss: value, pull: klRatio ? value : 0, direct: gradient }, condition);
 }
 
 /**
- * -min(min(r, delta) A, clip(r, 1 - low, 1 + high) A), for A < 0 at most -dualClip A, r = exp(logProb -
- * oldLogProb). The gradient -A r passes where the loss depends on r, bounds included.
- * PPO (Schulman et al. 2017, eq. 7); dual clip Ye et al. 2020, eq. 5; delta as in TRL.
+ * Loss, gradients and what they consist of. Masked tokens are left out of everything; a batch without
+ * trained tokens gives 0.
+ *
+ * @param base log-probs that stand wherever a formula holds something constant, sg(.). As a function of
+ *   `tokens.logProb` with `base` fixed, the loss has the gradient that is declared: what difference
+ *   quotients are taken of.
  */
-export function policyLoss(
-  logProb: number,
-  oldLogProb: number,
-  advantage: number,
-  setting: Pick<SurrogateSetting, "epsilon" | "epsilonHigh" | "delta" | "dualClip">,
-): { loss: number; gradient: number } {
-  const ratio = Math.exp(logProb - oldLogProb);
-  const low = 1 - setting.epsilon;
-  const high = 1 + setting.epsilonHigh;
-  const free = -Math.min(ratio, setting.delta) * advantage;
-  const clipped = -Math.min(Math.max(ratio, low), high) * advantage;
-  const cap = advantage < 0 ? -setting.dualClip * advantage : Number.POSITIVE_INFINITY;
-  const loss = Math.min(Math.max(free, clipped), cap);
-  const moves = free >= clipped && ratio <= setting.delta && free <= cap;
-  return { loss, gradient: moves ? -advantage * ratio : 0 };
-}
+export function surrogate(
+  tokens: SurrogateTokens,
+  setting: SurrogateOptions,
+  base: ArrayLike<number> = tokens.logProb,
+): SurrogateValues {
+  const ragged = new Ragged(tokens);
+  const shares = tokenShares(tokens, ragged, setting);
+  const mismatchWeight = mismatchWeights(tokens, ragged, setting);
+  const ratios = ratiosOf(tokens, ragged, setting, base, mismatchWeight);
+  const dropped = droppedTokens(tokens, ragged, setting, base);
+  const zeros = () => new Float64Array(tokens.logProb.length);
+  const out = { policyLoss: 0, klLoss: 0, entropyLoss: 0 };
+  const [dLogProb, dEntropy, dRatioBias, ratio] = [zeros(), zeros(), zeros(), zeros()];
+  const magnitude = { loss: 0, dLogProb: zeros(), dRatioBias: zeros() };
 
-/** Estimators of KL(policy || reference) at one token (Schulman 2020), with d / d logProb. */
-export function klEstimate(
-  logProb: number,
-  refLogProb: number,
-  estimator: KlEstimator,
-): { value: number; gradient: number } {
-  const d = logProb - refLogProb;
-  switch (estimator) {
-    case "k1":
-      return { value: d, gradient: 1 };
-    case "k2":
-      return { value: (d * d) / 2, gradient: d };
-    case "k3":
-      return { value: Math.expm1(-d) + d, gradient: -Math.expm1(-d) };
-    case "abs":
-      return { value: Math.abs(d), gradient: Math.sign(d) };
-    case "k3+":
-      return { value: Math.expm1(-d) + d, gradient: d };
-  }
-}
-
-/** What each token's loss is multiplied by on its way into the one number. */
-function tokenShares(tokens: SurrogateTokens, setting: SurrogateSetting): Float64Array {
-  const { rowOffsets, mask } = tokens;
-  const rows = rowOffsets.length - 1;
-  const shares = new Float64Array(tokens.logProb.length);
-  const counts = Array.from({ length: rows }, (_, r) => {
-    let count = 0;
-    for (let t = rowOffsets[r]!; t < rowOffsets[r + 1]!; ++t) if (mask?.[t] !== 0) ++count;
-    return count;
-  });
-  const trained = counts.reduce((a, b) => a + b, 0);
-  const active = counts.filter((count) => count > 0).length;
-  for (let r = 0; r < rows; ++r) {
-    const share = {
-      "token-mean": 1 / (setting.denominator ?? trained),
-      "token-sum": 1 / (setting.denominator ?? 1),
-      "seq-mean-token-mean": 1 / (counts[r]! * (setting.denominator ?? active)),
-      "seq-mean-token-sum": 1 / (setting.denominator ?? active),
-      "seq-mean-token-sum-norm": 1 / (setting.horizon! * (setting.denominator ?? active)),
-    }[setting.aggregation];
-    for (let t = rowOffsets[r]!; t < rowOffsets[r + 1]!; ++t)
-      if (mask?.[t] !== 0) shares[t] = share;
-  }
-  return shares;
-}
-
-/** Masked tokens are left out of everything; a batch without trained tokens gives 0. */
-export function surrogate(tokens: SurrogateTokens, setting: SurrogateSetting): SurrogateValues {
-  const { logProb, oldLogProb, refLogProb, weight, rowOffsets, mask } = tokens;
-  const shares = tokenShares(tokens, setting);
-  const out = { loss: 0, policyLoss: 0, klLoss: 0, magnitude: 0 };
-  const dPolicy = new Float64Array(logProb.length);
-  const dKl = new Float64Array(logProb.length);
-  for (let r = 0; r + 1 < rowOffsets.length; ++r) {
-    for (let t = rowOffsets[r]!; t < rowOffsets[r + 1]!; ++t) {
-      if (mask?.[t] === 0) continue;
-      const advantage = tokens.advantage[tokens.advantagePerToken ? t : r]!;
-      const policy = policyLoss(logProb[t]!, oldLogProb[t]!, advantage, setting);
-      const w = weight?.[t] ?? 1;
-      out.policyLoss += shares[t]! * w * policy.loss;
-      dPolicy[t] = shares[t]! * w * policy.gradient;
-      out.magnitude += Math.abs(shares[t]! * w * policy.loss);
-      if (setting.beta === 0 || !refLogProb) continue;
-      const kl = klEstimate(logProb[t]!, refLogProb[t]!, setting.klEstimator);
-      out.klLoss += shares[t]! * setting.beta * kl.value;
-      dKl[t] = shares[t]! * setting.beta * kl.gradient;
-      out.magnitude += Math.abs(shares[t]! * setting.beta * kl.value);
+  for (const unit of unitsOf(ragged, setting.level)) {
+    const terms = unit.map((t) => {
+      const own = ratios.get(t)!;
+      // VESPO's ratio contains the mismatch already.
+      const corrected = setting.form === "vespo" ? 1 : mismatchWeight[t]!;
+      const weight = dropped.has(t) ? 0 : corrected * (tokens.weight?.[t] ?? 1);
+      const policy = policyTerm(tokens, ragged, t, own, shares[t]! * weight, setting, base);
+      const shaped = tokens.shaped?.[ragged.rowOf[t]!] === 1;
+      const withKl = shaped ? { ...setting, klRatio: false } : setting;
+      const kl = klTerm(tokens, t, own, shares[t]!, withKl, base);
+      ratio[t] = own.ratio;
+      out.policyLoss += policy.loss;
+      out.klLoss += kl.loss;
+      magnitude.loss += policy.magnitude.loss + kl.magnitude.loss;
+      return [policy, kl];
+    });
+    const all = terms.flat();
+    const pull = sum(all.map((x) => x.pull));
+    const pullMagnitude = sum(all.map((x) => x.magnitude.pull));
+    for (const [i, t] of unit.entries()) {
+      const { slope } = ratios.get(t)!;
+      dRatioBias[t] = pull * slope;
+      magnitude.dRatioBias[t] = pullMagnitude * slope;
+      dLogProb[t] = sum(terms[i]!.map((x) => x.direct)) + pull * slope;
+      magnitude.dLogProb[t] = sum(terms[i]!.map((x) => x.magnitude.direct)) + pullMagnitude * slope;
     }
   }
-  const dLogProb = dPolicy.map((gradient, t) => gradient + dKl[t]!);
-  return { ...out, loss: out.policyLoss + out.klLoss, dPolicy, dKl, dLogProb };
+  if (tokens.entropy && setting.entropyCoefficient) {
+    const trained = ragged.rows.flat();
+    const mean = 1 / (setting.entropyDenominator ?? trained.length);
+    for (const t of trained) {
+      const share = setting.entropyAggregation === "token-mean" ? mean : shares[t]!;
+      dEntropy[t] = -setting.entropyCoefficient * share;
+      out.entropyLoss += dEntropy[t]! * tokens.entropy[t]!;
+      magnitude.loss += Math.abs(dEntropy[t]! * tokens.entropy[t]!);
+    }
+  }
+  const loss = out.policyLoss + out.klLoss + out.entropyLoss;
+  return {
+    ...out,
+    loss,
+    dLogProb,
+    dEntropy,
+    dRatioBias,
+    mismatchWeight,
+    ratio,
+    dropped,
+    magnitude,
+  };
 }

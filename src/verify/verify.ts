@@ -6,6 +6,7 @@ import { elementwiseChecks } from "./elementwise.js";
 import { embedChecks } from "./embed.js";
 import { goldenChecks } from "./golden.js";
 import { groupNormChecks } from "./groupNorm.js";
+import { klChecks } from "./kl.js";
 import { logProbValueChecks } from "./logProb.js";
 import { logProbBitChecks } from "./logProbBits.js";
 import { logProbEdgeChecks } from "./logProbEdges.js";
@@ -13,8 +14,7 @@ import { matmulChecks } from "./matmul.js";
 import { rmsNormChecks } from "./rmsNorm.js";
 import { ropeChecks } from "./rope.js";
 import { sampleChecks } from "./sample.js";
-import { surrogateValueChecks } from "./surrogate.js";
-import { surrogateEdgeChecks } from "./surrogateEdges.js";
+import { surrogateChecks } from "./surrogate/surrogate.js";
 import { swigluChecks } from "./swiglu.js";
 
 export type { Check } from "./check.js";
@@ -48,8 +48,8 @@ export function checksFor(device: Engine["device"]): Check[] {
     ...logProbBitChecks(),
     ...logProbEdgeChecks(),
     ...groupNormChecks(device),
-    ...surrogateValueChecks(device),
-    ...surrogateEdgeChecks(),
+    ...surrogateChecks(device),
+    ...klChecks(device),
     ...matmulChecks(device),
     ...attentionChecks(device),
     ...rmsNormChecks(),

@@ -118,33 +118,76 @@ export const pools: Readonly<Partial<Record<Level, AdvantageUnit>>> = {
 /** Forms whose gradient does not pass through the ratio. */
 const constantRatio: readonly Form[] = ["reinforce", "cispo", "dppo-tv", "vespo"];
 
-function refuseLevel(form: Form, level: Level): Refusal | null {
-  const use = (reason: string, nearest: string): Refusal => ({ reason, nearest });
+/** Another form or level, with why the given pair is none. */
+interface Change {
+  reason: string;
+  to: { form: Form } | { level: Level };
+}
+
+function changeLevel(form: Form, level: Level): Change | null {
+  const to = (reason: string, near: Level): Change => ({ reason, to: { level: near } });
   switch (form) {
     case "reinforce":
-      return level === "none" ? null : use("-A lp has no ratio", 'level: "none"');
+      return level === "none" ? null : to("-A lp has no ratio", "none");
     case "cispo":
       if (level === "sequence-token") {
-        return use("the ratio is held constant, so that sequence is the same", 'level: "sequence"');
+        return to("the ratio is held constant, so that sequence is the same", "sequence");
       }
       return level === "none"
-        ? use("with a ratio of 1 it is reinforce", 'form: "reinforce"')
+        ? { reason: "with a ratio of 1 it is reinforce", to: { form: "reinforce" } }
         : null;
     case "gmpo":
       return level === "sequence" || level === "segment"
         ? null
-        : use("it is a geometric mean over tokens", 'level: "sequence"');
+        : to("it is a geometric mean over tokens", "sequence");
     case "dppo-tv":
       return level === "token"
         ? null
-        : use("its limits are differences of token probabilities", 'level: "token"');
+        : to("its limits are differences of token probabilities", "token");
     case "vespo":
       return level === "sequence-product"
         ? null
-        : use("its weight is a function of the sequence's product", 'level: "sequence-product"');
+        : to("its weight is a function of the sequence's product", "sequence-product");
     default:
       return null;
   }
+}
+
+/** Name of the input that carries advantages of a unit. */
+export const advantageInputs = {
+  row: "advantage",
+  segment: "segmentAdvantage",
+  token: "tokenAdvantage",
+} as const satisfies Record<AdvantageUnit, string>;
+
+/** Whether form and level take advantages of this unit; for pairs that refuseLevel lets pass. */
+export function refuseAdvantage(
+  form: Form,
+  level: Level,
+  advantage: AdvantageUnit,
+): Refusal | null {
+  const unit = pools[level];
+  if (unit === undefined || constantRatio.includes(form)) {
+    return advantage === "segment" && level !== "segment"
+      ? { reason: "segments belong to level segment", nearest: advantageInputs.token }
+      : null;
+  }
+  if (advantage === "row" || advantage === unit) return null;
+  const reason = `all tokens of a ${unit === "row" ? "sequence" : unit} share one ratio and one advantage`;
+  if (advantage === "segment") return { reason, nearest: 'level: "segment"' };
+  const free = unit === "row" && form !== "gmpo";
+  return { reason, nearest: free ? 'level: "sequence-token"' : advantageInputs[unit] };
+}
+
+/** Whether form and level go together, whatever the advantage; `nearest` takes the one given. */
+export function refuseLevel(form: Form, level: Level, advantage: AdvantageUnit): Refusal | null {
+  const change = changeLevel(form, level);
+  if (change === null) return null;
+  const near = { form, level, ...change.to };
+  const name = "form" in change.to ? "form" : "level";
+  const beside = refuseAdvantage(near.form, near.level, advantage);
+  const and = beside === null ? "" : ` with ${beside.nearest}`;
+  return { reason: change.reason, nearest: `${name}: "${near[name]}"${and}` };
 }
 
 /** Whether form, level and advantage go together. */
@@ -153,21 +196,7 @@ export function refuseCombination(
   level: Level,
   advantage: AdvantageUnit,
 ): Refusal | null {
-  const refusal = refuseLevel(form, level);
-  if (refusal !== null) return refusal;
-  const unit = pools[level];
-  if (unit === undefined || constantRatio.includes(form)) {
-    return advantage === "segment" && level !== "segment"
-      ? { reason: "segments belong to level segment", nearest: "tokenAdvantage" }
-      : null;
-  }
-  if (advantage === "row" || advantage === unit) return null;
-  const reason = `all tokens of a ${unit === "row" ? "sequence" : unit} share one ratio and one advantage`;
-  const nearest =
-    unit === "row" && form !== "gmpo"
-      ? 'level: "sequence-token"'
-      : `${unit === "row" ? "advantage" : "segmentAdvantage"}`;
-  return { reason, nearest };
+  return refuseLevel(form, level, advantage) ?? refuseAdvantage(form, level, advantage);
 }
 
 /** KL times the ratio (DeepSeek-V3.2's unbiased estimate; TRL use_bias_correction_kl). */
@@ -177,14 +206,14 @@ export function refuseKlRatio(form: Form): Refusal | null {
     : null;
 }
 
-/** Ratios exp(scale (x + bias)) of flow steps (GRPO-Guard, eq. 6). */
+/** Ratios exp(scale (x + bias)) of flow steps (GRPO-Guard, arXiv 2510.22319, eq. 6). */
 export function refuseNormalisedRatio(form: Form, level: Level): Refusal | null {
-  if (level !== "token") {
-    return { reason: "a normalised ratio is that of one step", nearest: 'level: "token"' };
+  const oneStep = "a normalised ratio is that of one step";
+  if (form !== "gmpo" && !constantRatio.includes(form)) {
+    return level === "token" ? null : { reason: oneStep, nearest: 'level: "token"' };
   }
-  return constantRatio.includes(form)
-    ? { reason: "the gradient of the bias passes through the ratio", nearest: 'form: "clip"' }
-    : null;
+  const reason = form === "gmpo" ? oneStep : "the gradient of the bias passes through the ratio";
+  return { reason, nearest: `form: "clip"${level === "token" ? "" : ' with level: "token"'}` };
 }
 
 /** Aggregations that need to know the groups of rows. */
