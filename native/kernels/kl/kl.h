@@ -15,6 +15,10 @@ namespace firesteel {
 
 class Context;
 
+inline bool is_known(KlEstimator estimator) {
+  return estimator >= KlEstimator::k1 && estimator <= KlEstimator::k3_plus;
+}
+
 struct KlArgs {
   int64_t tokens, rows;
   KlEstimator estimator;                // k3_plus is k3 here

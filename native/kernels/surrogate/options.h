@@ -24,7 +24,6 @@ struct SurrogateTerms {
   KlEstimator kl;
   bool kl_ratio;  // the KL is multiplied by the ratio, with gradient through it
   float kl_difference_limit, kl_value_limit;  // |d| and |value| clamped, gradient 0 outside; +inf
-  bool reference;                             // set by surrogate(): a reference policy is given
   Mismatch mismatch;
   float mismatch_low, mismatch_high;
   float off_policy_threshold;  // +inf = none

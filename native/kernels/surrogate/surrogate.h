@@ -24,12 +24,12 @@
 // and the ratio of kl_ratio do not apply to them.
 //
 // A trained token with NaN in any of its inputs, where infinite inputs make one (inf - inf), or
-// with a loss or gradient that is not finite is a fault of its row, contributes nothing and gets
-// gradient 0; the denominator still counts it. Where the unit shares one ratio (segment, sequence,
-// sequence_product, sequence_token), such a token takes its unit along: nothing of the unit
-// contributes, and each of its trained tokens counts as a fault. So does NaN in what a row's
+// with a policy loss or gradient that is not finite is a fault of its row, contributes nothing and
+// gets gradient 0; the denominator still counts it. Where the unit shares one ratio (segment,
+// sequence, sequence_product, sequence_token), such a token takes its unit along: nothing of the
+// unit contributes, and each of its trained tokens counts as a fault. So does NaN in what a row's
 // mismatch weight or off-policy test is made of. Where advantage or weight is 0 the policy loss is
-// 0, even if the ratio is inf.
+// 0, even if the ratio is inf; an infinite KL estimate with a finite gradient stands.
 //
 // Sums over tokens and rows are float64 in a fixed order: the result does not depend on the number
 // of threads, and a row's gradient not on other rows once the denominator is given.
@@ -74,8 +74,8 @@ enum SurrogateMetric : int {
   kMismatchMax,
   kMismatchChanged,       // tokens whose weight was truncated or set to 0
   kSamplerDifferenceSum,  // of |old_log_prob - sampler_log_prob|; 0 where one is not given
-  kSamplerDifferenceMax,
-  kDroppedRows,  // rows in which off_policy_threshold dropped a token's policy loss
+  kSamplerDifferenceMax,  // -inf where one is not given
+  kDroppedRows,           // rows in which off_policy_threshold dropped a token's policy loss
   kMetricCount,
 };
 
