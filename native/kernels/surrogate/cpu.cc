@@ -71,7 +71,7 @@ void share_groups(Batch& batch) {
       add_row(group, batch.rows[r].trained, by_sign && a.advantage[r] > 0.0f,
               by_sign && a.advantage[r] < 0.0f);
     }
-    batch.counts.groups += counts_group(a.aggregation, group) ? 1.0 : 0.0;
+    batch.counts.groups += group.tokens > 0.0 ? 1.0 : 0.0;
     const float weight = a.group_weight != nullptr ? a.group_weight[g] : 1.0f;
     for (int64_t r = begin; r < end; ++r) {
       batch.rows[r].coefficient =
@@ -183,7 +183,7 @@ void take_row(const Batch& batch, int64_t r, SurrogateLanes& lanes, double* m) {
     write_zeros(span);
     return;
   }
-  const bool in_segments = plan.level == RatioLevel::segment && !shaped;
+  const bool in_segments = plan.level == RatioLevel::segment;
   const bool of_rows = plan.sums_mismatch || plan.sums_correction || plan.sums_off_policy;
   if (!shaped && (of_rows || (plan.sums_log_ratio && !in_segments))) {
     row = batch.table.statistics(plan, span);

@@ -115,9 +115,7 @@ __global__ void __launch_bounds__(kThreads) groups_kernel(SurrogateCall call) {
     call.row_shares[r] =
         grouped_row_share(a.aggregation, group, by_sign ? a.advantage[r] : 0.0f, weight);
   }
-  if (lane_of_warp() == 0) {
-    call.group_counted[g] = counts_group(a.aggregation, group) ? 1 : 0;
-  }
+  if (lane_of_warp() == 0) call.group_counted[g] = group.tokens > 0.0 ? 1 : 0;
 }
 
 __global__ void __launch_bounds__(kFinishThreads, 1) batch_kernel(SurrogateCall call) {

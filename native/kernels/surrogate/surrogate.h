@@ -31,6 +31,11 @@
 // mismatch weight or off-policy test is made of. Where advantage or weight is 0 the policy loss is
 // 0, even if the ratio is inf; an infinite KL estimate with a finite gradient stands.
 //
+// Means over groups: balanced gives a token of a row with A > 0 the weight n+ / (n tokens+), n rows
+// of its group, n+ of them with A > 0, tokens+ trained tokens in those; likewise for A < 0, and 0
+// where A is 0. group_weighted gives it the group's weight / (the group's trained tokens). Both
+// count rows and groups with a trained token only, and divide by the number of groups.
+//
 // Sums over tokens and rows are float64 in a fixed order: the result does not depend on the number
 // of threads, and a row's gradient not on other rows once the denominator is given.
 //

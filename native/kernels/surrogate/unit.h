@@ -159,7 +159,8 @@ FIRESTEEL_HD inline double row_share(Aggregation aggregation, double row_tokens,
   }
 }
 
-// Of a group: its rows and their trained tokens, and those of the rows with A > 0 and with A < 0.
+// Of the rows of a group that have trained tokens: their number and their tokens, and the same of
+// those with A > 0 and with A < 0.
 struct GroupCounts {
   double rows, tokens;
   double positive_rows, positive_tokens;
@@ -168,6 +169,7 @@ struct GroupCounts {
 
 FIRESTEEL_HD inline void add_row(GroupCounts& group, double row_tokens, bool positive,
                                  bool negative) {
+  if (row_tokens == 0.0) return;
   group.rows += 1.0;
   group.tokens += row_tokens;
   group.positive_rows += positive ? 1.0 : 0.0;
@@ -176,27 +178,21 @@ FIRESTEEL_HD inline void add_row(GroupCounts& group, double row_tokens, bool pos
   group.negative_tokens += negative ? row_tokens : 0.0;
 }
 
-// The same for a row of a group; `advantage` is the row's, `weight` the group's.
+// As row_share, for a row of a group; `advantage` is the row's, `weight` the group's.
 FIRESTEEL_HD inline double grouped_row_share(Aggregation aggregation, const GroupCounts& group,
                                              float advantage, float weight) {
-  if (aggregation == Aggregation::group_weighted) {
-    return group.tokens > 0.0 ? static_cast<double>(weight) / group.tokens : 0.0;
-  }
+  if (group.tokens == 0.0) return 0.0;
+  if (aggregation == Aggregation::group_weighted) return static_cast<double>(weight) / group.tokens;
   const bool positive = advantage > 0.0f;
   const double rows = positive ? group.positive_rows : group.negative_rows;
   const double tokens = positive ? group.positive_tokens : group.negative_tokens;
   return advantage == 0.0f || tokens == 0.0 ? 0.0 : rows / (group.rows * tokens);
 }
 
-// Of the batch. `groups` are those that a mean over groups counts: balanced any with rows,
-// group_weighted any with a trained token.
+// Of the batch; `groups` are those with a trained token.
 struct BatchCounts {
   double trained, active_rows, groups;
 };
-
-FIRESTEEL_HD inline bool counts_group(Aggregation aggregation, const GroupCounts& group) {
-  return aggregation == Aggregation::balanced ? group.rows > 0.0 : group.tokens > 0.0;
-}
 
 // What divides the sum; at least 1 when it was counted, so that nothing trained is 0.
 FIRESTEEL_HD inline double denominator_of(const SurrogateArgs& a, const BatchCounts& batch) {

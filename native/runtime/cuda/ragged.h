@@ -4,6 +4,8 @@
 #pragma once
 #include <stdint.h>
 
+#include "runtime/cuda/launch.h"
+
 namespace firesteel {
 
 struct RaggedTile {
