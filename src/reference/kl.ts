@@ -1,9 +1,9 @@
-import type { KlEstimator } from "../engine/kernels/surrogateTable.js";
+export type KlEstimator = "k1" | "k2" | "k3" | "abs" | "k3+";
 
 /** Largest |difference of log-probs| and largest |estimate|; the gradient is 0 beyond. */
 export interface KlClamp {
-  difference?: number;
-  value?: number;
+  readonly difference?: number;
+  readonly value?: number;
 }
 
 const clamp = (x: number, limit = Number.POSITIVE_INFINITY) => Math.max(-limit, Math.min(x, limit));

@@ -1,9 +1,9 @@
-import type { SurrogateOptions } from "../engine/kernels/surrogateArguments.js";
 import { klEstimate } from "./kl.js";
-import { advantageOf, Ragged, type SurrogateTokens, sum, tokenShares } from "./surrogateBatch.js";
+import { advantageOf, Ragged, type SurrogateTokens, tokenShares } from "./surrogateBatch.js";
 import { formLoss, shapedLoss } from "./surrogateForms.js";
 import { limitsOf, ratiosOf, type TokenRatio, unitsOf } from "./surrogateRatio.js";
 import { droppedTokens, mismatchWeights } from "./surrogateSampler.js";
+import type { SurrogateSetting } from "./surrogateSetting.js";
 
 export type { SurrogateTokens } from "./surrogateBatch.js";
 
@@ -27,69 +27,52 @@ export interface SurrogateValues {
   magnitude: { loss: number; dLogProb: Float64Array; dRatioBias: Float64Array };
 }
 
-/** A loss with its derivatives by log rho and by the token's own log-prob; absolute terms beside. */
+/** A loss, its derivative by log rho and the one by the token's own log-prob. */
 interface Term {
   loss: number;
   pull: number;
   direct: number;
-  magnitude: { loss: number; pull: number; direct: number };
+  condition: number;
 }
 
-function term(
-  share: number,
-  parts: { loss: number; pull: number; direct: number },
-  condition: number,
-): Term {
-  // A share of 0 leaves the token out, even where its loss is inf.
-  const of = (x: number) => (share === 0 ? 0 : share * x);
-  const [loss, pull, direct] = [of(parts.loss), of(parts.pull), of(parts.direct)];
-  const size = (x: number) => Math.abs(x) * condition;
-  return {
-    ...{ loss, pull, direct },
-    magnitude: { loss: size(loss), pull: size(pull), direct: size(direct) },
-  };
-}
+const nothing: Term = { loss: 0, pull: 0, direct: 0, condition: 1 };
 
+/** A token's policy loss, before its weights. */
 function policyTerm(
   tokens: SurrogateTokens,
   ragged: Ragged,
   t: number,
-  { ratio, frozen, condition }: TokenRatio,
-  share: number,
-  setting: SurrogateOptions,
+  { ratio, frozen }: TokenRatio,
+  setting: SurrogateSetting,
   base: ArrayLike<number>,
 ): Term {
   const row = ragged.rowOf[t]!;
   const logProb = tokens.logProb[t]!;
   const advantage = advantageOf(tokens, ragged, t);
   const old = tokens.oldLogProb?.[t] ?? Number.NaN;
-  if (tokens.shaped?.[row] === 1) {
-    return term(share, shapedLoss(logProb, old, advantage, setting), 1);
-  }
-  const difference = Math.exp(base[t]!) - Math.exp(old);
-  const policy = formLoss(
-    {
-      ...{ logProb, advantage, ratio, frozenRatio: frozen, frozenDifference: difference },
-      ...limitsOf(tokens, row, t, setting),
-    },
+  if (tokens.shaped?.[row] === 1) return shapedLoss(logProb, old, advantage, setting);
+  const { low, high } = limitsOf(tokens, row, t, setting);
+  const frozenDifference = Math.exp(base[t]!) - Math.exp(old);
+  return formLoss(
+    { logProb, advantage, ratio, frozenRatio: frozen, frozenDifference, low, high },
     setting,
   );
-  return term(share, policy, policy.condition * condition);
 }
 
+/** beta KL, times the ratio where it is asked for. */
 function klTerm(
   tokens: SurrogateTokens,
   t: number,
-  { ratio, condition }: TokenRatio,
-  share: number,
-  { klEstimator = "k3", klClamp, klRatio, beta }: SurrogateOptions,
+  ratio: number | null,
+  { klEstimator = "k3", klClamp, beta }: SurrogateSetting,
   base: ArrayLike<number>,
 ): Term {
-  if (!beta || !tokens.refLogProb) return term(0, { loss: 0, pull: 0, direct: 0 }, 1);
+  if (!beta || !tokens.refLogProb) return nothing;
   const [logProb, ref] = [tokens.logProb[t]!, tokens.refLogProb[t]!];
   const { value, gradient } = klEstimate(logProb, ref, klEstimator, klClamp, base[t]!);
-  const scale = share * beta * (klRatio ? ratio : 1);
-  return term(scale, { loss: value, pull: klRatio ? value : 0, direct: gradient }, condition);
+  const scale = beta * (ratio ?? 1);
+  const loss = scale * value;
+  return { loss, pull: ratio === null ? 0 : loss, direct: scale * gradient, condition: 1 };
 }
 
 /**
@@ -102,7 +85,7 @@ function klTerm(
  */
 export function surrogate(
   tokens: SurrogateTokens,
-  setting: SurrogateOptions,
+  setting: SurrogateSetting,
   base: ArrayLike<number> = tokens.logProb,
 ): SurrogateValues {
   const ragged = new Ragged(tokens);
@@ -116,30 +99,38 @@ export function surrogate(
   const magnitude = { loss: 0, dLogProb: zeros(), dRatioBias: zeros() };
 
   for (const unit of unitsOf(ragged, setting.level)) {
-    const terms = unit.map((t) => {
+    let pull = 0;
+    let pullMagnitude = 0;
+    for (const t of unit) {
       const own = ratios.get(t)!;
+      const shaped = tokens.shaped?.[ragged.rowOf[t]!] === 1;
       // VESPO's ratio contains the mismatch already.
       const corrected = setting.form === "vespo" ? 1 : mismatchWeight[t]!;
       const weight = dropped.has(t) ? 0 : corrected * (tokens.weight?.[t] ?? 1);
-      const policy = policyTerm(tokens, ragged, t, own, shares[t]! * weight, setting, base);
-      const shaped = tokens.shaped?.[ragged.rowOf[t]!] === 1;
-      const withKl = shaped ? { ...setting, klRatio: false } : setting;
-      const kl = klTerm(tokens, t, own, shares[t]!, withKl, base);
+      // A weight of 0 leaves the token out, even where its loss is inf.
+      const policy = weight === 0 ? nothing : policyTerm(tokens, ragged, t, own, setting, base);
+      const kl = klTerm(tokens, t, setting.klRatio && !shaped ? own.ratio : null, setting, base);
+      const share = shares[t]!;
+      const [policyLoss, klLoss] = [share * weight * policy.loss, share * kl.loss];
       ratio[t] = own.ratio;
-      out.policyLoss += policy.loss;
-      out.klLoss += kl.loss;
-      magnitude.loss += policy.magnitude.loss + kl.magnitude.loss;
-      return [policy, kl];
-    });
-    const all = terms.flat();
-    const pull = sum(all.map((x) => x.pull));
-    const pullMagnitude = sum(all.map((x) => x.magnitude.pull));
-    for (const [i, t] of unit.entries()) {
+      out.policyLoss += policyLoss;
+      out.klLoss += klLoss;
+      dLogProb[t] = share * (weight * policy.direct + kl.direct);
+      pull += share * (weight * policy.pull + kl.pull);
+
+      const sizeOfKl = Math.abs(share);
+      const sizeOfPolicy = Math.abs(share * weight) * policy.condition;
+      magnitude.loss += sizeOfPolicy * Math.abs(policy.loss) + sizeOfKl * Math.abs(kl.loss);
+      magnitude.dLogProb[t] =
+        sizeOfPolicy * Math.abs(policy.direct) + sizeOfKl * Math.abs(kl.direct);
+      pullMagnitude += sizeOfPolicy * Math.abs(policy.pull) + sizeOfKl * Math.abs(kl.pull);
+    }
+    for (const t of unit) {
       const { slope } = ratios.get(t)!;
       dRatioBias[t] = pull * slope;
-      magnitude.dRatioBias[t] = pullMagnitude * slope;
-      dLogProb[t] = sum(terms[i]!.map((x) => x.direct)) + pull * slope;
-      magnitude.dLogProb[t] = sum(terms[i]!.map((x) => x.magnitude.direct)) + pullMagnitude * slope;
+      magnitude.dRatioBias[t] = pullMagnitude * Math.abs(slope);
+      dLogProb[t]! += pull * slope;
+      magnitude.dLogProb[t]! += pullMagnitude * Math.abs(slope);
     }
   }
   if (tokens.entropy && setting.entropyCoefficient) {

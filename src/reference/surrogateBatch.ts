@@ -1,4 +1,4 @@
-import type { SurrogateOptions } from "../engine/kernels/surrogateArguments.js";
+import type { SurrogateSetting } from "./surrogateSetting.js";
 
 type Numbers = ArrayLike<number>;
 
@@ -65,7 +65,7 @@ export function advantageOf(tokens: SurrogateTokens, ragged: Ragged, t: number):
 export function tokenShares(
   tokens: SurrogateTokens,
   { rows }: Ragged,
-  setting: SurrogateOptions,
+  setting: SurrogateSetting,
 ): Float64Array {
   const shares = new Float64Array(tokens.logProb.length);
   const put = (some: readonly number[], share: number) => {

@@ -1,4 +1,4 @@
-import type { SurrogateOptions } from "../engine/kernels/surrogateArguments.js";
+import type { SurrogateSetting } from "./surrogateSetting.js";
 
 /** What a token's loss depends on. `frozen` values stand wherever a formula says sg(.). */
 export interface FormInputs {
@@ -30,7 +30,7 @@ const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
  * passes where the loss depends on rho, bounds included.
  * PPO (Schulman et al. 2017, eq. 7); dual clip Ye et al. 2020, eq. 5; delta as in TRL.
  */
-function clipped({ ratio, advantage, low, high }: FormInputs, setting: SurrogateOptions): FormLoss {
+function clipped({ ratio, advantage, low, high }: FormInputs, setting: SurrogateSetting): FormLoss {
   const { delta = Number.POSITIVE_INFINITY, dualClip = Number.POSITIVE_INFINITY } = setting;
   const free = -Math.min(ratio, delta) * advantage;
   const bounded = -clip(ratio, low, high) * advantage;
@@ -42,7 +42,7 @@ function clipped({ ratio, advantage, low, high }: FormInputs, setting: Surrogate
 }
 
 /** -A (4 / tau) sigmoid(tau (rho - 1)) (SAPO, Gao et al. 2025); tau by the sign of A. */
-function soft({ ratio, advantage }: FormInputs, setting: SurrogateOptions): FormLoss {
+function soft({ ratio, advantage }: FormInputs, setting: SurrogateSetting): FormLoss {
   const { tauPositive = 1, tauNegative = 1.05 } = setting;
   const tau = advantage > 0 ? tauPositive : tauNegative;
   const gate = sigmoid(tau * (ratio - 1));
@@ -56,22 +56,21 @@ function soft({ ratio, advantage }: FormInputs, setting: SurrogateOptions): Form
 }
 
 /** Weighted log-likelihood -sg(w) A lp. */
-function weighted(x: FormInputs, weight: number, condition = 1): FormLoss {
+function weighted(x: FormInputs, weight: number): FormLoss {
   const direct = -weight * x.advantage;
-  return { loss: direct * x.logProb, pull: 0, direct, condition };
+  return { loss: direct * x.logProb, pull: 0, direct, condition: 1 };
 }
 
 /** log phi = lambda + k log rho - lambda rho (VESPO as in TRL); k, lambda by the sign of A. */
-function vespo(x: FormInputs, setting: SurrogateOptions): FormLoss {
+function vespo(x: FormInputs, setting: SurrogateSetting): FormLoss {
   const { kPositive = 2, lambdaPositive = 3, kNegative = 3, lambdaNegative = 2 } = setting;
   const [k, lambda] = x.advantage >= 0 ? [kPositive, lambdaPositive] : [kNegative, lambdaNegative];
   const w = x.frozenRatio;
-  const phi = Math.exp(lambda + k * Math.log(w) - lambda * w);
-  return weighted(x, phi, 1 + k * Math.abs(Math.log(w)) + lambda * (1 + w));
+  return weighted(x, Math.exp(lambda + k * Math.log(w) - lambda * w));
 }
 
 /** A token's policy loss; 0 where the advantage is. For gmpo `ratio` is the mean of clipped ratios. */
-export function formLoss(x: FormInputs, setting: SurrogateOptions): FormLoss {
+export function formLoss(x: FormInputs, setting: SurrogateSetting): FormLoss {
   if (x.advantage === 0) return { loss: 0, pull: 0, direct: 0, condition: 1 };
   switch (setting.form ?? "clip") {
     case "clip":
@@ -102,7 +101,7 @@ export function shapedLoss(
   logProb: number,
   oldLogProb: number,
   advantage: number,
-  setting: SurrogateOptions,
+  setting: SurrogateSetting,
 ): FormLoss {
   if (advantage === 0) return { loss: 0, pull: 0, direct: 0, condition: 1 };
   const gamma = setting.shapeGamma ?? 0.1;

@@ -1,5 +1,5 @@
-import type { SurrogateOptions } from "../engine/kernels/surrogateArguments.js";
 import { advantageOf, type Ragged, type SurrogateTokens, sum } from "./surrogateBatch.js";
+import type { SurrogateSetting } from "./surrogateSetting.js";
 
 /** The ratio of one token, by which its loss is weighed. */
 export interface TokenRatio {
@@ -8,8 +8,6 @@ export interface TokenRatio {
   frozen: number;
   /** d log rho of the unit / d logProb of this token. */
   slope: number;
-  /** How much the rounding of the log-ratio is magnified in rho. */
-  condition: number;
 }
 
 /** [low, high] of a token: given, or 1 -/+ epsilon of a ratio, -/+ epsilon of a difference. */
@@ -17,7 +15,7 @@ export function limitsOf(
   tokens: SurrogateTokens,
   row: number,
   t: number,
-  setting: SurrogateOptions,
+  setting: SurrogateSetting,
 ): { low: number; high: number } {
   const { rowLimits, tokenLimits } = tokens;
   if (rowLimits) return { low: rowLimits.low[row]!, high: rowLimits.high[row]! };
@@ -38,7 +36,7 @@ const inside = (x: number, [low, high]: readonly [number, number]) =>
   Math.min(Math.max(x, low), high);
 
 /** Tokens whose gradients come through one ratio: those of a unit at pooled levels, else each alone. */
-export function unitsOf(ragged: Ragged, level: SurrogateOptions["level"]): number[][] {
+export function unitsOf(ragged: Ragged, level: SurrogateSetting["level"]): number[][] {
   if (level === "segment") return ragged.segments;
   if (level === "sequence" || level === "sequence-product") return ragged.rows;
   return ragged.rows.flat().map((t) => [t]);
@@ -51,7 +49,7 @@ const vespoTotal = [Math.log(1e-8), 20] as const;
 function logMismatch(
   unit: readonly number[],
   weights: ArrayLike<number>,
-  { mismatch = "none" }: SurrogateOptions,
+  { mismatch = "none" }: SurrogateSetting,
 ): number {
   const logs = unit.map((t) => inside(Math.log(weights[t]!), vespoTotal));
   return mismatch.startsWith("sequence") ? (logs[0] ?? 0) : sum(logs);
@@ -66,7 +64,7 @@ function logMismatch(
 export function ratiosOf(
   tokens: SurrogateTokens,
   ragged: Ragged,
-  setting: SurrogateOptions,
+  setting: SurrogateSetting,
   base: ArrayLike<number>,
   mismatchWeight: ArrayLike<number>,
 ): Map<number, TokenRatio> {
@@ -75,7 +73,7 @@ export function ratiosOf(
   const out = new Map<number, TokenRatio>();
   for (const row of level === "none" ? ragged.rows : []) {
     for (const t of row) {
-      out.set(t, { ratio: Math.exp(logProb[t]! - base[t]!), frozen: 1, slope: 1, condition: 1 });
+      out.set(t, { ratio: Math.exp(logProb[t]! - base[t]!), frozen: 1, slope: 1 });
     }
   }
   if (level === "none") return out;
@@ -86,17 +84,11 @@ export function ratiosOf(
     if (form === "vespo") return inside(x, [-20, 20]);
     if (form !== "gmpo") return x;
     const { low, high } = limitsOf(tokens, ragged.rowOf[t]!, t, setting);
-    return advantageOf(tokens, ragged, t) > 0 ? Math.min(x, high) : Math.max(x, low);
+    const advantage = advantageOf(tokens, ragged, t);
+    return advantage > 0 ? Math.min(x, high) : advantage < 0 ? Math.max(x, low) : x;
   };
   const slopeOf = (t: number) =>
     entering(logProb, t) === logRatio(tokens, logProb, t) ? (tokens.ratioScale?.[t] ?? 1) : 0;
-  // x + bias may cancel: rounding is relative to its parts.
-  const conditionOf = (t: number) => {
-    const { oldLogProb, ratioScale, ratioBias } = tokens;
-    const parts = Math.abs(logProb[t]! - oldLogProb![t]!) + Math.abs(ratioBias?.[t] ?? 0);
-    return ratioBias ? 1 + Math.abs(ratioScale![t]!) * parts : 1;
-  };
-
   const total = (unit: readonly number[], at: ArrayLike<number>) => {
     const x = sum(unit.map((t) => entering(at, t)));
     return form === "vespo"
@@ -114,10 +106,10 @@ export function ratiosOf(
         // sg(s) exp(lp - sg(lp)): the sequence's value, the token's own gradient.
         const moved = entering(logProb, t) - entering(base, t);
         const [ratio, frozen] = [Math.exp(held + moved), Math.exp(held)];
-        out.set(t, { ratio, frozen, slope: slopeOf(t), condition: 1 });
+        out.set(t, { ratio, frozen, slope: slopeOf(t) });
       } else {
         const [ratio, frozen] = [Math.exp(logRho), Math.exp(held)];
-        out.set(t, { ratio, frozen, slope: part * slopeOf(t), condition: conditionOf(t) });
+        out.set(t, { ratio, frozen, slope: part * slopeOf(t) });
       }
     }
   }

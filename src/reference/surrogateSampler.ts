@@ -1,5 +1,5 @@
-import type { SurrogateOptions } from "../engine/kernels/surrogateArguments.js";
 import { advantageOf, type Ragged, type SurrogateTokens, sum } from "./surrogateBatch.js";
+import type { SurrogateSetting } from "./surrogateSetting.js";
 
 /**
  * What corrects the policy loss for a sampler that was not the old policy: by token, w = p_old / p_sampler
@@ -8,7 +8,7 @@ import { advantageOf, type Ragged, type SurrogateTokens, sum } from "./surrogate
 export function mismatchWeights(
   tokens: SurrogateTokens,
   { rows }: Ragged,
-  setting: SurrogateOptions,
+  setting: SurrogateSetting,
 ): Float64Array {
   const { oldLogProb, samplerLogProb } = tokens;
   const kind = setting.mismatch ?? "none";
@@ -45,7 +45,7 @@ export function mismatchWeights(
 export function droppedTokens(
   tokens: SurrogateTokens,
   ragged: Ragged,
-  setting: SurrogateOptions,
+  setting: SurrogateSetting,
   base: ArrayLike<number>,
 ): Set<number> {
   const { offPolicyThreshold: threshold = Number.POSITIVE_INFINITY } = setting;

@@ -149,7 +149,7 @@ function fault(name: string, logProb: number, refLogProb: number): Check {
 
 /** Every estimator against float64, by hand, under its limits, on what must not matter. */
 export function klChecks(device: Engine["device"]): Check[] {
-  const long = device === "emulated" ? [1500, 2, 700] : [70000, 2, 30000];
+  const long = device === "emulated" ? [1500, 2, 700] : [40000, 2, 3000];
   return [
     ...golden,
     ...estimators.flatMap((estimator) => [

@@ -11,7 +11,7 @@ export function makeAdapters(engine, { surrogate }, { compensate, groupAdvantage
   async function evaluate(inputs, options) {
     const result = surrogate(engine, inputs, options);
     const [loss, dLogProb] = await Promise.all([result.loss.read(), result.dLogProb.read()]);
-    for (const tensor of Object.values(result)) tensor.dispose();
+    for (const tensor of Object.values(result)) tensor?.dispose();
     return { loss: loss[0], gradient: dLogProb[0] };
   }
 

@@ -144,9 +144,10 @@ export function parseSurrogate(options: SurrogateOptions) {
   const shape = shapeOf(known, String(mismatch));
   return parseOptions("surrogate", shape, options, {
     inapplicable: Object.fromEntries(
-      names(shape as unknown as Record<keyof Shape, string>)
-        .filter((name) => name !== "entropyCoefficient") // what the rule is about
-        .map((name) => [name, (o: SurrogateValues) => inapplicable(name, useOf(o))]),
+      Object.keys(shape).map((name) => [
+        name,
+        (o: SurrogateValues) => inapplicable(name, useOf(o)),
+      ]),
     ),
     contradicts: {
       level: (o) => instead(o, refuseLevel(o.form, o.level, "row")),

@@ -140,7 +140,7 @@ export interface SurrogateOptions {
   horizon?: number;
   /** Whether rows without a trained token count in a mean over rows; default "skip". */
   emptyRows?: "skip" | "count";
-  /** The mean entropy times it is subtracted from the loss; default 0. */
+  /** The mean entropy times it is subtracted from the loss; default 0. Else needs `entropy`. */
   entropyCoefficient?: number;
   /** How entropies become one number: as the losses ("loss", default) or as a token mean. */
   entropyAggregation?: "loss" | "token-mean";

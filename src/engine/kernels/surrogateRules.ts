@@ -61,7 +61,6 @@ const rules = {
   groupOffsets: aggregated(groupedAggregations),
   groupWeight: aggregated(["group-weighted"]),
   segmentOffsets: ({ level }) => (level === "segment" ? null : `level is "${level}"`),
-  entropyCoefficient: ({ noEntropy }) => noEntropy,
   entropyAggregation: ({ noEntropy }) => noEntropy,
   entropyDenominator: ({ noEntropy, entropyAggregation }) =>
     noEntropy ??

@@ -167,6 +167,7 @@ function requireInputs(given: GivenInputs, o: SurrogateOptions, use: SurrogateUs
   const sampler = has(given.samplerLogProb);
   const needs: [name: string, expected: string, reason: string | false][] = [
     ["refLogProb", "log-probs", Number(o.beta) > 0 && "beta is above 0"],
+    ["entropy", "entropies", (o.entropyCoefficient ?? 0) !== 0 && "entropyCoefficient is not 0"],
     ["oldLogProb", "log-probs", use.level !== "none" && `level is ${show(use.level)}`],
     ["oldLogProb", "log-probs", o.shapeBase === "old" && 'shapeBase is "old"'],
     ["oldLogProb", "log-probs", use.mismatch !== "none" && `mismatch is ${show(use.mismatch)}`],

@@ -58,7 +58,7 @@ function differs(
   );
 }
 
-const small: BatchShape = { lengths: [7, 0, 5, 1, 4], masked: true, weighted: true, seed: 4 };
+const small: BatchShape = { lengths: [4, 0, 3, 1, 3], masked: true, weighted: true, seed: 4 };
 
 type Case = [name: string, options: Partial<SurrogateOptions>, shape?: BatchShape];
 

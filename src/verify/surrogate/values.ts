@@ -136,6 +136,7 @@ const optionCases: Case[] = [
   ["shaped rows", { beta: 0.1 }, { shaped: true }],
   ["shaped rows by the old policy", { shapeBase: "old", shapeGamma: 0.3 }, { shaped: true }],
   ["shaped rows, level sequence", { level: "sequence" }, { shaped: true }],
+  ["shaped rows among segments", { level: "segment" }, { shaped: true, advantage: "segment" }],
   ["shaped rows without a ratio", { form: "reinforce", level: "none" }, { shaped: true }],
   [
     "shaped rows keep clear of mismatch, threshold and KL ratio",
@@ -211,8 +212,8 @@ function check(name: string, options: SurrogateOptions, shape: BatchShape): Chec
 
 /** Long rows and many rows, where reductions go over several blocks. */
 function largeChecks(device: Engine["device"]): Check[] {
-  const long = device === "emulated" ? [1500, 2, 700] : [70000, 2, 30000];
-  const many = Array.from({ length: device === "emulated" ? 100 : 20000 }, (_, r) => r % 4);
+  const long = device === "emulated" ? [1500, 2, 700] : [40000, 2, 3000];
+  const many = Array.from({ length: device === "emulated" ? 100 : 10000 }, (_, r) => r % 4);
   const kl = { epsilon: 0.2, epsilonHigh: 0.28, beta: 1 };
   const cases: Case[] = [
     ["long rows", {}, { lengths: long }],
