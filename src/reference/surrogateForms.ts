@@ -18,7 +18,7 @@ export interface FormLoss {
   loss: number;
   pull: number;
   direct: number;
-  /** How much a relative error of rho is magnified in them. */
+  /** A bound of how much a relative error of rho is magnified in them. */
   condition: number;
 }
 

@@ -2,6 +2,7 @@ import { expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import { FiresteelError } from "../../src/engine/error.js";
 import { groupNorm } from "../../src/engine/kernels/groupNorm.js";
+import { klEstimate } from "../../src/engine/kernels/kl.js";
 import { logProb, logProbBackward } from "../../src/engine/kernels/logProb.js";
 import { surrogate } from "../../src/engine/kernels/surrogate.js";
 import { adamw, sumSquares } from "../../src/engine/nn/adamw.js";
@@ -116,6 +117,7 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
     logProb,
     logProbBackward,
     groupNorm,
+    klEstimate,
     surrogate,
     matmul,
     attention,

@@ -21,6 +21,8 @@ import {
   refuseNormalisedRatio,
   surrogateTable,
 } from "../../src/engine/kernels/surrogateTable.js";
+import { Random } from "../../src/verify/inputs.js";
+import { tokenBatch } from "../../src/verify/surrogate/batch.js";
 
 const engine = new Engine({ device: "cpu" });
 afterAll(() => engine.dispose());
@@ -365,6 +367,44 @@ describe("choices and shapes that are none", () => {
     expect(full.metrics.size).toBe(surrogateMetrics.length);
     expect(engine.addon.surrogateMetrics).toBe(surrogateMetrics.length);
   });
+});
+
+test("what is wrong in one place is refused or harmless, never a crash", () => {
+  const random = new Random(11);
+  const oneOf = <T>(all: readonly T[]): T => all[random.integer(all.length)]!;
+  const odd: unknown[] = [
+    ...[null, undefined, Number.NaN, Infinity, -1, 0, 1e300, 3.5, "", "token", true, {}, []],
+    ...[[0, 1], [1, Number.NaN], [0, 2 ** 31], new Float32Array(3), new Uint8Array(4).fill(7)],
+    ...[Int32Array.of(0, 53), new Float64Array(53), { low: [1], high: 3 }, Symbol("x"), 10n],
+  ];
+  const legal = combinations.filter(({ refusal }) => refusal === null);
+  const quiet = new Engine({ device: "cpu", onFault: () => {} });
+  let refused = 0;
+  for (let i = 0; i < 3000; ++i) {
+    const { form, level, advantage } = oneOf(legal);
+    const beta = oneOf([0, 0.1]);
+    const options = {
+      ...{ form, level, beta, aggregation: "token-mean", mismatch: oneOf(["none", "token-mask"]) },
+    } as SurrogateOptions;
+    const shape = { advantage, masked: true, weighted: true, entropy: true, shaped: true };
+    const inputs = tokenBatch(options, { ...shape, seed: i, lengths: [20, 0, 33] });
+    const target = (random.uniform() < 0.5 ? options : inputs) as unknown as Record<
+      string,
+      unknown
+    >;
+    target[oneOf([...Object.keys(target), "denominator", "tokenLimits", "ratioScale"])] =
+      oneOf(odd);
+    try {
+      quiet.scope(() => {
+        surrogate(quiet, inputs as SurrogateInputs, options).loss.readSync();
+      });
+    } catch (error) {
+      expect(error).toBeInstanceOf(FiresteelError);
+      ++refused;
+    }
+  }
+  expect(refused).toBeGreaterThan(1500);
+  quiet.dispose();
 });
 
 describe("kl", () => {

@@ -8,7 +8,7 @@ export const levels = {
   token: "rho_t = exp(x_t)",
   segment: "exp(mean x) over the segment, gradient to all its tokens",
   sequence: "exp(mean x) over the row, gradient to all its tokens (GSPO, Zheng et al. 2025, eq. 7)",
-  "sequence-product": "exp(sum x) over the row, gradient to all its tokens (TRL's RLOO)",
+  "sequence-product": "exp(sum x) over the row, gradient to all its tokens (RLOO as in TRL)",
   "sequence-token":
     "the sequence's ratio in value, each token's own gradient (GSPO-token, Zheng et al. 2025, eq. 14)",
   none: "1 in value, the token's own gradient: one update per batch, no old policy",
@@ -42,7 +42,10 @@ export const klEstimators = {
   "k3+": "the value of k3, the gradient of k2 (verl)",
 } as const;
 
-/** Rows: those with a trained token, unless emptyRows is "count". */
+/**
+ * Means over rows and groups count those with a trained token; emptyRows "count" makes the means over
+ * rows count all. Tokens of rows with A = 0 get no weight in balanced.
+ */
 export const aggregations = {
   "token-mean": "sum over trained tokens / their number",
   "seq-mean-token-mean": "mean over rows of the row's token mean",
@@ -54,7 +57,10 @@ export const aggregations = {
   "group-weighted": "mean over groups of groupWeight times the group's token mean",
 } as const;
 
-/** Weights for a sampler that differs from the old policy; w = p_old / p_sampler. */
+/**
+ * Weights for a sampler that differs from the old policy; w = p_old / p_sampler. They multiply the policy
+ * loss, not the KL; vespo adds their logs to its log rho instead.
+ */
 export const mismatches = {
   none: "no correction",
   "token-truncate": "w_t clamped to [low, high]",
@@ -251,13 +257,14 @@ export const surrogateTable: KernelTable = {
       of: "d log-prob, token levels",
       cpu: 4e-7,
       cuda: 4e-7,
-      relativeTo: "policy and KL part of the gradient",
+      relativeTo: "policy and KL part of the gradient, of sapo times 1 + tau rho",
     },
     {
       of: "d log-prob, pooled levels",
       cpu: 1e-6,
       cuda: 1e-6,
-      relativeTo: "the sum of absolute contributions of the unit's tokens",
+      relativeTo:
+        "the sum of absolute contributions of the unit's tokens, of sapo times 1 + tau rho",
     },
   ],
 };

@@ -56,7 +56,6 @@ export function resolveSurrogate(given: GivenInputs, options: SurrogateOptions) 
     const reason = inapplicable(name, use);
     if (reason !== null) throw invalid("ERR_OPTION", name, `nothing (${reason})`, value);
   }
-  requireInputs(given, o, use);
 
   const { low, high } = limitsOf(o, use);
   const above = (name: string, value: number | undefined, initial: number, min = 0) =>
@@ -70,7 +69,7 @@ export function resolveSurrogate(given: GivenInputs, options: SurrogateOptions) 
   const mismatchHigh = or(o.mismatchHigh, Math.max(mismatchLow, truncates ? 2 : 3));
   checkKeys("klClamp", or(o.klClamp, {}), ["difference", "value"]);
   const klClamp = { ...o.klClamp };
-  return {
+  const resolved = {
     ...use,
     ...{ low, high },
     limitsPerRow: has(given.rowLimits),
@@ -109,6 +108,8 @@ export function resolveSurrogate(given: GivenInputs, options: SurrogateOptions) 
     entropyCoefficient: finite("entropyCoefficient", o.entropyCoefficient, 0),
     entropyDenominator: above("entropyDenominator", o.entropyDenominator, 0),
   };
+  requireInputs(given, o, resolved);
+  return resolved;
 }
 
 /** The choices, after those that do not go together have been refused. */
@@ -163,11 +164,15 @@ function advantageUnit(given: GivenInputs): AdvantageUnit {
 }
 
 /** Inputs and options that others call for. */
-function requireInputs(given: GivenInputs, o: SurrogateOptions, use: SurrogateUse): void {
+function requireInputs(
+  given: GivenInputs,
+  o: SurrogateOptions,
+  use: SurrogateUse & { beta: number; entropyCoefficient: number },
+): void {
   const sampler = has(given.samplerLogProb);
   const needs: [name: string, expected: string, reason: string | false][] = [
-    ["refLogProb", "log-probs", Number(o.beta) > 0 && "beta is above 0"],
-    ["entropy", "entropies", (o.entropyCoefficient ?? 0) !== 0 && "entropyCoefficient is not 0"],
+    ["refLogProb", "log-probs", use.beta > 0 && "beta is above 0"],
+    ["entropy", "entropies", use.entropyCoefficient !== 0 && "entropyCoefficient is not 0"],
     ["oldLogProb", "log-probs", use.level !== "none" && `level is ${show(use.level)}`],
     ["oldLogProb", "log-probs", o.shapeBase === "old" && 'shapeBase is "old"'],
     ["oldLogProb", "log-probs", use.mismatch !== "none" && `mismatch is ${show(use.mismatch)}`],

@@ -107,7 +107,6 @@ interface Fault {
   spoil: (b: TokenBatch) => TokenBatch;
   /** Tokens that it takes out of the batch. */
   lost: readonly number[];
-  count?: number;
 }
 
 /** Rows of 4 and 5 tokens; token 6 is the third of the second row. */
@@ -133,7 +132,7 @@ function faultChecks(): Fault[] {
     ...b,
     tokenLimits: {
       ...b.tokenLimits!,
-      high: spoilt("logProb", bad)({ ...b, logProb: b.tokenLimits!.high }).logProb,
+      high: b.tokenLimits!.high.map((x, t) => (t === bad ? Number.NaN : x)),
     },
   });
   const unit = (
@@ -182,6 +181,10 @@ function faultChecks(): Fault[] {
       spoil: spoilt("weight", bad),
     },
     {
+      ...one("groupWeight", { aggregation: "group-weighted", denominator: 2 }, { groups: [1, 1] }),
+      ...{ spoil: spoilt("groupWeight", 1), lost: second },
+    },
+    {
       ...one("samplerLogProb", { mismatch: "sequence-mask" }, {}),
       name: "NaN in what the row's mismatch weight is made of: its row goes along",
       lost: second,
@@ -201,7 +204,7 @@ function faultCheck({ name, options, shape, spoil, lost }: Fault): Check {
     name: `${name}: gradient 0, reported, others untouched`,
     run(engine) {
       // A sum: the other aggregations count faulty tokens as trained ones.
-      const all = aggregated("token-sum", options);
+      const all = { ...aggregated("token-sum"), ...options };
       const b = spoil(tokenBatch(all, { ...shape, lengths: two }));
       const { finding, faults } = faultsOf(engine, (own) => {
         const got = call(own, b, all);

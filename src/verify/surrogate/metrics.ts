@@ -25,13 +25,13 @@ function judged(
   return (t) => Math.exp(b.logProb[t]!) - Math.exp(b.oldLogProb![t]!);
 }
 
-/** Every metric straight from its definition; log-ratios here are neither normalised nor faulty. */
+/** Every metric but the losses straight from its definition, for plain log-ratios without faults. */
 function definitions(
   b: TokenBatch,
   options: SurrogateOptions & { low: number; high: number },
-): Record<SurrogateMetric, number> {
+): Partial<Record<SurrogateMetric, number>> {
   const { low, high, ...own } = options;
-  const { ratio, mismatchWeight, dropped, ...sums } = reference(b, own);
+  const { ratio, mismatchWeight, dropped } = reference(b, own);
   const rows = range(0, b.rowOffsets.length - 1).map((r) =>
     range(b.rowOffsets[r]!, b.rowOffsets[r + 1]!).filter((t) => b.mask?.[t] !== 0),
   );
@@ -62,7 +62,6 @@ function definitions(
   return {
     trainedTokens: trained.length,
     activeRows: rows.filter((row) => row.length > 0).length,
-    ...{ policyLoss: sums.policyLoss, klLoss: sums.klLoss, entropyLoss: sums.entropyLoss },
     klSum: b.refLogProb
       ? add(trained.map((t) => klEstimate(b.logProb[t]!, b.refLogProb![t]!, "k3").value))
       : 0,
