@@ -30,7 +30,7 @@ import { parseOptions } from "../../options/parseOptions.js";
 
 type Moving = Pick<
   KernelOptions,
-  | ("epsilon" | keyof typeof formOptions | "shapeGamma" | "beta")
+  | ("epsilon" | Exclude<keyof typeof formOptions, "delta" | "dualClip"> | "shapeGamma" | "beta")
   | ("mismatchLow" | "mismatchHigh" | "entropyCoefficient")
 >;
 type MovingOrNone = Pick<
@@ -48,7 +48,7 @@ type StillOrNone = Pick<KernelOptions, "clipRange" | "klClamp" | "horizon">;
  * The kernel's options, with defaults, schedules and null for "none". Denominators are the trainer's.
  */
 export type SurrogateOptions = {
-  [K in keyof Omit<Moving, keyof MovingOrNone>]: Scheduled;
+  [K in keyof Moving]: Scheduled;
 } & { [K in keyof MovingOrNone]: Scheduled | null } & Still & {
     [K in keyof StillOrNone]: StillOrNone[K] | null;
   } & {
