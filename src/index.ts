@@ -62,7 +62,10 @@ export {
   type GroupNormResult,
   groupNorm,
 } from "./engine/kernels/groupNorm.js";
+export type { Combination, KernelTable, Refusal, Tolerance } from "./engine/kernels/kernelTable.js";
+export { type KlInputs, type KlOptions, type KlResult, klEstimate } from "./engine/kernels/kl.js";
 export { type KlHingeOptions, klHinge } from "./engine/kernels/klHinge.js";
+export { klTable } from "./engine/kernels/klTable.js";
 export {
   type LogitRowsOptions,
   type LogProbBackwardInputs,
@@ -86,14 +89,18 @@ export {
   rowScore,
   rowScoreBackward,
 } from "./engine/kernels/rowScore.js";
-
 export {
-  type SurrogateInputs,
-  type SurrogateOptions,
-  type SurrogateResult,
+  type SurrogateMetric,
   surrogate,
   surrogateMetrics,
 } from "./engine/kernels/surrogate.js";
+export type {
+  SurrogateInputs,
+  SurrogateLimits,
+  SurrogateOptions,
+  SurrogateResult,
+} from "./engine/kernels/surrogateArguments.js";
+export { surrogateTable } from "./engine/kernels/surrogateTable.js";
 export { Offsets, type OffsetsLike } from "./engine/offsets.js";
 export { type ReadOptions, Tensor } from "./engine/tensor.js";
 export { CharTokenizer } from "./policies/token/charTokenizer.js";

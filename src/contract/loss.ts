@@ -11,6 +11,8 @@ export interface LossScale {
   /** Rows with at least one action of mask 1. */
   readonly activeRows: number;
   readonly groups: number;
+  /** Groups with at least one action of mask 1. */
+  readonly activeGroups: number;
 }
 
 /** The rows of one micro-batch, scored. T actions, R rows; device tensors are f32 [T] unless said. */

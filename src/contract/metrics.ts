@@ -1,10 +1,7 @@
 /** A part of a metric, from one minibatch or micro-batch; parts of one name are merged. */
 export type Measure =
-  /**
-   * sum / count; null when the count is 0. Parts of one optimiser step are added first; `min` and
-   * `max` are names under which the least and greatest value of the step's updates are reported.
-   */
-  | { kind: "mean"; sum: number; count: number; min?: string; max?: string }
+  /** sum / count; null when the count is 0. */
+  | { kind: "mean"; sum: number; count: number }
   | { kind: "min"; value: number }
   | { kind: "max"; value: number };
 

@@ -37,6 +37,7 @@ export interface Addon {
   logProbMerge: Kernel;
   logProbBackward: Kernel;
   groupNorm: Kernel;
+  kl: Kernel;
   surrogate: Kernel;
   readonly surrogateMetrics: number;
   groupLoss: Kernel;

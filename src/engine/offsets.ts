@@ -93,6 +93,18 @@ export function withOffsets<T>(
   }
 }
 
+/** As `withOffsets`, with nulls where none are given. */
+export function withOptionalOffsets<T>(
+  engine: Engine,
+  name: string,
+  value: OffsetsLike | null | undefined,
+  use: (offsets: Offsets | null, handle: TensorHandle | null) => T,
+): T {
+  return value === null || value === undefined
+    ? use(null, null)
+    : withOffsets(engine, name, value, use);
+}
+
 /** @throws FiresteelError ERR_DISPOSED */
 export function offsetsHandle(offsets: Offsets | Slots, name: string): TensorHandle {
   return handleOf(tensors.get(offsets)!, name);

@@ -89,6 +89,44 @@ export function numbersByName(description: string): Option<Readonly<Record<strin
   return { schema, expected: "an object of numbers", default: {}, description };
 }
 
+/** [low, high], or null (default): the description says for what. */
+export function pair(description: string): Option<readonly [number, number] | null> {
+  return {
+    schema: z.tuple([z.number(), z.number()]).nullable(),
+    expected: "[low, high], or null",
+    default: null,
+    description,
+  };
+}
+
+/** As `pair`, with null for a low end that is open. */
+export function pairOrOpen(description: string): Option<readonly [number | null, number] | null> {
+  return {
+    schema: z.tuple([z.number().nullable(), z.number()]).nullable(),
+    expected: "[low, high] with a number or null for low, or null",
+    default: null,
+    description,
+  };
+}
+
+/** A number for some of the names, or null (default): the description says for what. */
+export function named<const K extends string>(
+  names: readonly K[],
+  limits: Limits,
+  description: string,
+): Option<Readonly<Partial<Record<K, number>>> | null> {
+  const [plain, words] = within(limits, false);
+  const shape = Object.fromEntries(names.map((name) => [name, plain.optional()]));
+  return {
+    schema: z.strictObject(shape).nullable() as unknown as z.ZodType<Partial<
+      Record<K, number>
+    > | null>,
+    expected: `{ ${names.join(", ")} } with ${words} for each, or null`,
+    default: null,
+    description,
+  };
+}
+
 /** What `make` makes, or null: the description says what null stands for. */
 export function orNull<T>(
   make: (initial: T, limits: Limits, description: string) => Option<T>,

@@ -9,6 +9,7 @@ export * from "./flowStep.js";
 export * from "./gaussian.js";
 export * from "./groupLoss.js";
 export * from "./groupNorm.js";
+export * from "./kl.js";
 export * from "./logProb.js";
 export * from "./matmul.js";
 export * from "./rmsNorm.js";

@@ -1,143 +1,158 @@
-export type KlEstimator = "k1" | "k2" | "k3" | "abs" | "k3+";
-export type Aggregation =
-  | "token-mean"
-  | "seq-mean-token-mean"
-  | "seq-mean-token-sum"
-  | "seq-mean-token-sum-norm"
-  | "token-sum";
+import { klEstimate } from "./kl.js";
+import { advantageOf, Ragged, type SurrogateTokens, tokenShares } from "./surrogateBatch.js";
+import { formLoss, shapedLoss } from "./surrogateForms.js";
+import { limitsOf, ratiosOf, type TokenRatio, unitsOf } from "./surrogateRatio.js";
+import { droppedTokens, mismatchWeights } from "./surrogateSampler.js";
+import type { SurrogateSetting } from "./surrogateSetting.js";
 
-export interface SurrogateSetting {
-  epsilon: number;
-  epsilonHigh: number;
-  /** Cap of the ratio in the unclipped arm; Infinity = none. */
-  delta: number;
-  /** For a negative advantage the loss is at most -dualClip * A; Infinity = none. */
-  dualClip: number;
-  beta: number;
-  klEstimator: KlEstimator;
-  aggregation: Aggregation;
-  /** Instead of the count of trained tokens or active rows. */
-  denominator?: number;
-  /** For "seq-mean-token-sum-norm". */
-  horizon?: number;
-}
-
-export interface SurrogateTokens {
-  logProb: ArrayLike<number>;
-  oldLogProb: ArrayLike<number>;
-  refLogProb?: ArrayLike<number> | null;
-  /** [R], or [T] when as long as the tokens and `advantagePerToken`. */
-  advantage: ArrayLike<number>;
-  advantagePerToken?: boolean;
-  weight?: ArrayLike<number> | null;
-  mask?: ArrayLike<number> | null;
-  rowOffsets: ArrayLike<number>;
-}
+export type { SurrogateTokens } from "./surrogateBatch.js";
 
 export interface SurrogateValues {
   loss: number;
   policyLoss: number;
   klLoss: number;
-  /** d loss / d logProb, of the policy loss and of the KL. */
-  dPolicy: Float64Array;
-  dKl: Float64Array;
+  entropyLoss: number;
   dLogProb: Float64Array;
-  /** Sum of the absolute values of everything that was added up: what rounding is relative to. */
-  magnitude: number;
+  dEntropy: Float64Array;
+  dRatioBias: Float64Array;
+  mismatchWeight: Float64Array;
+  /** rho as each token's loss used it; 0 on masked ones. */
+  ratio: Float64Array;
+  /** Tokens whose policy loss offPolicyThreshold drops. */
+  dropped: ReadonlySet<number>;
+  /**
+   * What rounding is relative to: the sum of the absolute terms of the loss and of each gradient, each
+   * times its form's condition in rho.
+   */
+  magnitude: { loss: number; dLogProb: Float64Array; dRatioBias: Float64Array };
+}
+
+/** A loss, its derivative by log rho and the one by the token's own log-prob. */
+interface Term {
+  loss: number;
+  pull: number;
+  direct: number;
+  condition: number;
+}
+
+const nothing: Term = { loss: 0, pull: 0, direct: 0, condition: 1 };
+
+/** A token's policy loss, before its weights. */
+function policyTerm(
+  tokens: SurrogateTokens,
+  ragged: Ragged,
+  t: number,
+  { ratio, frozen }: TokenRatio,
+  setting: SurrogateSetting,
+  base: ArrayLike<number>,
+): Term {
+  const row = ragged.rowOf[t]!;
+  const logProb = tokens.logProb[t]!;
+  const advantage = advantageOf(tokens, ragged, t);
+  const old = tokens.oldLogProb?.[t] ?? Number.NaN;
+  if (tokens.shaped?.[row] === 1) return shapedLoss(logProb, old, advantage, setting);
+  const { low, high } = limitsOf(tokens, row, t, setting);
+  const frozenDifference = Math.exp(base[t]!) - Math.exp(old);
+  return formLoss(
+    { logProb, advantage, ratio, frozenRatio: frozen, frozenDifference, low, high },
+    setting,
+  );
+}
+
+/** beta KL, times the ratio where it is asked for. */
+function klTerm(
+  tokens: SurrogateTokens,
+  t: number,
+  ratio: number | null,
+  { klEstimator = "k3", klClamp, beta }: SurrogateSetting,
+  base: ArrayLike<number>,
+): Term {
+  if (!beta || !tokens.refLogProb) return nothing;
+  const [logProb, ref] = [tokens.logProb[t]!, tokens.refLogProb[t]!];
+  const { value, gradient } = klEstimate(logProb, ref, klEstimator, klClamp, base[t]!);
+  const scale = beta * (ratio ?? 1);
+  const loss = scale * value;
+  return { loss, pull: ratio === null ? 0 : loss, direct: scale * gradient, condition: 1 };
 }
 
 /**
- * -min(min(r, delta) A, clip(r, 1 - low, 1 + high) A), for A < 0 at most -dualClip A, r = exp(logProb -
- * oldLogProb). The gradient -A r passes where the loss depends on r, bounds included.
- * PPO (Schulman et al. 2017, eq. 7); dual clip Ye et al. 2020, eq. 5; delta as in TRL.
+ * Loss, gradients and what they consist of. Masked tokens are left out of everything; a batch without
+ * trained tokens gives 0.
+ *
+ * @param base log-probs that stand wherever a formula holds something constant, sg(.). As a function of
+ *   `tokens.logProb` with `base` fixed, the loss has the gradient that is declared: what difference
+ *   quotients are taken of.
  */
-export function policyLoss(
-  logProb: number,
-  oldLogProb: number,
-  advantage: number,
-  setting: Pick<SurrogateSetting, "epsilon" | "epsilonHigh" | "delta" | "dualClip">,
-): { loss: number; gradient: number } {
-  const ratio = Math.exp(logProb - oldLogProb);
-  const low = 1 - setting.epsilon;
-  const high = 1 + setting.epsilonHigh;
-  const free = -Math.min(ratio, setting.delta) * advantage;
-  const clipped = -Math.min(Math.max(ratio, low), high) * advantage;
-  const cap = advantage < 0 ? -setting.dualClip * advantage : Number.POSITIVE_INFINITY;
-  const loss = Math.min(Math.max(free, clipped), cap);
-  const moves = free >= clipped && ratio <= setting.delta && free <= cap;
-  return { loss, gradient: moves ? -advantage * ratio : 0 };
-}
+export function surrogate(
+  tokens: SurrogateTokens,
+  setting: SurrogateSetting,
+  base: ArrayLike<number> = tokens.logProb,
+): SurrogateValues {
+  const ragged = new Ragged(tokens);
+  const shares = tokenShares(tokens, ragged, setting);
+  const mismatchWeight = mismatchWeights(tokens, ragged, setting);
+  const ratios = ratiosOf(tokens, ragged, setting, base, mismatchWeight);
+  const dropped = droppedTokens(tokens, ragged, setting, base);
+  const zeros = () => new Float64Array(tokens.logProb.length);
+  const out = { policyLoss: 0, klLoss: 0, entropyLoss: 0 };
+  const [dLogProb, dEntropy, dRatioBias, ratio] = [zeros(), zeros(), zeros(), zeros()];
+  const magnitude = { loss: 0, dLogProb: zeros(), dRatioBias: zeros() };
 
-/** Estimators of KL(policy || reference) at one token (Schulman 2020), with d / d logProb. */
-export function klEstimate(
-  logProb: number,
-  refLogProb: number,
-  estimator: KlEstimator,
-): { value: number; gradient: number } {
-  const d = logProb - refLogProb;
-  switch (estimator) {
-    case "k1":
-      return { value: d, gradient: 1 };
-    case "k2":
-      return { value: (d * d) / 2, gradient: d };
-    case "k3":
-      return { value: Math.expm1(-d) + d, gradient: -Math.expm1(-d) };
-    case "abs":
-      return { value: Math.abs(d), gradient: Math.sign(d) };
-    case "k3+":
-      return { value: Math.expm1(-d) + d, gradient: d };
-  }
-}
+  for (const unit of unitsOf(ragged, setting.level)) {
+    let pull = 0;
+    let pullMagnitude = 0;
+    for (const t of unit) {
+      const own = ratios.get(t)!;
+      const shaped = tokens.shaped?.[ragged.rowOf[t]!] === 1;
+      // VESPO's ratio contains the mismatch already.
+      const corrected = setting.form === "vespo" ? 1 : mismatchWeight[t]!;
+      const weight = dropped.has(t) ? 0 : corrected * (tokens.weight?.[t] ?? 1);
+      // A weight of 0 leaves the token out, even where its loss is inf.
+      const policy = weight === 0 ? nothing : policyTerm(tokens, ragged, t, own, setting, base);
+      const kl = klTerm(tokens, t, setting.klRatio && !shaped ? own.ratio : null, setting, base);
+      const share = shares[t]!;
+      const [policyLoss, klLoss] = [share * weight * policy.loss, share * kl.loss];
+      ratio[t] = own.ratio;
+      out.policyLoss += policyLoss;
+      out.klLoss += klLoss;
+      dLogProb[t] = share * (weight * policy.direct + kl.direct);
+      pull += share * (weight * policy.pull + kl.pull);
 
-/** What each token's loss is multiplied by on its way into the one number. */
-function tokenShares(tokens: SurrogateTokens, setting: SurrogateSetting): Float64Array {
-  const { rowOffsets, mask } = tokens;
-  const rows = rowOffsets.length - 1;
-  const shares = new Float64Array(tokens.logProb.length);
-  const counts = Array.from({ length: rows }, (_, r) => {
-    let count = 0;
-    for (let t = rowOffsets[r]!; t < rowOffsets[r + 1]!; ++t) if (mask?.[t] !== 0) ++count;
-    return count;
-  });
-  const trained = counts.reduce((a, b) => a + b, 0);
-  const active = counts.filter((count) => count > 0).length;
-  for (let r = 0; r < rows; ++r) {
-    const share = {
-      "token-mean": 1 / (setting.denominator ?? trained),
-      "token-sum": 1 / (setting.denominator ?? 1),
-      "seq-mean-token-mean": 1 / (counts[r]! * (setting.denominator ?? active)),
-      "seq-mean-token-sum": 1 / (setting.denominator ?? active),
-      "seq-mean-token-sum-norm": 1 / (setting.horizon! * (setting.denominator ?? active)),
-    }[setting.aggregation];
-    for (let t = rowOffsets[r]!; t < rowOffsets[r + 1]!; ++t)
-      if (mask?.[t] !== 0) shares[t] = share;
-  }
-  return shares;
-}
-
-/** Masked tokens are left out of everything; a batch without trained tokens gives 0. */
-export function surrogate(tokens: SurrogateTokens, setting: SurrogateSetting): SurrogateValues {
-  const { logProb, oldLogProb, refLogProb, weight, rowOffsets, mask } = tokens;
-  const shares = tokenShares(tokens, setting);
-  const out = { loss: 0, policyLoss: 0, klLoss: 0, magnitude: 0 };
-  const dPolicy = new Float64Array(logProb.length);
-  const dKl = new Float64Array(logProb.length);
-  for (let r = 0; r + 1 < rowOffsets.length; ++r) {
-    for (let t = rowOffsets[r]!; t < rowOffsets[r + 1]!; ++t) {
-      if (mask?.[t] === 0) continue;
-      const advantage = tokens.advantage[tokens.advantagePerToken ? t : r]!;
-      const policy = policyLoss(logProb[t]!, oldLogProb[t]!, advantage, setting);
-      const w = weight?.[t] ?? 1;
-      out.policyLoss += shares[t]! * w * policy.loss;
-      dPolicy[t] = shares[t]! * w * policy.gradient;
-      out.magnitude += Math.abs(shares[t]! * w * policy.loss);
-      if (setting.beta === 0 || !refLogProb) continue;
-      const kl = klEstimate(logProb[t]!, refLogProb[t]!, setting.klEstimator);
-      out.klLoss += shares[t]! * setting.beta * kl.value;
-      dKl[t] = shares[t]! * setting.beta * kl.gradient;
-      out.magnitude += Math.abs(shares[t]! * setting.beta * kl.value);
+      const sizeOfKl = Math.abs(share);
+      const sizeOfPolicy = Math.abs(share * weight) * policy.condition;
+      magnitude.loss += sizeOfPolicy * Math.abs(policy.loss) + sizeOfKl * Math.abs(kl.loss);
+      magnitude.dLogProb[t] =
+        sizeOfPolicy * Math.abs(policy.direct) + sizeOfKl * Math.abs(kl.direct);
+      pullMagnitude += sizeOfPolicy * Math.abs(policy.pull) + sizeOfKl * Math.abs(kl.pull);
+    }
+    for (const t of unit) {
+      const { slope } = ratios.get(t)!;
+      dRatioBias[t] = pull * slope;
+      magnitude.dRatioBias[t] = pullMagnitude * Math.abs(slope);
+      dLogProb[t]! += pull * slope;
+      magnitude.dLogProb[t]! += pullMagnitude * Math.abs(slope);
     }
   }
-  const dLogProb = dPolicy.map((gradient, t) => gradient + dKl[t]!);
-  return { ...out, loss: out.policyLoss + out.klLoss, dPolicy, dKl, dLogProb };
+  if (tokens.entropy && setting.entropyCoefficient) {
+    const trained = ragged.rows.flat();
+    const mean = 1 / (setting.entropyDenominator ?? trained.length);
+    for (const t of trained) {
+      const share = setting.entropyAggregation === "token-mean" ? mean : shares[t]!;
+      dEntropy[t] = -setting.entropyCoefficient * share;
+      out.entropyLoss += dEntropy[t]! * tokens.entropy[t]!;
+      magnitude.loss += Math.abs(dEntropy[t]! * tokens.entropy[t]!);
+    }
+  }
+  const loss = out.policyLoss + out.klLoss + out.entropyLoss;
+  return {
+    ...out,
+    loss,
+    dLogProb,
+    dEntropy,
+    dRatioBias,
+    mismatchWeight,
+    ratio,
+    dropped,
+    magnitude,
+  };
 }

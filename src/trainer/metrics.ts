@@ -20,12 +20,7 @@ export class Measures {
   values(): Metrics {
     const out: Metrics = {};
     for (const [name, parts] of this.#parts) {
-      const whole = parts.reduce(merge);
-      out[name] = reported(whole);
-      if (whole.kind !== "mean") continue;
-      const updates = parts.map(reported).filter((value) => value !== null);
-      if (whole.min !== undefined) out[whole.min] = extreme(updates, Math.min);
-      if (whole.max !== undefined) out[whole.max] = extreme(updates, Math.max);
+      out[name] = reported(parts.reduce(merge));
     }
     return out;
   }
@@ -33,7 +28,7 @@ export class Measures {
 
 function merge(a: Measure, b: Measure): Measure {
   if (a.kind === "mean" && b.kind === "mean") {
-    return { ...a, sum: a.sum + b.sum, count: a.count + b.count };
+    return { kind: "mean", sum: a.sum + b.sum, count: a.count + b.count };
   }
   const value = (m: Measure) => (m.kind === "mean" ? m.sum / m.count : m.value);
   return a.kind === "min"

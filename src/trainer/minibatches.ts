@@ -66,10 +66,14 @@ function packed(units: readonly (readonly Trajectory[])[], size: number): RowBat
 /** Counts of an optimiser step, by which each of its parts is divided. */
 export function lossScale({ rows, groupOffsets }: RowBatch): LossScale {
   const trained = rows.map(({ mask }) => mask.reduce((sum, m) => sum + m, 0));
+  const groups = Array.from({ length: groupOffsets.length - 1 }, (_, g) =>
+    trained.slice(groupOffsets[g], groupOffsets[g + 1]),
+  );
   return {
     trainedTokens: trained.reduce((sum, n) => sum + n, 0),
     rows: rows.length,
     activeRows: trained.filter((n) => n > 0).length,
-    groups: groupOffsets.length - 1,
+    groups: groups.length,
+    activeGroups: groups.filter((own) => own.some((n) => n > 0)).length,
   };
 }

@@ -30,7 +30,11 @@ export async function updatePhase(
   const rows = groups.flatMap((group) => group.trajectories);
   checkColumns(phase, rows);
   const scored = await scoreBefore(run, phase, rows);
-  measureScores(phase, rows, scored, measure);
+  const told = new Set<string>();
+  const tell: Measurer = (name, part) => {
+    told.add(name);
+    measure(name, part);
+  };
 
   const size = phase.update.minibatchSize ?? settings.minibatchSize;
   const passes = phase.update.numIterations ?? settings.numIterations;
@@ -40,10 +44,14 @@ export async function updatePhase(
   for (let pass = 0; pass < passes; ++pass) {
     const uniform = uniformAt(settings.seed, "minibatch", step, phaseIndex, pass);
     for (const batch of minibatches(groups, size, phase.loss, uniform)) {
-      await updateOnce(run, phase, batch, scored, rate, step, measure);
+      await updateOnce(run, phase, batch, scored, rate, step, tell);
       actions += batch.rows.reduce((sum, row) => sum + row.actions.length, 0);
     }
   }
+  // What a loss reports of the same (entropies as they are now, corrected weights) stands.
+  measureScores(phase, rows, scored, (name, part) => {
+    if (!told.has(name)) measure(name, part);
+  });
   return actions;
 }
 

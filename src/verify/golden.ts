@@ -1,14 +1,12 @@
-import type { Engine } from "../engine/engine.js";
 import { groupNorm } from "../engine/kernels/groupNorm.js";
 import { logProb, logProbBackward } from "../engine/kernels/logProb.js";
 import { logProbMerge, logProbPartial } from "../engine/kernels/logProbShards.js";
-import { type SurrogateOptions, surrogate } from "../engine/kernels/surrogate.js";
 import { type Check, firstOf } from "./check.js";
 import { close, values } from "./compare.js";
-import { aggregated, groups, kls, type LogProbGolden, logProbs, tokens } from "./goldenValues.js";
+import { groups, type LogProbGolden, logProbs } from "./goldenValues.js";
 
 /** What inputs rounded to floats may move a result of order 1. */
-const ROUNDED_INPUTS = 2e-6;
+export const ROUNDED_INPUTS = 2e-6;
 
 function logProbGolden(g: LogProbGolden): Check {
   return {
@@ -70,75 +68,10 @@ function groupNormGolden([name, rewards, options, advantage]: (typeof groups)[nu
   };
 }
 
-function oneToken(
-  engine: Engine,
-  [logProb, old, reference, advantage]: readonly [number, number, number, number],
-  options: Partial<SurrogateOptions>,
-  want: { loss: number; gradient: number },
-): string | null {
-  const got = surrogate(
-    engine,
-    {
-      logProb: [logProb],
-      oldLogProb: [old],
-      refLogProb: options.beta === undefined ? null : [reference],
-      advantage: [advantage],
-      rowOffsets: [0, 1],
-    },
-    { aggregation: "token-sum", ...options },
-  );
-  return firstOf(
-    close("loss", values(got.loss), [want.loss], ROUNDED_INPUTS),
-    close("gradient", values(got.dLogProb), [want.gradient], ROUNDED_INPUTS),
-  );
-}
-
-function aggregateGolden([name, losses, masks, options, want]: (typeof aggregated)[number]): Check {
-  return {
-    family: "surrogate",
-    name: `by hand: ${options.aggregation}, ${name}`,
-    run(engine) {
-      const flat = losses.flat();
-      const rowOffsets = [0];
-      for (const row of losses) rowOffsets.push(rowOffsets.at(-1)! + row.length);
-      // With equal policies the loss of a token is minus its advantage.
-      const { loss } = surrogate(
-        engine,
-        {
-          logProb: flat.map(() => -1),
-          oldLogProb: flat.map(() => -1),
-          tokenAdvantage: flat.map((x) => -x),
-          mask: masks.flat(),
-          rowOffsets,
-        },
-        options,
-      );
-      return close("loss", values(loss), [want], 1e-12);
-    },
-  };
-}
-
 export function goldenChecks(): Check[] {
   return [
     ...logProbs.map(logProbGolden),
     ...logProbs.filter(({ logits }) => logits.length > 1).map(shardGolden),
     ...groups.map(groupNormGolden),
-    ...tokens.map(
-      (g): Check => ({
-        family: "surrogate",
-        name: `by hand: ${g.name}`,
-        run: (engine) =>
-          oneToken(engine, [Math.log(g.ratio), 0, 0, g.advantage], g.options ?? {}, g),
-      }),
-    ),
-    ...kls.map(
-      ([d, klEstimator, loss, gradient]): Check => ({
-        family: "surrogate",
-        name: `by hand: ${klEstimator} at a log-ratio of ${d.toFixed(3)}`,
-        run: (engine) =>
-          oneToken(engine, [-1 + d, -1 + d, -1, 0], { beta: 1, klEstimator }, { loss, gradient }),
-      }),
-    ),
-    ...aggregated.map(aggregateGolden),
   ];
 }

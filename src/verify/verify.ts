@@ -18,6 +18,7 @@ import { groupNormValueChecks } from "./groupNorm.js";
 import { groupNormBitChecks } from "./groupNormBits.js";
 import { groupNormEdgeChecks } from "./groupNormEdges.js";
 import { groupNormGoldenChecks } from "./groupNormGolden.js";
+import { klChecks } from "./kl.js";
 import { logProbBitChecks } from "./logProbBits.js";
 import { logProbEdgeChecks } from "./logProbEdges.js";
 import { logProbShardChecks } from "./logProbShardChecks.js";
@@ -27,8 +28,7 @@ import { rmsNormChecks } from "./rmsNorm.js";
 import { ropeChecks } from "./rope.js";
 import { rowScoreChecks } from "./rowScore.js";
 import { sampleChecks } from "./sample.js";
-import { surrogateValueChecks } from "./surrogate.js";
-import { surrogateEdgeChecks } from "./surrogateEdges.js";
+import { surrogateChecks } from "./surrogate/surrogate.js";
 import { swigluChecks } from "./swiglu.js";
 
 export type { Check } from "./check.js";
@@ -66,8 +66,8 @@ export function checksFor(device: Engine["device"]): Check[] {
     ...groupNormBitChecks(device),
     ...groupNormEdgeChecks(),
     ...groupNormGoldenChecks(),
-    ...surrogateValueChecks(device),
-    ...surrogateEdgeChecks(),
+    ...surrogateChecks(device),
+    ...klChecks(device),
     ...rowScoreChecks(device),
     ...groupLossGoldenChecks(),
     ...groupLossValueChecks(device),

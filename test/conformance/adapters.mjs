@@ -15,7 +15,7 @@ export function makeAdapters(
   async function evaluate(inputs, options) {
     const result = surrogate(engine, inputs, options);
     const [loss, dLogProb] = await Promise.all([result.loss.read(), result.dLogProb.read()]);
-    for (const tensor of Object.values(result)) tensor.dispose();
+    for (const tensor of Object.values(result)) tensor?.dispose();
     return { loss: loss[0], gradient: dLogProb[0] };
   }
 

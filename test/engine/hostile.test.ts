@@ -12,6 +12,7 @@ import {
 } from "../../src/engine/kernels/gaussian.js";
 import { groupLoss } from "../../src/engine/kernels/groupLoss.js";
 import { groupNorm } from "../../src/engine/kernels/groupNorm.js";
+import { klEstimate } from "../../src/engine/kernels/kl.js";
 import { logProb, logProbBackward } from "../../src/engine/kernels/logProb.js";
 import { logProbMerge, logProbPartial } from "../../src/engine/kernels/logProbShards.js";
 import { rowScore, rowScoreBackward } from "../../src/engine/kernels/rowScore.js";
@@ -153,6 +154,7 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
     logProbPartial,
     logProbMerge,
     groupNorm,
+    klEstimate,
     surrogate,
     rowScore,
     rowScoreBackward,

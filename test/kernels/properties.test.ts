@@ -1,6 +1,7 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
-import { aggregations, klEstimators } from "../../src/engine/kernels/surrogate.js";
+import type { SurrogateOptions } from "../../src/engine/kernels/surrogateArguments.js";
+import { refuseAggregation, refuseKlRatio } from "../../src/engine/kernels/surrogateTable.js";
 import { temperatureOf } from "../../src/reference/logProb.js";
 import { checkEdges, edgeBatch } from "../../src/verify/bernoulli.js";
 import { sameBits } from "../../src/verify/compare.js";
@@ -18,66 +19,71 @@ import {
 } from "../../src/verify/logProb.js";
 import { pick } from "../../src/verify/logProbBits.js";
 import { shardedBackward, shardedForward } from "../../src/verify/logProbShards.js";
-import { call, checkSurrogate, settingOf, tokenBatch } from "../../src/verify/surrogate.js";
-import { denominatorOf, part } from "../../src/verify/surrogateEdges.js";
+import { aggregated, call, type TokenBatch, tokenBatch } from "../../src/verify/surrogate/batch.js";
+import { cut, partOptions } from "../../src/verify/surrogate/bits.js";
+import { checkSurrogate } from "../../src/verify/surrogate/compare.js";
+import {
+  allAggregations,
+  allEstimators,
+  legal,
+  reachable,
+} from "../../src/verify/surrogate/values.js";
 
 // Properties that hold whatever the data: random shapes, options and splits, twenty of each.
 const seeds = Array.from({ length: 20 }, (_, i) => i + 100);
 const engine = new Engine({ device: "cpu", onFault: () => {} });
 afterAll(() => engine.dispose());
 
-function randomBatch(random: Random, seed: number) {
-  const lengths = Array.from({ length: 1 + random.integer(12) }, () => random.integer(30));
-  const weighted = random.uniform() < 0.5;
-  const perToken = random.uniform() < 0.5;
-  return tokenBatch({ seed, lengths, masked: random.uniform() < 0.7, weighted, perToken });
-}
-
-function randomSetting(random: Random) {
-  const aggregation = aggregations[random.integer(aggregations.length)]!;
-  const klEstimator = klEstimators[random.integer(klEstimators.length)]!;
-  const epsilon = random.uniform();
-  return settingOf(aggregation, {
-    epsilon,
-    epsilonHigh: epsilon * 2,
-    delta: random.uniform() < 0.5 ? 3.5 : Number.POSITIVE_INFINITY,
-    dualClip: random.uniform() < 0.5 ? 1.3 : Number.POSITIVE_INFINITY,
-    beta: random.uniform() < 0.5 ? 0 : random.uniform(),
-    klEstimator,
+/** A legal combination under random options, with a batch for it. */
+function randomCall(seed: number): { b: TokenBatch; options: SurrogateOptions; random: Random } {
+  const random = new Random(seed);
+  const oneOf = <T>(values: readonly T[]) => values[random.integer(values.length)]!;
+  const either = () => random.uniform() < 0.5;
+  const { form, level, advantage } = oneOf(legal);
+  const beta = either() ? 0 : random.uniform();
+  const options = aggregated(
+    oneOf(allAggregations.filter((kind) => refuseAggregation(kind, advantage) === null)),
+    {
+      ...{ form, level, beta, ...reachable(form) },
+      ...(beta > 0 && { klEstimator: oneOf(allEstimators) }),
+      ...(beta > 0 && refuseKlRatio(form) === null && { klRatio: either() }),
+      ...(form === "clip" && either() && { delta: 3.5 }),
+      ...(form === "clip" && either() && { dualClip: 1.3 }),
+      ...(level !== "none" && either() && { logRatioClamp: [-0.4, 0.5] as const }),
+      ...(either() && { mismatch: oneOf(["token-truncate", "sequence-mask"] as const) }),
+    },
+  );
+  const b = tokenBatch(options, {
+    ...{ seed, advantage, masked: random.uniform() < 0.7, weighted: either(), shaped: either() },
+    lengths: Array.from({ length: 1 + random.integer(12) }, () => random.integer(30)),
   });
+  return { b, options, random };
 }
 
 describe("surrogate", () => {
   it.each(seeds)("agrees with float64 on random options (seed %i)", (seed) => {
-    const random = new Random(seed);
-    const b = randomBatch(random, seed);
-    expect(engine.scope(() => checkSurrogate(engine, b, randomSetting(random)))).toBeNull();
+    const { b, options } = randomCall(seed);
+    expect(engine.scope(() => checkSurrogate(engine, b, options))).toBeNull();
   });
 
   it.each(seeds)("micro-batches add up to the whole batch (seed %i)", (seed) => {
-    const random = new Random(seed);
-    const b = randomBatch(random, seed);
-    const setting = randomSetting(random);
-    const rows = b.rowOffsets.length - 1;
-    const cut = random.integer(rows + 1);
-    const whole = engine.scope(() => call(engine, b, setting));
-    const denominator = Math.max(denominatorOf(b, setting.aggregation), 1);
-    const parts = [part(b, 0, cut), part(b, cut, rows)].map((p) =>
-      engine.scope(() => call(engine, p, { ...setting, denominator })),
+    const { b, options, random } = randomCall(seed);
+    const whole = engine.scope(() => call(engine, b, options));
+    const parts = cut(b, random, 1).map((part) =>
+      engine.scope(() => call(engine, part, partOptions(b, options))),
     );
     const gradient = Float32Array.from(parts.flatMap(({ bits }) => [...bits]));
     expect(sameBits("dLogProb", gradient, whole.bits)).toBeNull();
-    expect(parts[0]!.loss + parts[1]!.loss).toBeCloseTo(whole.loss, 12);
+    const loss = parts.reduce((sum, part) => sum + part.loss, 0);
+    expect(Math.abs(loss - whole.loss)).toBeLessThan(1e-12 * Math.max(1, Math.abs(whole.loss)));
   });
 
   it.each(seeds)("what stands under the mask changes no bit (seed %i)", (seed) => {
-    const random = new Random(seed);
-    const b = { ...randomBatch(random, seed) };
+    const { b, options, random } = randomCall(seed);
     b.mask = random.mask(b.logProb.length, 0.5);
-    const setting = randomSetting(random);
     const soiled = b.logProb.map((x, t) => (b.mask![t] === 0 ? Number.NaN : x));
-    const clean = engine.scope(() => call(engine, b, setting));
-    const dirty = engine.scope(() => call(engine, { ...b, logProb: soiled }, setting));
+    const clean = engine.scope(() => call(engine, b, options));
+    const dirty = engine.scope(() => call(engine, { ...b, logProb: soiled }, options));
     expect(sameBits("dLogProb", dirty.bits, clean.bits)).toBeNull();
     expect(dirty.loss).toBe(clean.loss);
   });

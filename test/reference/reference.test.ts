@@ -73,16 +73,40 @@ describe("surrogate", () => {
     expect(plus).toEqual({ value: k3!.value, gradient: k2!.gradient });
   });
 
+  const setting = {
+    ...{ epsilon: 0.2, epsilonHigh: 0.3, delta: 2.5, dualClip: 1.8 },
+    aggregation: "token-sum",
+  } as const;
+
   it("the clipped loss has the gradient that differences show, in all its regions", () => {
-    const setting = { epsilon: 0.2, epsilonHigh: 0.3, delta: 2.5, dualClip: 1.8 };
     for (const ratio of [0.3, 0.9, 1.1, 1.6, 2.2, 4]) {
       for (const advantage of [-1.5, 0, 2]) {
-        const loss = (x: ArrayLike<number>) =>
-          reference.policyLoss(x[0]!, 0, advantage, setting).loss;
-        const { gradient } = reference.policyLoss(Math.log(ratio), 0, advantage, setting);
-        const want = reference.finiteDifference(loss, [Math.log(ratio)]);
-        expect(gradient).toBeCloseTo(want[0]!, 8);
+        const at = (logProb: ArrayLike<number>) =>
+          reference.surrogate(
+            { logProb, oldLogProb: [0], advantage: [advantage], rowOffsets: [0, 1] },
+            setting,
+          );
+        const want = reference.finiteDifference((x) => at(x).loss, [Math.log(ratio)]);
+        expect(at([Math.log(ratio)]).dLogProb[0]).toBeCloseTo(want[0]!, 8);
       }
+    }
+  });
+
+  it("with its base point held, a loss moves as its declared gradient says", () => {
+    const base = [-0.3, -1.2, -0.7];
+    const tokens = { oldLogProb: [-0.5, -1, -0.8], tokenAdvantage: [1, -2, 0.5] };
+    for (const level of ["sequence-token", "none"] as const) {
+      const at = (logProb: ArrayLike<number>) =>
+        reference.surrogate(
+          { ...tokens, logProb, rowOffsets: [0, 3] },
+          { form: "unclipped", level, aggregation: "token-mean" },
+          base,
+        );
+      expectClose(
+        at(base).dLogProb,
+        reference.finiteDifference((x) => at(x).loss, base),
+        1e-9,
+      );
     }
   });
 });

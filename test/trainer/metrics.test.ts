@@ -8,10 +8,12 @@ import {
 import { groupOf, rolloutOf } from "../blocks/trajectories.js";
 
 describe("parts of metrics", () => {
-  test("means are weighted by their counts, extremes taken over updates", () => {
+  test("means are weighted by their counts, extremes taken over all", () => {
     const measures = new Measures();
-    const part = (sum: number, count: number) =>
-      measures.add("clip_ratio/low_mean", { kind: "mean", sum, count, min: "clip_ratio/low_min" });
+    const part = (sum: number, count: number) => {
+      measures.add("clip_ratio/low_mean", { kind: "mean", sum, count });
+      measures.add("clip_ratio/low_min", { kind: "min", value: sum / count });
+    };
     part(1, 10);
     part(6, 30);
     expect(measures.values()).toEqual({ "clip_ratio/low_mean": 7 / 40, "clip_ratio/low_min": 0.1 });

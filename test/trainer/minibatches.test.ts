@@ -54,7 +54,7 @@ test("the scale of a step counts what is trained", () => {
   const rows = [rolloutOf(1, { length: 3 }), rolloutOf(1, { length: 2 })];
   rows[1]!.mask.fill(0);
   const scale = lossScale({ rows, groupOffsets: Int32Array.of(0, 2) });
-  expect(scale).toEqual({ trainedTokens: 3, rows: 2, activeRows: 1, groups: 1 });
+  expect(scale).toEqual({ trainedTokens: 3, rows: 2, activeRows: 1, groups: 1, activeGroups: 1 });
 });
 
 describe("random streams", () => {

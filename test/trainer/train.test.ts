@@ -1,6 +1,12 @@
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { extraRollouts, groupNormalize, intoGroups, surrogate } from "../../src/blocks/index.js";
+import {
+  extraRollouts,
+  groupNormalize,
+  intoGroups,
+  type SurrogateOptions,
+  surrogate,
+} from "../../src/blocks/index.js";
 import type {
   Group,
   RewardFunction,
@@ -64,31 +70,32 @@ describe("training", () => {
     expect(weights[2]).toEqual(weights[0]);
   });
 
-  test.each(["token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "token-sum"] as const)(
-    "%s: micro-batches change nothing but rounding",
-    async (aggregation) => {
-      const system = systemWith({ loss: [surrogate({ aggregation, beta: 0.1 })] });
-      const first = async (microBatchSize: number) => {
-        const { metrics } = await train({
-          ...small,
-          system,
-          steps: 1,
-          minibatchSize: 16,
-          microBatchSize,
-          maxGradNorm: null,
-        });
-        return metrics;
-      };
-      const whole = await first(16);
-      const parts = await first(3);
-      expect(whole.grad_norm).toBeGreaterThan(0);
-      // Sums in another order: float32 rounding of a gradient's norm.
-      expect(Math.abs(parts.grad_norm! / whole.grad_norm! - 1)).toBeLessThan(1e-5);
-      expect(Math.abs(parts.loss! - whole.loss!)).toBeLessThan(1e-6);
-      expect(parts.kl).toBeCloseTo(whole.kl!, 6);
-      expect(parts["clip_ratio/region_mean"]).toBe(whole["clip_ratio/region_mean"]);
-    },
-  );
+  test.each([
+    ...(["token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "token-sum"] as const),
+    "balanced" as const,
+  ])("%s: micro-batches change nothing but rounding", async (aggregation) => {
+    const options = { aggregation, beta: 0.1, entropyCoefficient: 0.01 };
+    const system = systemWith({ loss: [surrogate(options)] });
+    const first = async (microBatchSize: number) => {
+      const { metrics } = await train({
+        ...small,
+        system,
+        steps: 1,
+        minibatchSize: 16,
+        microBatchSize,
+        maxGradNorm: null,
+      });
+      return metrics;
+    };
+    const whole = await first(16);
+    const parts = await first(3);
+    expect(whole.grad_norm).toBeGreaterThan(0);
+    // Sums in another order: float32 rounding of a gradient's norm.
+    expect(Math.abs(parts.grad_norm! / whole.grad_norm! - 1)).toBeLessThan(1e-5);
+    expect(Math.abs(parts.loss! - whole.loss!)).toBeLessThan(1e-6);
+    expect(parts.kl).toBeCloseTo(whole.kl!, 6);
+    expect(parts["clip_ratio/region_mean"]).toBe(whole["clip_ratio/region_mean"]);
+  });
 
   test.each([1, 0.7])(
     "at T = %f the sampler's log-probs are the trainer's to the last bit",
@@ -98,6 +105,30 @@ describe("training", () => {
       expect(metrics["sampling/importance_sampling_ratio/mean"]).toBe(1);
     },
   );
+
+  test("an entropy bonus reaches the weights, and its loss reports the entropy as it is", async () => {
+    const once = { ...small, steps: 1, minibatchSize: 16, maxGradNorm: null };
+    const run = async (options: SurrogateOptions, numIterations: number) => {
+      const system = systemWith({ loss: [surrogate(options)] });
+      return (await train({ ...once, system, numIterations, learningRate: 1e-2 })).metrics;
+    };
+    const [plain, bonus] = [await run({}, 1), await run({ entropyCoefficient: 0.5 }, 1)];
+    expect(bonus.entropy).toBeCloseTo(plain.entropy!, 5);
+    expect(bonus.loss).toBeCloseTo(plain.loss! - 0.5 * plain.entropy!, 5);
+    expect(bonus.grad_norm).not.toBe(plain.grad_norm);
+    // After an update for entropy alone, the second pass finds more of it.
+    const raised = await run({ entropyCoefficient: 5 }, 2);
+    expect(raised.entropy).toBeGreaterThan(plain.entropy!);
+  });
+
+  test("a loss that corrects for the sampler reports the weights it used", async () => {
+    const system = systemWith({
+      loss: [surrogate({ mismatch: "token-truncate", mismatchHigh: 0.75 })],
+    });
+    const { metrics } = await train({ ...small, system, steps: 1 });
+    expect(metrics["sampling/importance_sampling_ratio/mean"]).toBe(0.75);
+    expect(metrics["sampling/sampling_logp_difference/max"]).toBe(0);
+  });
 
   test("ratios are 1 in the first pass and move in the next: the old log-probs stay", async () => {
     const once = { ...small, steps: 1, minibatchSize: 16, learningRate: 1e-2 };

@@ -1,9 +1,10 @@
 #include <algorithm>
 #include <limits>
 
-#include "kernels/surrogate/math.h"
+#include "kernels/surrogate/checks.h"
 #include "kernels/surrogate/surrogate.h"
 #include "kernels/surrogate/table.h"
+#include "kernels/surrogate/unit.h"
 #include "runtime/cpu/context.h"
 #include "runtime/simd/dispatch.h"
 
@@ -16,94 +17,299 @@ namespace {
 // Tokens in a chunk of work: about 20 us at 1 ns per token.
 constexpr int64_t kChunk = 1 << 14;
 
-struct RowResult {
-  double trained, coefficient;
-  SurrogateSums sums;
-};
-
-SurrogateRow row_of(const SurrogateArgs& a, int64_t r, double coefficient) {
-  const int64_t begin = a.row_offsets[r];
-  return {a.row_offsets[r + 1] - begin,
-          a.log_prob + begin,
-          a.old_log_prob + begin,
-          a.ref_log_prob != nullptr ? a.ref_log_prob + begin : nullptr,
-          a.advantage + (a.advantage_per_token ? begin : r),
-          a.advantage_per_token,
-          a.weight != nullptr ? a.weight + begin : nullptr,
-          a.mask != nullptr ? a.mask + begin : nullptr,
-          static_cast<float>(coefficient),
-          a.d_log_prob + begin};
+// Rows in a chunk: decided by the batch alone, because the metrics of a chunk are summed together.
+int64_t rows_per_chunk(int64_t tokens, int64_t rows) {
+  return kChunk / (tokens / std::max<int64_t>(rows, 1) + 1) + 1;
+}
+int64_t chunks(int64_t tokens, int64_t rows) {
+  const int64_t size = rows_per_chunk(tokens, rows);
+  return (rows + size - 1) / size;
 }
 
-// In row order, so that neither the loss nor a metric depends on which thread did what.
-void sum_rows(const SurrogateArgs& a, const RowResult* results) {
-  double* m = a.metrics;
-  std::fill(m, m + kMetricCount, 0.0);
-  m[kRatioMin] = std::numeric_limits<double>::infinity();
-  m[kRatioMax] = -m[kRatioMin];
+struct Row {
+  double trained;
+  double coefficient;  // first without the denominator
+};
+
+struct ChunkMetrics {
+  double of[kMetricCount];
+};
+
+struct Batch {
+  const SurrogateArgs& a;
+  SurrogatePlan plan;
+  const SurrogateTable& table;
+  Row* rows;
+  BatchCounts counts;
+  // For rows whose tokens token_term may take in the plain form; null where there are none.
+  decltype(SurrogateTable::take) take_plain;
+};
+
+bool is_shaped(const SurrogateArgs& a, int64_t row) {
+  return a.shaped != nullptr && a.shaped[row] != 0;
+}
+
+// ---- what a batch divides by
+
+void share_rows(Batch& batch) {
+  const SurrogateArgs& a = batch.a;
   for (int64_t r = 0; r < a.rows; ++r) {
-    const RowResult& row = results[r];
-    const SurrogateSums& sums = row.sums;
-    m[kTrainedTokens] += row.trained;
-    if (row.trained == 0.0) continue;
-    m[kActiveRows] += 1.0;
-    m[kPolicyLossSum] += row.coefficient * sums.policy;
-    if (a.beta != 0.0f) {
-      m[kKlLossSum] += row.coefficient * static_cast<double>(a.beta) * sums.kl;
-    }
-    m[kKlTokenSum] += sums.kl;
-    m[kClippedLow] += static_cast<double>(sums.clipped_low);
-    m[kClippedHigh] += static_cast<double>(sums.clipped_high);
-    m[kRatioSum] += sums.ratio;
-    m[kRatioMin] = std::min(m[kRatioMin], static_cast<double>(sums.ratio_min));
-    m[kRatioMax] = std::max(m[kRatioMax], static_cast<double>(sums.ratio_max));
-    m[kLogRatioSquared] += sums.log_ratio_squared;
+    Row& row = batch.rows[r];
+    row.coefficient = row_share(a.aggregation, row.trained, a.horizon);
+    batch.counts.trained += row.trained;
+    batch.counts.active_rows += row.trained > 0.0 ? 1.0 : 0.0;
   }
-  a.loss[0] = m[kPolicyLossSum] + m[kKlLossSum];
+}
+
+void share_groups(Batch& batch) {
+  const SurrogateArgs& a = batch.a;
+  const bool by_sign = a.aggregation == Aggregation::balanced;
+  for (int64_t g = 0; g < a.groups; ++g) {
+    const int64_t begin = a.group_offsets[g], end = a.group_offsets[g + 1];
+    GroupCounts group{};
+    for (int64_t r = begin; r < end; ++r) {
+      add_row(group, batch.rows[r].trained, by_sign && a.advantage[r] > 0.0f,
+              by_sign && a.advantage[r] < 0.0f);
+    }
+    batch.counts.groups += group.tokens > 0.0 ? 1.0 : 0.0;
+    const float weight = a.group_weight != nullptr ? a.group_weight[g] : 1.0f;
+    for (int64_t r = begin; r < end; ++r) {
+      batch.rows[r].coefficient =
+          grouped_row_share(a.aggregation, group, by_sign ? a.advantage[r] : 0.0f, weight);
+    }
+  }
+}
+
+// ---- losses and gradients
+
+template <class T>
+T* at(T* array, int64_t token) {
+  return array != nullptr ? array + token : nullptr;
+}
+
+// `segment` only where the call has segments.
+SurrogateSpan span_of(const SurrogateArgs& a, int64_t row, int64_t segment, int64_t begin,
+                      int64_t end) {
+  SurrogateSpan span;
+  span.tokens = end - begin;
+  span.log_prob = a.log_prob + begin;
+  span.old_log_prob = at(a.old_log_prob, begin);
+  span.ref_log_prob = at(a.ref_log_prob, begin);
+  span.sampler_log_prob = at(a.sampler_log_prob, begin);
+  span.weight = at(a.weight, begin);
+  span.ratio_scale = at(a.ratio_scale, begin);
+  span.ratio_bias = at(a.ratio_bias, begin);
+  span.entropy = at(a.entropy, begin);
+  span.mask = at(a.mask, begin);
+  span.advantage_per_token = a.advantage_unit == AdvantageUnit::token;
+  span.advantage = a.advantage + (a.advantage_unit == AdvantageUnit::row       ? row
+                                  : a.advantage_unit == AdvantageUnit::segment ? segment
+                                                                               : begin);
+  span.limits_per_token = a.low != nullptr && !a.limits_per_row;
+  const int64_t limit = a.limits_per_row ? row : begin;
+  span.low = a.low != nullptr ? a.low + limit : &a.terms.low;
+  span.high = a.high != nullptr ? a.high + limit : &a.terms.high;
+  span.d_log_prob = a.d_log_prob + begin;
+  span.d_entropy = at(a.d_entropy, begin);
+  span.d_ratio_bias = at(a.d_ratio_bias, begin);
+  span.mismatch_weight = at(a.mismatch_weight, begin);
+  return span;
+}
+
+void write_zeros(const SurrogateSpan& span) {
+  for (float* out : {span.d_log_prob, span.d_entropy, span.d_ratio_bias, span.mismatch_weight}) {
+    if (out != nullptr) std::fill(out, out + span.tokens, 0.0f);
+  }
+}
+
+void add(SurrogateCounts& sum, const SurrogateCounts& counts) {
+  sum.faults += counts.faults;
+  sum.clipped_low += counts.clipped_low;
+  sum.clipped_high += counts.clipped_high;
+  sum.clamped += counts.clamped;
+  sum.mismatch_changed += counts.mismatch_changed;
+  sum.dropped += counts.dropped;
+}
+
+// The tokens of a row, or of one of its segments.
+SurrogateCounts take_unit(const Batch& batch, int64_t r, const SurrogateSpan& span,
+                          const SurrogateStatistics& own, const SurrogateStatistics& row,
+                          SurrogateLanes& lanes) {
+  SurrogateCounts counts{};
+  if (own.trained == 0.0) {
+    write_zeros(span);
+    return counts;
+  }
+  const SurrogatePlan& plan = batch.plan;
+  const double coefficient = batch.rows[r].coefficient;
+  SurrogateUnit unit = unit_of(plan, is_shaped(batch.a, r), coefficient,
+                               entropy_slope(batch.a, coefficient, batch.counts), own, row);
+  if (plan.shares_ratio && !unit.shaped && !unit.failed) {
+    const SurrogatePull pull = batch.table.pull(plan, unit, span);
+    unit.failed = pull.faults > 0;
+    share_pull(plan, pull.sum, own.trained, unit);
+  }
+  if (unit.failed) {
+    write_zeros(span);
+    counts.faults = static_cast<int64_t>(own.trained);
+    return counts;
+  }
+  const bool plain = batch.take_plain != nullptr && !unit.shaped;
+  return (plain ? batch.take_plain : batch.table.take)(plan, unit, span, lanes);
+}
+
+SurrogateCounts take_segments(const Batch& batch, int64_t r, const SurrogateStatistics& row,
+                              SurrogateLanes& lanes) {
+  const SurrogateArgs& a = batch.a;
+  const int32_t* offsets = a.segment_offsets;
+  SurrogateCounts counts{};
+  int64_t s = std::lower_bound(offsets, offsets + a.segments, a.row_offsets[r]) - offsets;
+  for (; s < a.segments && offsets[s] < a.row_offsets[r + 1]; ++s) {
+    const SurrogateSpan span = span_of(a, r, s, offsets[s], offsets[s + 1]);
+    const SurrogateStatistics own = batch.table.statistics(batch.plan, span);
+    add(counts, take_unit(batch, r, span, own, row, lanes));
+  }
+  return counts;
+}
+
+void take_row(const Batch& batch, int64_t r, SurrogateLanes& lanes, double* m) {
+  const SurrogateArgs& a = batch.a;
+  const SurrogatePlan& plan = batch.plan;
+  const bool shaped = is_shaped(a, r);
+  const SurrogateSpan span = span_of(a, r, 0, a.row_offsets[r], a.row_offsets[r + 1]);
+  SurrogateStatistics row{};
+  row.trained = batch.rows[r].trained;
+  if (row.trained == 0.0) {
+    write_zeros(span);
+    return;
+  }
+  const bool in_segments = plan.level == RatioLevel::segment;
+  const bool of_rows = plan.sums_mismatch || plan.sums_correction || plan.sums_off_policy;
+  if (!shaped && (of_rows || (plan.sums_log_ratio && !in_segments))) {
+    row = batch.table.statistics(plan, span);
+  }
+  const SurrogateCounts counts = in_segments ? take_segments(batch, r, row, lanes)
+                                             : take_unit(batch, r, span, row, row, lanes);
+
+  for (int64_t i = 0; i < counts.faults; ++i) record_fault(a.faults, Fault::not_a_number, r);
+  m[kTrainedTokens] += row.trained;
+  m[kActiveRows] += 1.0;
+  if (shaped) return;
+  const double low = static_cast<double>(counts.clipped_low);
+  const double high = static_cast<double>(counts.clipped_high);
+  m[kRatioTokens] += row.trained - static_cast<double>(counts.faults);
+  m[kRatioRows] += 1.0;
+  m[kClippedLow] += low;
+  m[kClippedHigh] += high;
+  m[kClippedLowRows] += low / row.trained;
+  m[kClippedHighRows] += high / row.trained;
+  m[kClippedLowRowMin] = std::min(m[kClippedLowRowMin], low / row.trained);
+  m[kClippedHighRowMax] = std::max(m[kClippedHighRowMax], high / row.trained);
+  m[kClampedRatios] += static_cast<double>(counts.clamped);
+  m[kMismatchChanged] += static_cast<double>(counts.mismatch_changed);
+  m[kDroppedRows] += counts.dropped > 0 ? 1.0 : 0.0;
+}
+
+void clear(SurrogateLanes& lanes) {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  lanes = {};
+  for (float* lowest : {lanes.ratio_min, lanes.mismatch_min}) {
+    std::fill_n(lowest, SurrogateLanes::count, infinity);
+  }
+  for (float* highest : {lanes.ratio_max, lanes.mismatch_max, lanes.sampler_difference_max}) {
+    std::fill_n(highest, SurrogateLanes::count, -infinity);
+  }
+}
+
+void reduce(const SurrogateLanes& lanes, double* m) {
+  for (int i = 0; i < SurrogateLanes::count; ++i) {
+    const auto merge = [&](SurrogateMetric metric, double value) {
+      m[metric] = merge_metric(metric, m[metric], value);
+    };
+    merge(kPolicyLoss, lanes.policy_loss[i]);
+    merge(kKlLoss, lanes.kl_loss[i]);
+    merge(kEntropyLoss, lanes.entropy_loss[i]);
+    merge(kKlSum, lanes.kl[i]);
+    merge(kEntropySum, lanes.entropy[i]);
+    merge(kRatioSum, lanes.ratio[i]);
+    merge(kRatioMin, double{lanes.ratio_min[i]});
+    merge(kRatioMax, double{lanes.ratio_max[i]});
+    merge(kLogRatioSquared, 0.5 * lanes.log_ratio_squared[i]);
+    merge(kMismatchSum, lanes.mismatch[i]);
+    merge(kMismatchMin, double{lanes.mismatch_min[i]});
+    merge(kMismatchMax, double{lanes.mismatch_max[i]});
+    merge(kSamplerDifferenceSum, lanes.sampler_difference[i]);
+    merge(kSamplerDifferenceMax, double{lanes.sampler_difference_max[i]});
+  }
+}
+
+// The plain form of token_term has weights of 1 for the sampler.
+void add_plain_mismatch(double* m) {
+  m[kMismatchSum] = m[kRatioTokens];
+  if (m[kRatioTokens] > 0.0) m[kMismatchMin] = m[kMismatchMax] = 1.0;
+}
+
+void take_chunk(const Batch& batch, int64_t chunk, double* m) {
+  for (int i = 0; i < kMetricCount; ++i) m[i] = no_metric(i);
+  SurrogateLanes lanes;
+  clear(lanes);
+  const int64_t size = rows_per_chunk(batch.a.tokens, batch.a.rows);
+  const int64_t end = std::min((chunk + 1) * size, batch.a.rows);
+  for (int64_t r = chunk * size; r < end; ++r) take_row(batch, r, lanes, m);
+  reduce(lanes, m);
+  if (batch.take_plain != nullptr) add_plain_mismatch(m);
+}
+
+bool is_plain(const SurrogateArgs& a, const SurrogatePlan& s) {
+  return s.level == RatioLevel::token && !s.normalised && !s.sampler && a.low == nullptr &&
+         !(s.log_ratio_low > -INFINITY) && !(s.log_ratio_high < INFINITY) && !s.sums_off_policy &&
+         !s.kl_ratio && a.mismatch_weight == nullptr;
 }
 
 }  // namespace
 
-int64_t surrogate_workspace(int64_t, int64_t rows) {
-  return rows * static_cast<int64_t>(sizeof(RowResult));
+int64_t surrogate_workspace(int64_t tokens, int64_t rows, int64_t, int64_t) {
+  return rows * static_cast<int64_t>(sizeof(Row)) +
+         chunks(tokens, rows) * static_cast<int64_t>(sizeof(ChunkMetrics));
 }
 
 Status surrogate(Context& context, const SurrogateArgs& a) {
+  if (const char* refusal = surrogate_refusal(a)) return Status::error(Code::option, refusal);
   const SurrogateTable& table = surrogate_table();
-  const SurrogateTerms terms = surrogate_terms(a);
-  RowResult* results = static_cast<RowResult*>(a.workspace);
-  const int64_t tokens_per_row = a.rows > 0 ? a.tokens / a.rows : 0;
-  const int64_t grain = kChunk / (tokens_per_row + 1) + 1;
+  Batch batch{a, plan_of(a), table, static_cast<Row*>(a.workspace), {}, nullptr};
+  if (is_plain(a, batch.plan)) {
+    batch.take_plain = table.take_plain[static_cast<int>(batch.plan.form)];
+  }
+  ChunkMetrics* metrics = reinterpret_cast<ChunkMetrics*>(batch.rows + a.rows);
 
+  const int64_t grain = rows_per_chunk(a.tokens, a.rows);
   Status status = context.parallel(a.rows, grain, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const int64_t first = a.row_offsets[r], tokens = a.row_offsets[r + 1] - first;
-      results[r].trained = static_cast<double>(
+      batch.rows[r].trained = static_cast<double>(
           a.mask != nullptr ? table.trained_tokens(a.mask + first, tokens) : tokens);
     }
   });
   if (!status.ok()) return status;
 
-  double trained = 0.0, active = 0.0;
-  for (int64_t r = 0; r < a.rows; ++r) {
-    trained += results[r].trained;
-    active += results[r].trained > 0.0 ? 1.0 : 0.0;
-  }
-  const double denominator =
-      a.denominator != 0.0 ? a.denominator : default_denominator(a.aggregation, trained, active);
+  share_rows(batch);
+  if (is_grouped(a.aggregation)) share_groups(batch);
+  const double denominator = denominator_of(a, batch.counts);
+  for (int64_t r = 0; r < a.rows; ++r) batch.rows[r].coefficient /= denominator;
 
-  status = context.parallel(a.rows, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      RowResult& result = results[r];
-      result.coefficient = row_coefficient(a.aggregation, result.trained, denominator, a.horizon);
-      result.sums = table.row(terms, row_of(a, r, result.coefficient));
-      for (int64_t i = 0; i < result.sums.faults; ++i) {
-        record_fault(a.faults, Fault::not_a_number, r);
-      }
-    }
+  const int64_t count = chunks(a.tokens, a.rows);
+  status = context.parallel(count, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) take_chunk(batch, i, metrics[i].of);
   });
   if (!status.ok()) return status;
-  sum_rows(a, results);
+
+  for (int m = 0; m < kMetricCount; ++m) {
+    a.metrics[m] = no_metric(m);
+    for (int64_t i = 0; i < count; ++i) {
+      a.metrics[m] = merge_metric(m, a.metrics[m], metrics[i].of[m]);
+    }
+  }
+  a.loss[0] = total_loss(a.metrics);
   return {};
 }
 

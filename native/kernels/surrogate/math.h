@@ -1,32 +1,125 @@
 // Per-token maths of the surrogate losses, over F = float (CUDA) or F32 (CPU). A new form is a case
-// of policy_loss, a new estimator a case of kl_loss, a new aggregation a case of row_coefficient.
+// of policy_loss.
 #pragma once
-#include "kernels/surrogate/options.h"
+#include "kernels/kl/math.h"
+#include "kernels/surrogate/plan.h"
 #include "runtime/scalar.h"
 
 namespace firesteel {
 
-// A loss and its derivative with respect to the current log-prob.
 template <class F>
-struct LossTerm {
-  F loss, gradient;
+using MaskOf = decltype(F(0.0f) < F(0.0f));
+
+// A token as it was read; what the call does not have stands at a neutral value.
+template <class F>
+struct TokenInput {
+  F log_prob, old_log_prob, ref_log_prob, sampler_log_prob;
+  F advantage, weight, low, high, ratio_scale, ratio_bias, entropy;
 };
 
-// exp(a - b). Far from 0 the rounding of a - b alone would cost |a - b| half-ulps of the result; it
-// is recovered (Knuth's two-sum) and multiplied back in.
 template <class F>
-struct Ratio {
-  F log_ratio, ratio;
+FIRESTEEL_HD inline LogRatio<F> clamp(const LogRatio<F>& x, const LogRatio<F>& low,
+                                      const LogRatio<F>& high) {
+  const auto below = x.value < low.value, above = high.value < x.value;
+  return {select(below, low.value, select(above, high.value, x.value)),
+          select(below, low.rest, select(above, high.rest, x.rest))};
+}
+template <class F>
+FIRESTEEL_HD inline LogRatio<F> clamp(const LogRatio<F>& x, float low, float high) {
+  return clamp(x, LogRatio<F>{low, 0.0f}, LogRatio<F>{high, 0.0f});
+}
+
+// The upper half of x's bits, so that products of halves are exact (Veltkamp).
+template <class F>
+FIRESTEEL_HD inline F upper_half(F x) {
+  const F spread = F(4097.0f) * x;
+  return spread - (spread - x);
+}
+
+// scale (x + bias), with what the rounding of sum and product (Dekker) loses.
+template <class F>
+FIRESTEEL_HD inline LogRatio<F> normalised(const LogRatio<F>& x, F scale, F bias) {
+  const LogRatio<F> sum = log_ratio_of(x.value, -bias);
+  const F product = scale * sum.value;
+  const F a = upper_half(scale), b = upper_half(sum.value);
+  const F a_low = scale - a, b_low = sum.value - b;
+  const F lost = ((a * b - product) + a * b_low + a_low * b) + a_low * b_low;
+  const F rest = lost + scale * (sum.rest + x.rest);
+  return {product, select(abs(rest) < F(1.0f), rest, F(0.0f))};
+}
+
+// x before it is clamped; 0 where the token's loss has no ratio.
+template <class F>
+FIRESTEEL_HD inline LogRatio<F> free_log_ratio(const SurrogatePlan& s, bool shaped,
+                                               const TokenInput<F>& x) {
+  if (shaped || s.level == RatioLevel::none) return {0.0f, 0.0f};
+  const LogRatio<F> difference = log_ratio_of(x.log_prob, x.old_log_prob);
+  return s.normalised ? normalised(difference, x.ratio_scale, x.ratio_bias) : difference;
+}
+
+// What gmpo averages: x, clipped on the side that would make the objective larger.
+template <class F>
+FIRESTEEL_HD inline LogRatio<F> clip_by_sign(const LogRatio<F>& x, const TokenInput<F>& token) {
+  const F zero(0.0f), infinity(__builtin_inff());
+  return clamp(x, LogRatio<F>{select(token.advantage < zero, token.low, -infinity), zero},
+               LogRatio<F>{select(token.advantage > zero, token.high, infinity), zero});
+}
+
+// A token's part of SurrogateStatistics.
+template <class F>
+struct TokenSums {
+  LogRatio<F> log_ratio, mismatch, correction, off_policy;
 };
+
 template <class F>
-FIRESTEEL_HD inline Ratio<F> ratio_of(F a, F b) {
-  const F difference = a - b;
-  const F minus_b = difference - a;
-  const F rest = (a - (difference - minus_b)) - (b + minus_b);
-  const F power = exp(difference);
-  // With infinite arguments rest is NaN; with an infinite power there is nothing left to correct.
-  const auto finite = (abs(rest) < F(1.0f)) & (power < F(__builtin_inff()));
-  return {difference, select(finite, fma(power, rest, power), power)};
+FIRESTEEL_HD inline LogRatio<F> vespo_correction(const SurrogatePlan& s, const LogRatio<F>& log_w) {
+  const LogRatio<F> low{s.log_mismatch_low, s.log_mismatch_low_rest};
+  const LogRatio<F> high{s.log_mismatch_high, s.log_mismatch_high_rest};
+  LogRatio<F> corrected = log_w;
+  if (s.mismatch == Mismatch::token_truncate) corrected = clamp(log_w, low, high);
+  if (s.mismatch == Mismatch::token_mask) {
+    const auto outside = (log_w.value < low.value) | (high.value < log_w.value);
+    corrected.value = select(outside, F(-__builtin_inff()), log_w.value);
+  }
+  const LogRatio<F> least{-0x1.26bb1cp+4f, 0x1.12aabap-22f};  // log 1e-8
+  return clamp(corrected, least, LogRatio<F>{20.0f, 0.0f});
+}
+
+template <class F>
+FIRESTEEL_HD inline TokenSums<F> token_sums(const SurrogatePlan& s, bool shaped,
+                                            const TokenInput<F>& x) {
+  const LogRatio<F> nothing{0.0f, 0.0f};
+  TokenSums<F> sums{nothing, nothing, nothing, nothing};
+  if (shaped) return sums;
+  if (s.sums_log_ratio) {
+    sums.log_ratio = clamp(free_log_ratio(s, shaped, x), s.log_ratio_low, s.log_ratio_high);
+    if (s.form == SurrogateForm::gmpo) sums.log_ratio = clip_by_sign(sums.log_ratio, x);
+  }
+  if (s.sums_mismatch || s.sums_correction) {
+    sums.mismatch = log_ratio_of(x.old_log_prob, x.sampler_log_prob);
+    if (s.sums_correction) sums.correction = vespo_correction(s, sums.mismatch);
+  }
+  if (s.sums_off_policy) {
+    sums.off_policy = log_ratio_of(s.sampler ? x.sampler_log_prob : x.old_log_prob, x.log_prob);
+  }
+  return sums;
+}
+
+// The policy loss of a token before its weight and its derivative: by the log of its ratio where
+// the form follows the ratio, else by the token's own log-prob.
+template <class F>
+struct PolicyTerm {
+  F loss, slope;
+  MaskOf<F> below, above;  // beyond the form's limits
+};
+
+FIRESTEEL_HD inline bool follows_ratio(SurrogateForm form) {
+  return form == SurrogateForm::clip || form == SurrogateForm::unclipped ||
+         form == SurrogateForm::sapo || form == SurrogateForm::gmpo;
+}
+FIRESTEEL_HD inline bool has_limits(SurrogateForm form) {
+  return form == SurrogateForm::clip || form == SurrogateForm::cispo ||
+         form == SurrogateForm::gmpo || form == SurrogateForm::dppo_tv;
 }
 
 // -min(ratio A, clip(ratio) A) (Schulman et al. 2017, eq. 7) with two options: delta caps the ratio
@@ -34,127 +127,227 @@ FIRESTEEL_HD inline Ratio<F> ratio_of(F a, F b) {
 // (Ye et al. 2020, eq. 5). The gradient is exact: bounds belong to the inside, a tie goes to the
 // unclipped arm.
 template <class F>
-FIRESTEEL_HD inline LossTerm<F> clip_loss(const SurrogateTerms& s, F ratio, F advantage) {
-  const F low(s.low), high(s.high), delta(s.delta), zero(0.0f);
-  const F unclipped = min(ratio, delta) * advantage;
-  const F clipped = max(low, min(high, ratio)) * advantage;
+FIRESTEEL_HD inline PolicyTerm<F> clip_loss(const SurrogatePlan& s, F ratio,
+                                            const TokenInput<F>& x) {
+  const F zero(0.0f), delta(s.delta), slope = ratio * x.advantage;
+  const bool two_sided = s.delta < __builtin_inff();
+  const auto below = ratio < x.low, above = x.high < ratio;
+  const F unclipped = two_sided ? min(ratio, delta) * x.advantage : slope;
+  const F clipped = max(x.low, min(x.high, ratio)) * x.advantage;
   const auto takes_unclipped = unclipped <= clipped;
-  const auto inside = (low <= ratio) & (ratio <= high);
-  const auto moves = (takes_unclipped & (ratio <= delta)) | (inside & !takes_unclipped);
-  const F loss = -select(takes_unclipped, unclipped, clipped);
-  const F gradient = select(moves, -(ratio * advantage), zero);
-  const F ceiling = select(advantage < zero, -(F(s.dual_clip) * advantage), F(__builtin_inff()));
-  const auto capped = ceiling < loss;
-  // Nothing is at stake where A is 0, even where the ratio is inf.
-  const auto neutral = advantage == zero;
-  return {select(neutral, zero, select(capped, ceiling, loss)),
-          select(neutral | capped, zero, gradient)};
+  auto moves = takes_unclipped | !(below | above);
+  if (two_sided) moves = moves & !(takes_unclipped & (delta < ratio));
+  F loss = -select(takes_unclipped, unclipped, clipped);
+  if (s.dual_clip < __builtin_inff()) {
+    const F dual = -(F(s.dual_clip) * x.advantage);
+    const auto capped = (x.advantage < zero) & (dual < loss);
+    loss = select(capped, dual, loss);
+    moves = moves & !capped;
+  }
+  return {loss, select(moves, -slope, zero), below, above};
+}
+
+// -A (4 / tau) sigmoid(tau (ratio - 1)), by exp(-|z|) so that nothing overflows.
+template <class F>
+FIRESTEEL_HD inline PolicyTerm<F> sapo_loss(const SurrogatePlan& s, F ratio,
+                                            const TokenInput<F>& x) {
+  const F one(1.0f), four(4.0f), zero(0.0f), largest(0x1.fffffep127f);
+  const F tau = select(x.advantage > zero, F(s.tau_positive), F(s.tau_negative));
+  const F z = tau * (ratio - one);
+  const F tail = exp(-abs(z));
+  const F sum = one + tail;
+  const F sigmoid = select(z < zero, tail, one) / sum;
+  const F slope = four * (tail / (sum * sum)) * min(largest, ratio);
+  return {-(x.advantage * (four / tau)) * sigmoid, -(x.advantage * slope), ratio < x.low,
+          x.high < ratio};
+}
+
+// -weight A lp, the weight held constant; `judged` is what the limits are about.
+template <class F>
+FIRESTEEL_HD inline PolicyTerm<F> log_likelihood(F weight, F judged, const TokenInput<F>& x) {
+  const F slope = -(weight * x.advantage);
+  return {slope * x.log_prob, slope, judged < x.low, x.high < judged};
 }
 
 template <class F>
-FIRESTEEL_HD inline LossTerm<F> policy_loss(const SurrogateTerms& s, F ratio, F advantage) {
+FIRESTEEL_HD inline PolicyTerm<F> policy_loss(const SurrogatePlan& s, const SurrogateUnit& unit,
+                                              F log_ratio, F ratio, const TokenInput<F>& x) {
+  const F zero(0.0f);
   switch (s.form) {
     case SurrogateForm::clip:
-      return clip_loss(s, ratio, advantage);
-  }
-  return {F(0.0f), F(0.0f)};
-}
-
-// exp(d) - 1 - d. Around 0, where the direct form would cancel to nothing, d^2 times a polynomial
-// (minimax in relative error, the first term held at 1/2).
-constexpr float kTangentRange = 1.75f;
-template <class F>
-FIRESTEEL_HD inline F exp_minus_tangent(F d, F power) {
-  F p = fma(d, F(0x1.2d13p-22f), F(0x1.88f34ep-19f));
-  p = fma(p, d, F(0x1.a08184p-16f));
-  p = fma(p, d, F(0x1.9f4ep-13f));
-  p = fma(p, d, F(0x1.6c11cap-10f));
-  p = fma(p, d, F(0x1.111396p-7f));
-  p = fma(p, d, F(0x1.55556ep-5f));
-  p = fma(p, d, F(0x1.55554ep-3f));
-  p = fma(p, d, F(0.5f));
-  const F far = select(power < F(__builtin_inff()), (power - F(1.0f)) - d, power);
-  return select(abs(d) < F(kTangentRange), p * d * d, far);
-}
-
-// An estimate of KL(current || reference) from one sample (Schulman 2020) and its gradient.
-template <class F>
-FIRESTEEL_HD inline LossTerm<F> kl_loss(const SurrogateTerms& s, F log_prob, F ref_log_prob) {
-  const F one(1.0f), zero(0.0f);
-  const Ratio<F> r = ratio_of(ref_log_prob, log_prob);
-  const F d = r.log_ratio;  // -k1
-  switch (s.kl) {
-    case KlEstimator::k1:
-      return {-d, one};
-    case KlEstimator::k2:
-      return {F(0.5f) * d * d, -d};
-    case KlEstimator::abs:
-      return {abs(d), select(d < zero, one, select(d > zero, -one, zero))};
-    case KlEstimator::k3: {
-      const F k3 = exp_minus_tangent(d, r.ratio);
-      return {k3, -select(abs(d) < F(kTangentRange), k3 + d, r.ratio - one)};  // 1 - exp(d)
+      return clip_loss(s, ratio, x);
+    case SurrogateForm::unclipped:
+    case SurrogateForm::gmpo: {
+      const F loss = -(ratio * x.advantage);
+      return {loss, loss, log_ratio < x.low, x.high < log_ratio};
     }
-    // The value of k3, the gradient of k2: the estimator whose gradient is that of the reverse KL.
-    case KlEstimator::k3_plus:
-      return {exp_minus_tangent(d, r.ratio), -d};
+    case SurrogateForm::sapo:
+      return sapo_loss(s, ratio, x);
+    case SurrogateForm::reinforce:
+      return log_likelihood(F(1.0f), ratio, x);
+    case SurrogateForm::cispo:
+      return log_likelihood(max(x.low, min(x.high, ratio)), ratio, x);
+    case SurrogateForm::dppo_tv: {
+      const F shift = exp(x.log_prob) - exp(x.old_log_prob);
+      const auto drops =
+          ((x.high < shift) & (x.advantage > zero)) | ((shift < x.low) & (x.advantage < zero));
+      return log_likelihood(select(drops, zero, min(F(s.ratio_cap), ratio)), shift, x);
+    }
+    case SurrogateForm::vespo: {
+      const F phi = select(x.advantage < zero, F(unit.phi_negative), F(unit.phi_positive));
+      return log_likelihood(phi, ratio, x);
+    }
   }
-  return {zero, zero};
+  return log_likelihood(zero, zero, x);
+}
+
+// -A p / (p + gamma), or -A p / (p_old + gamma), for rows that another policy wrote.
+template <class F>
+FIRESTEEL_HD inline PolicyTerm<F> shaped_loss(const SurrogatePlan& s, const TokenInput<F>& x) {
+  const F zero(0.0f), gamma(s.shape_gamma);
+  const F p = exp(x.log_prob);
+  const F divisor = (s.shape_by_old ? exp(x.old_log_prob) : p) + gamma;
+  const F loss = -(x.advantage * (p / divisor));
+  return {loss, s.shape_by_old ? loss : loss * (gamma / divisor), zero < zero, zero < zero};
+}
+
+// The weight that corrects for the sampler, and whether it was truncated or set to 0.
+template <class F>
+struct MismatchWeight {
+  F weight;
+  MaskOf<F> changed;
+};
+template <class F>
+FIRESTEEL_HD inline MismatchWeight<F> mismatch_weight(const SurrogatePlan& s,
+                                                      const SurrogateUnit& unit,
+                                                      const TokenInput<F>& x) {
+  const F one(1.0f), zero(0.0f), row(unit.mismatch);
+  const auto row_changed = F(unit.mismatch_changed ? 1.0f : 0.0f) == one;
+  if (unit.shaped || s.mismatch == Mismatch::none) return {one, zero < zero};
+  if (s.mismatch == Mismatch::sequence_truncate || s.mismatch == Mismatch::sequence_mask) {
+    return {row, row_changed};
+  }
+  const F w = exp(log_ratio_of(x.old_log_prob, x.sampler_log_prob));
+  if (s.mismatch == Mismatch::geometric_mask) {
+    return {select(row == zero, zero, w), row_changed};
+  }
+  const F low(s.mismatch_low), high(s.mismatch_high);
+  const MaskOf<F> outside = (w < low) | (high < w);
+  const F nearest = max(low, min(high, w));
+  return {select(outside, s.mismatch == Mismatch::token_mask ? zero : nearest, w), outside};
 }
 
 // Everything about one token, before masks and aggregation.
 template <class F>
 struct TokenTerm {
-  F policy;    // policy loss times weight
-  F kl;        // KL estimate, without beta
-  F gradient;  // of policy + beta * kl
-  F log_ratio, ratio;
+  F policy;        // policy loss times weight
+  F kl, kl_loss;   // the estimate; the same times the ratio where kl_ratio
+  F direct, pull;  // derivatives of policy + beta kl_loss
+  F log_ratio, ratio, mismatch, sampler_difference;
+  MaskOf<F> moves;  // x follows the log-prob: the token gets pull
+  MaskOf<F> clamped, clipped_low, clipped_high, mismatch_changed, dropped;
+  // False for NaN anywhere, given or arisen (inf - inf), and for a loss or derivative that is not
+  // finite: such a token is left out, so that it cannot ruin the weights.
+  MaskOf<F> valid;
 };
-template <class F>
-FIRESTEEL_HD inline TokenTerm<F> token_term(const SurrogateTerms& s, F log_prob, F old_log_prob,
-                                            F ref_log_prob, F advantage, F weight) {
-  const F zero(0.0f);
-  const Ratio<F> r = ratio_of(log_prob, old_log_prob);
-  const LossTerm<F> policy = policy_loss(s, r.ratio, advantage);
-  const auto dropped = weight == zero;  // a weight of 0 drops the token, even where its loss is inf
-  TokenTerm<F> t{select(dropped, zero, weight * policy.loss), zero,
-                 select(dropped, zero, weight * policy.gradient), r.log_ratio, r.ratio};
-  if (s.reference) {
-    const LossTerm<F> kl = kl_loss(s, log_prob, ref_log_prob);
-    t.kl = kl.loss;
-    if (s.beta != 0.0f) t.gradient = fma(F(s.beta), kl.gradient, t.gradient);
+
+// kPlain: the caller vouches for level token, for unlimited log-ratios, no sampler, no limits per
+// row or token, no ratio scales, no ratio in the KL and no shaped rows. Then a derivative that is
+// not finite is left to show in the gradient.
+template <bool kPlain, class F>
+FIRESTEEL_HD inline TokenTerm<F> token_term(const SurrogatePlan& s, const SurrogateUnit& unit,
+                                            const TokenInput<F>& x) {
+  const F zero(0.0f), infinity(__builtin_inff());
+  const auto never = zero < zero;
+  const bool shaped = !kPlain && unit.shaped;
+  TokenTerm<F> t;
+  t.moves = !never;
+  t.clamped = t.mismatch_changed = t.dropped = never;
+  t.mismatch = F(1.0f);
+  t.sampler_difference = zero;
+
+  LogRatio<F> log_ratio = free_log_ratio(s, shaped, x);
+  if (!kPlain) {
+    t.clamped = (log_ratio.value < F(s.log_ratio_low)) | (F(s.log_ratio_high) < log_ratio.value);
+    t.moves = !t.clamped;
+    log_ratio = clamp(log_ratio, s.log_ratio_low, s.log_ratio_high);
   }
+  t.log_ratio = log_ratio.value;
+  t.ratio = !shaped && s.level == RatioLevel::token ? exp(log_ratio) : F(unit.ratio);
+  auto valid = t.log_ratio == t.log_ratio;
+
+  PolicyTerm<F> policy = shaped ? shaped_loss(s, x) : policy_loss(s, unit, t.log_ratio, t.ratio, x);
+  const bool limited = !shaped && has_limits(s.form);
+  t.clipped_low = limited ? policy.below & (x.advantage < zero) : never;
+  t.clipped_high = limited ? policy.above & (x.advantage > zero) : never;
+
+  auto neutral = x.advantage == zero;  // nothing is at stake, even where the ratio is inf
+  if (s.weighted) {
+    neutral = neutral | (x.weight == zero);
+    valid = valid & (x.advantage == x.advantage) & (x.weight == x.weight);
+    policy.loss = policy.loss * x.weight;
+    policy.slope = policy.slope * x.weight;
+  }
+  if (!kPlain) {
+    if (s.form == SurrogateForm::gmpo) t.moves = t.moves & !(t.clipped_low | t.clipped_high);
+    const MismatchWeight<F> mismatch = mismatch_weight(s, unit, x);
+    t.mismatch = mismatch.weight;
+    t.mismatch_changed = mismatch.changed;
+    if (s.form != SurrogateForm::vespo) {
+      neutral = neutral | (t.mismatch == zero);
+      policy.loss = policy.loss * t.mismatch;
+      policy.slope = policy.slope * t.mismatch;
+    }
+    if (unit.off_policy) {
+      t.dropped = x.advantage < zero;
+      neutral = neutral | t.dropped;
+    }
+    valid = valid & (x.log_prob == x.log_prob) & (x.advantage == x.advantage) &
+            (t.mismatch == t.mismatch);
+    if (s.old) valid = valid & (x.old_log_prob == x.old_log_prob);
+    if (s.sampler) valid = valid & (x.sampler_log_prob == x.sampler_log_prob);
+    if (s.sampler && s.old && !shaped) {
+      t.sampler_difference = abs(x.old_log_prob - x.sampler_log_prob);
+      valid = valid & (t.sampler_difference == t.sampler_difference);
+    }
+    if (limited) valid = valid & (x.low == x.low) & (x.high == x.high);
+  }
+  const F slope = select(neutral, zero, policy.slope);
+  const bool follows = !shaped && follows_ratio(s.form);
+  t.policy = select(neutral, zero, policy.loss);
+  t.direct = follows ? zero : slope;
+  t.pull = follows ? slope : zero;
+
+  t.kl = t.kl_loss = zero;
+  if (s.reference) {
+    const LossTerm<F> kl =
+        kl_loss(s.kl, s.kl_difference_limit, s.kl_value_limit, x.log_prob, x.ref_log_prob);
+    const F beta(s.beta);
+    t.kl = t.kl_loss = kl.loss;
+    if (!kPlain && s.beta != 0.0f && s.kl_ratio && !shaped) {
+      t.kl_loss = t.ratio * kl.loss;
+      t.direct = fma(beta * t.ratio, kl.gradient, t.direct);
+      t.pull = fma(beta, t.kl_loss, t.pull);
+    } else if (s.beta != 0.0f) {
+      t.direct = fma(beta, kl.gradient, t.direct);
+    }
+    valid = valid & (t.kl_loss == t.kl_loss);
+  }
+  if (s.entropies) valid = valid & (x.entropy == x.entropy);
+  valid = valid & (abs(t.policy) < infinity);
+  if (!kPlain) valid = valid & (abs(t.direct) < infinity) & (abs(t.pull) < infinity);
+  t.valid = valid;
   return t;
 }
 
-// NaN anywhere, given or arisen (inf - inf), or a gradient that is not finite: such a token is a
-// fault and is left out, so that it cannot ruin the weights.
-template <class F>
-FIRESTEEL_HD inline auto is_valid(const TokenTerm<F>& t, F advantage, F weight) {
-  return (t.log_ratio == t.log_ratio) & (advantage == advantage) & (weight == weight) &
-         (t.kl == t.kl) & (t.policy == t.policy) & (abs(t.gradient) < F(__builtin_inff()));
-}
-
-// What divides the sum when the caller gives no denominator; at least 1, so that nothing trained is
-// 0.
-FIRESTEEL_HD inline double default_denominator(Aggregation aggregation, double trained_tokens,
-                                               double active_rows) {
-  const double n = aggregation == Aggregation::token_sum    ? 1.0
-                   : aggregation == Aggregation::token_mean ? trained_tokens
-                                                            : active_rows;
-  return n < 1.0 ? 1.0 : n;
-}
-
-// The factor of a row's token losses in the loss; row_tokens is the number of trained tokens in it.
-FIRESTEEL_HD inline double row_coefficient(Aggregation aggregation, double row_tokens,
-                                           double denominator, double horizon) {
-  switch (aggregation) {
-    case Aggregation::seq_mean_token_mean:
-      return 1.0 / ((row_tokens < 1.0 ? 1.0 : row_tokens) * denominator);
-    case Aggregation::seq_mean_token_sum_norm:
-      return 1.0 / (horizon * denominator);
-    default:
-      return 1.0 / denominator;
-  }
+// Of the loss, without what a unit hands out to all its tokens.
+template <bool kPlain, class F>
+FIRESTEEL_HD inline F own_gradient(const SurrogatePlan& s, const SurrogateUnit& unit,
+                                   const TokenTerm<F>& t, F ratio_scale) {
+  const F coefficient(static_cast<float>(unit.coefficient));
+  if (kPlain) return (t.direct + t.pull) * coefficient;
+  if (s.pools && !unit.shaped) return t.direct * coefficient;
+  return (t.direct + select(t.moves, ratio_scale * t.pull, F(0.0f))) * coefficient;
 }
 
 }  // namespace firesteel

@@ -1,31 +1,32 @@
-// The choices of a surrogate call. Apart from surrogate.h because per-ISA objects read it too, and
-// nothing of the C++ library may reach those.
+// The scalars of a surrogate call as the per-token maths uses them. Apart from surrogate.h because
+// per-ISA objects read it too, and nothing of the C++ library may reach those.
 #pragma once
-#include <stdint.h>
+#include "kernels/kl/estimators.h"
+#include "kernels/surrogate/combinations.h"
 
 namespace firesteel {
 
-// All values are part of the addon's protocol with src/engine/surrogate.ts.
-enum class RatioLevel : int32_t { token = 0 };
-enum class SurrogateForm : int32_t { clip = 0 };
-enum class KlEstimator : int32_t { k1 = 0, k2 = 1, k3 = 2, abs = 3, k3_plus = 4 };
-// How token losses become one number. `denominator` 0 means: computed from the mask.
-enum class Aggregation : int32_t {
-  token_mean = 0,               // sum / trained tokens
-  seq_mean_token_mean = 1,      // mean over active rows of the row's token mean
-  seq_mean_token_sum = 2,       // mean over active rows of the row's token sum
-  seq_mean_token_sum_norm = 3,  // as token_sum / horizon, mean over active rows
-  token_sum = 4,                // plain sum (denominator 1 unless given)
-};
-
-// The scalars of a call as the per-token maths uses them.
 struct SurrogateTerms {
   SurrogateForm form;
-  KlEstimator kl;
-  float low, high;  // the clip range of the ratio: 1 - epsilon_low, 1 + epsilon_high
-  float delta, dual_clip;
+  RatioLevel level;
+  // The form's limits where they are not given per row or token: of the ratio (clip, cispo), of the
+  // log-ratio (gmpo), of p - p_old (dppo_tv). Inclusive: gradient passes at a limit.
+  float low, high;
+  float delta;      // clip: cap of the ratio in the unclipped arm; +inf = none
+  float dual_clip;  // clip: for A < 0 the loss is at most -dual_clip A; +inf = none
+  float tau_positive, tau_negative;                                // sapo
+  float ratio_cap;                                                 // dppo_tv
+  float k_positive, lambda_positive, k_negative, lambda_negative;  // vespo
+  float log_ratio_low, log_ratio_high;  // the log-ratio is clamped to it, gradient 0 outside
+  float shape_gamma;                    // shaped rows: p / (p + gamma)
+  bool shape_by_old;                    // p / (p_old + gamma) instead
   float beta;
-  bool reference;  // a reference policy is given
+  KlEstimator kl;
+  bool kl_ratio;  // the KL is multiplied by the ratio, with gradient through it
+  float kl_difference_limit, kl_value_limit;  // |d| and |value| clamped, gradient 0 outside; +inf
+  Mismatch mismatch;
+  float mismatch_low, mismatch_high;
+  float off_policy_threshold;  // +inf = none
 };
 
 }  // namespace firesteel

@@ -6,6 +6,8 @@ namespace firesteel {
 namespace FIRESTEEL_ISA {
 namespace {
 
+constexpr float kInfinity = __builtin_inff();
+
 int64_t trained_tokens(const uint8_t* mask, int64_t tokens) {
   int64_t n = 0, i = 0;
   for (; i + F32::lanes <= tokens; i += F32::lanes) n += count(load_mask(mask + i));
@@ -13,83 +15,293 @@ int64_t trained_tokens(const uint8_t* mask, int64_t tokens) {
   return n;
 }
 
-struct Lanes {
-  F64 policy, kl, ratio, log_ratio_squared;
-  F32 ratio_min, ratio_max;
-  int64_t clipped_low, clipped_high, faults;
+// The n tokens from i on: a vector full, or what is left of the span.
+template <bool kFull>
+struct Reader {
+  int64_t i;
+  int n;
+
+  FIRESTEEL_MEMBER F32 operator()(const float* p, float absent) const {
+    if (p == nullptr) return F32(absent);
+    return kFull ? load(p + i) : load_partial(p + i, n, absent);
+  }
+  FIRESTEEL_MEMBER F32 operator()(const float* p, bool per_token, float absent) const {
+    return per_token ? (*this)(p, absent) : F32(*p);
+  }
+  FIRESTEEL_MEMBER Mask trained(const uint8_t* mask) const {
+    if (mask == nullptr) return first_lanes(kFull ? F32::lanes : n);
+    return kFull ? load_mask(mask + i) : load_mask_partial(mask + i, n);
+  }
+  FIRESTEEL_MEMBER void write(float* p, F32 x) const {
+    if (p == nullptr) return;
+    if (kFull) {
+      store(p + i, x);
+    } else {
+      store_partial(p + i, x, n);
+    }
+  }
 };
 
-struct Tokens {
-  F32 log_prob, old_log_prob, ref_log_prob, advantage, weight;
-  Mask trained;
-};
-
-FIRESTEEL_INLINE F32 accumulate(const SurrogateTerms& s, const Tokens& x, F32 coefficient,
-                                Lanes& sums) {
-  const F32 zero(0.0f);
-  const TokenTerm<F32> t =
-      token_term(s, x.log_prob, x.old_log_prob, x.ref_log_prob, x.advantage, x.weight);
-  const Mask valid = is_valid(t, x.advantage, x.weight);
-  const Mask used = x.trained & valid;
-  const F32 log_ratio = select(used, t.log_ratio, zero);
-  sums.policy = sums.policy + widen(select(used, t.policy, zero));
-  sums.kl = sums.kl + widen(select(used, t.kl, zero));
-  sums.ratio = sums.ratio + widen(select(used, t.ratio, zero));
-  sums.log_ratio_squared = sums.log_ratio_squared + widen(log_ratio) * widen(log_ratio);
-  sums.ratio_min = min(sums.ratio_min, select(used, t.ratio, F32(__builtin_inff())));
-  sums.ratio_max = max(sums.ratio_max, select(used, t.ratio, F32(-__builtin_inff())));
-  sums.clipped_low += count(used & (t.ratio < F32(s.low)) & (x.advantage < zero));
-  sums.clipped_high += count(used & (t.ratio > F32(s.high)) & (x.advantage > zero));
-  sums.faults += count(x.trained & !valid);
-  return select(used, t.gradient * coefficient, zero);
+template <bool kPlain, bool kFull>
+FIRESTEEL_INLINE TokenInput<F32> read_tokens(const SurrogateSpan& span, const Reader<kFull>& read) {
+  TokenInput<F32> x;
+  x.log_prob = read(span.log_prob, 0.0f);
+  x.old_log_prob = read(span.old_log_prob, 0.0f);
+  x.ref_log_prob = read(span.ref_log_prob, 0.0f);
+  x.advantage = read(span.advantage, span.advantage_per_token, 0.0f);
+  x.weight = read(span.weight, 1.0f);
+  x.low = read(span.low, !kPlain && span.limits_per_token, 0.0f);
+  x.high = read(span.high, !kPlain && span.limits_per_token, 0.0f);
+  x.entropy = read(span.entropy, 0.0f);
+  x.sampler_log_prob = read(kPlain ? nullptr : span.sampler_log_prob, 0.0f);
+  x.ratio_scale = read(kPlain ? nullptr : span.ratio_scale, 1.0f);
+  x.ratio_bias = read(kPlain ? nullptr : span.ratio_bias, 0.0f);
+  return x;
 }
 
-FIRESTEEL_INLINE Tokens load_tokens(const SurrogateTerms& s, const SurrogateRow& row, int64_t i) {
-  return {load(row.log_prob + i),
-          load(row.old_log_prob + i),
-          s.reference ? load(row.ref_log_prob + i) : F32(0.0f),
-          row.advantage_per_token ? load(row.advantage + i) : F32(row.advantage[0]),
-          row.weight != nullptr ? load(row.weight + i) : F32(1.0f),
-          row.mask != nullptr ? load_mask(row.mask + i) : first_lanes(F32::lanes)};
+FIRESTEEL_INLINE F64 no_sum() {
+  return widen(F32(0.0f));
 }
-FIRESTEEL_INLINE Tokens load_tail(const SurrogateTerms& s, const SurrogateRow& row, int64_t i) {
-  const int n = static_cast<int>(row.tokens - i);
-  return {
-      load_partial(row.log_prob + i, n, 0.0f),
-      load_partial(row.old_log_prob + i, n, 0.0f),
-      s.reference ? load_partial(row.ref_log_prob + i, n, 0.0f) : F32(0.0f),
-      row.advantage_per_token ? load_partial(row.advantage + i, n, 0.0f) : F32(row.advantage[0]),
-      row.weight != nullptr ? load_partial(row.weight + i, n, 0.0f) : F32(1.0f),
-      row.mask != nullptr ? load_mask_partial(row.mask + i, n) : first_lanes(n)};
+FIRESTEEL_INLINE F64 widen_used(Mask used, F32 x) {
+  return widen(select(used, x, F32(0.0f)));
+}
+FIRESTEEL_INLINE F64 widen_used(Mask used, const LogRatio<F32>& x) {
+  return widen_used(used, x.value) + widen_used(used, x.rest);
 }
 
-SurrogateSums row(const SurrogateTerms& s, const SurrogateRow& r) {
-  const F64 none = widen(F32(0.0f));
-  Lanes sums{none, none, none, none, F32(__builtin_inff()), F32(-__builtin_inff()), 0, 0, 0};
-  const F32 coefficient(r.coefficient);
+// body.take(reader) over the span, one vector after the other, and body.flush() after every few:
+// that many terms may be added up in float.
+constexpr int kFlush = 4;
+template <class Body>
+FIRESTEEL_INLINE void for_vectors(int64_t tokens, Body& body) {
   int64_t i = 0;
-  for (; i + F32::lanes <= r.tokens; i += F32::lanes) {
-    store(r.d_log_prob + i, accumulate(s, load_tokens(s, r, i), coefficient, sums));
+  while (i + F32::lanes <= tokens) {
+    for (int v = 0; v < kFlush && i + F32::lanes <= tokens; ++v, i += F32::lanes) {
+      body.take(Reader<true>{i, F32::lanes});
+    }
+    body.flush();
   }
-  if (i < r.tokens) {
-    store_partial(r.d_log_prob + i, accumulate(s, load_tail(s, r, i), coefficient, sums),
-                  static_cast<int>(r.tokens - i));
+  if (i < tokens) {
+    body.take(Reader<false>{i, static_cast<int>(tokens - i)});
+    body.flush();
   }
-  return {reduce_add(sums.policy),
-          reduce_add(sums.kl),
-          reduce_add(sums.ratio),
-          0.5 * reduce_add(sums.log_ratio_squared),
-          reduce_min(sums.ratio_min),
-          reduce_max(sums.ratio_max),
-          sums.clipped_low,
-          sums.clipped_high,
-          sums.faults};
+}
+
+struct SumUnit {
+  const SurrogatePlan& s;
+  const SurrogateSpan& span;
+  int64_t trained = 0;
+  F64 log_ratio = no_sum(), mismatch = no_sum(), correction = no_sum(), off_policy = no_sum();
+
+  FIRESTEEL_MEMBER void flush() {}
+  template <bool kFull>
+  FIRESTEEL_MEMBER void take(const Reader<kFull>& read) {
+    const Mask used = read.trained(span.mask);
+    const TokenSums<F32> sums = token_sums(s, false, read_tokens<false>(span, read));
+    trained += count(used);
+    log_ratio = log_ratio + widen_used(used, sums.log_ratio);
+    mismatch = mismatch + widen_used(used, sums.mismatch);
+    correction = correction + widen_used(used, sums.correction);
+    off_policy = off_policy + widen_used(used, sums.off_policy);
+  }
+};
+
+SurrogateStatistics statistics(const SurrogatePlan& s, const SurrogateSpan& span) {
+  SumUnit sums{s, span};
+  for_vectors(span.tokens, sums);
+  return {static_cast<double>(sums.trained), reduce_add(sums.log_ratio), reduce_add(sums.mismatch),
+          reduce_add(sums.correction), reduce_add(sums.off_policy)};
+}
+
+struct SumPull {
+  const SurrogatePlan& s;
+  const SurrogateUnit& unit;
+  const SurrogateSpan& span;
+  int64_t faults = 0;
+  F64 pull = no_sum();
+
+  FIRESTEEL_MEMBER void flush() {}
+  template <bool kFull>
+  FIRESTEEL_MEMBER void take(const Reader<kFull>& read) {
+    const TokenTerm<F32> t = token_term<false>(s, unit, read_tokens<false>(span, read));
+    const Mask trained = read.trained(span.mask);
+    const Mask used =
+        t.valid & (abs(own_gradient<false>(s, unit, t, F32(1.0f))) < F32(kLargestPart));
+    pull = pull + widen_used(trained & used, t.pull);
+    faults += count(trained & !used);
+  }
+};
+
+SurrogatePull pull(const SurrogatePlan& s, const SurrogateUnit& unit, const SurrogateSpan& span) {
+  SumPull sums{s, unit, span};
+  for_vectors(span.tokens, sums);
+  return {reduce_add(sums.pull), sums.faults};
+}
+
+// Adds to lanes in memory.
+FIRESTEEL_INLINE void add(double* lanes, F64 x) {
+  F64 sum;
+  __builtin_memcpy(&sum, lanes, sizeof sum);
+  sum = sum + x;
+  __builtin_memcpy(lanes, &sum, sizeof sum);
+}
+FIRESTEEL_INLINE void add(double* lanes, F64 x, double factor) {
+  const F64 zero = no_sum();
+  add(lanes, x * F64{zero.lo + factor, zero.hi + factor});
+}
+FIRESTEEL_INLINE void lower(float* lanes, F32 x) {
+  store(lanes, min(load(lanes), x));
+}
+FIRESTEEL_INLINE void raise(float* lanes, F32 x) {
+  store(lanes, max(load(lanes), x));
+}
+
+// A sum in double of partial sums in float.
+struct Total {
+  F64 sum = no_sum();
+  F32 part = F32(0.0f);
+
+  FIRESTEEL_MEMBER void add(Mask used, F32 x) { part = part + select(used, x, F32(0.0f)); }
+  FIRESTEEL_MEMBER void flush() {
+    sum = sum + widen(part);
+    part = F32(0.0f);
+  }
+};
+
+template <bool kPlain>
+struct TakeTokens {
+  const SurrogatePlan& s;
+  const SurrogateUnit& unit;
+  const SurrogateSpan& span;
+  SurrogateCounts counts{};
+  Total policy, kl, kl_loss, entropy, ratio, log_ratio_squared, mismatch, sampler_difference;
+  F32 ratio_min = kInfinity, ratio_max = -kInfinity;
+  F32 mismatch_min = kInfinity, mismatch_max = -kInfinity, sampler_difference_max = -kInfinity;
+
+  FIRESTEEL_MEMBER TakeTokens(const SurrogatePlan& plan, const SurrogateUnit& of,
+                              const SurrogateSpan& tokens)
+      : s(plan), unit(of), span(tokens) {}
+
+  template <bool kFull>
+  FIRESTEEL_MEMBER void take(const Reader<kFull>& read) {
+    const F32 zero(0.0f), infinity(kInfinity);
+    const TokenInput<F32> x = read_tokens<kPlain>(span, read);
+    const Mask trained = read.trained(span.mask);
+    const TokenTerm<F32> t = token_term<kPlain>(s, unit, x);
+    F32 gradient = own_gradient<kPlain>(s, unit, t, x.ratio_scale);
+    if (!kPlain && s.pools && !unit.shaped) {
+      gradient = gradient + select(t.moves, F32(unit.share), zero);
+    }
+    const Mask valid = t.valid & (abs(gradient) < infinity);
+    const Mask used = trained & valid;
+    read.write(span.d_log_prob, select(used, gradient, zero));
+    read.write(span.d_entropy, select(used, F32(static_cast<float>(unit.entropy)), zero));
+
+    counts.faults += count(trained & !valid);
+    counts.clipped_low += count(used & t.clipped_low);
+    counts.clipped_high += count(used & t.clipped_high);
+    policy.add(used, t.policy);
+    ratio.add(used, t.ratio);
+    log_ratio_squared.add(used, t.log_ratio * t.log_ratio);
+    ratio_min = min(ratio_min, select(used, t.ratio, infinity));
+    ratio_max = max(ratio_max, select(used, t.ratio, -infinity));
+    if (s.reference) kl.add(used, t.kl);
+    if (s.entropies) entropy.add(used, x.entropy);
+    if (kPlain) return;
+
+    if (span.d_ratio_bias != nullptr) {
+      // What d_log_prob has got of it.
+      const F32 bias = select(t.moves, x.ratio_scale * t.pull, zero);
+      const F32 coefficient(static_cast<float>(unit.coefficient));
+      read.write(span.d_ratio_bias, select(used, bias * coefficient, zero));
+    }
+    read.write(span.mismatch_weight, select(used, t.mismatch, zero));
+    counts.clamped += count(used & t.clamped);
+    counts.mismatch_changed += count(used & t.mismatch_changed);
+    counts.dropped += count(used & t.dropped);
+    kl_loss.add(used, t.kl_loss);
+    mismatch.add(used, t.mismatch);
+    mismatch_min = min(mismatch_min, select(used, t.mismatch, infinity));
+    mismatch_max = max(mismatch_max, select(used, t.mismatch, -infinity));
+    sampler_difference.add(used, t.sampler_difference);
+    sampler_difference_max =
+        max(sampler_difference_max, select(used, t.sampler_difference, -infinity));
+  }
+
+  FIRESTEEL_MEMBER void flush() {
+    policy.flush();
+    ratio.flush();
+    log_ratio_squared.flush();
+    if (s.reference) kl.flush();
+    if (s.entropies) entropy.flush();
+    if (kPlain) return;
+    kl_loss.flush();
+    mismatch.flush();
+    sampler_difference.flush();
+  }
+
+  FIRESTEEL_MEMBER void add_to(SurrogateLanes& lanes) const {
+    add(lanes.policy_loss, policy.sum, unit.coefficient);
+    if (s.reference) {
+      // With beta 0 the estimate is a metric only, and may be infinite.
+      if (s.beta != 0.0f) {
+        const double beta = static_cast<double>(s.beta);
+        add(lanes.kl_loss, kPlain ? kl.sum : kl_loss.sum, beta * unit.coefficient);
+      }
+      add(lanes.kl, kl.sum);
+    }
+    if (s.entropies) {
+      add(lanes.entropy_loss, entropy.sum, unit.entropy);
+      add(lanes.entropy, entropy.sum);
+    }
+    if (!kPlain && unit.shaped) return;
+    add(lanes.ratio, ratio.sum);
+    add(lanes.log_ratio_squared, log_ratio_squared.sum);
+    lower(lanes.ratio_min, ratio_min);
+    raise(lanes.ratio_max, ratio_max);
+    if (kPlain) return;
+    add(lanes.mismatch, mismatch.sum);
+    lower(lanes.mismatch_min, mismatch_min);
+    raise(lanes.mismatch_max, mismatch_max);
+    if (!s.sampler || !s.old) return;
+    add(lanes.sampler_difference, sampler_difference.sum);
+    raise(lanes.sampler_difference_max, sampler_difference_max);
+  }
+};
+
+SurrogateCounts take(const SurrogatePlan& s, const SurrogateUnit& unit, const SurrogateSpan& span,
+                     SurrogateLanes& lanes) {
+  TakeTokens<false> tokens(s, unit, span);
+  for_vectors(span.tokens, tokens);
+  tokens.add_to(lanes);
+  return tokens.counts;
+}
+
+// The form and what the plain form of token_term takes for granted are constants of the loop.
+template <SurrogateForm kForm>
+SurrogateCounts take_plain(const SurrogatePlan& plan, const SurrogateUnit& unit,
+                           const SurrogateSpan& span, SurrogateLanes& lanes) {
+  SurrogatePlan s = plan;
+  s.form = kForm;
+  s.level = RatioLevel::token;
+  s.normalised = s.pools = s.shares_ratio = false;
+  TakeTokens<true> tokens(s, unit, span);
+  for_vectors(span.tokens, tokens);
+  tokens.add_to(lanes);
+  return tokens.counts;
 }
 
 }  // namespace
 
 extern const SurrogateTable surrogate_table;
-const SurrogateTable surrogate_table = {trained_tokens, row};
+const SurrogateTable surrogate_table = {
+    trained_tokens,
+    statistics,
+    pull,
+    take,
+    {take_plain<SurrogateForm::clip>, take_plain<SurrogateForm::unclipped>, nullptr,
+     take_plain<SurrogateForm::cispo>, take_plain<SurrogateForm::sapo>, nullptr,
+     take_plain<SurrogateForm::dppo_tv>, nullptr}};
 
 }  // namespace FIRESTEEL_ISA
 }  // namespace firesteel

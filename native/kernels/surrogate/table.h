@@ -1,35 +1,58 @@
-// What the per-ISA objects of surrogate offer to cpu.cc: one row of tokens at a time.
+// What the per-ISA objects of surrogate offer to cpu.cc: one unit at a time, the tokens of a row or
+// of a segment.
 #pragma once
 #include <stdint.h>
 
-#include "kernels/surrogate/options.h"
+#include "kernels/surrogate/plan.h"
 
 namespace firesteel {
 
-struct SurrogateRow {
+struct SurrogateSpan {
   int64_t tokens;
-  const float *log_prob, *old_log_prob;  // [tokens]
-  const float* ref_log_prob;             // [tokens], or null when SurrogateTerms has no reference
-  const float* advantage;                // [tokens], or [1] when not advantage_per_token
-  bool advantage_per_token;
-  const float* weight;  // [tokens] or null
-  const uint8_t* mask;  // [tokens] or null
-  float coefficient;    // of the row's token losses in the loss
-  float* d_log_prob;    // [tokens] out
+  // [tokens]; but for log_prob null where the call has none.
+  const float *log_prob, *old_log_prob, *ref_log_prob, *sampler_log_prob;
+  const float *weight, *ratio_scale, *ratio_bias, *entropy;
+  const uint8_t* mask;
+  // [1], or [tokens] where they are given per token.
+  const float *advantage, *low, *high;
+  bool advantage_per_token, limits_per_token;
+  // [tokens] out; the last three null where they are not asked for.
+  float *d_log_prob, *d_entropy, *d_ratio_bias, *mismatch_weight;
 };
 
-// Over the trained tokens of a row, without the coefficient.
-struct SurrogateSums {
-  double policy, kl;
-  double ratio, log_ratio_squared;  // the latter halved
-  float ratio_min, ratio_max;
-  int64_t clipped_low, clipped_high;
+// Sums over the tokens of several units, in as many lanes as the widest vector has: they are added
+// up once for all units. cpu.cc clears them.
+struct alignas(64) SurrogateLanes {
+  static constexpr int count = 16;
+  // The first three with coefficients.
+  double policy_loss[count], kl_loss[count], entropy_loss[count];
+  double kl[count], entropy[count], ratio[count], log_ratio_squared[count];
+  double mismatch[count], sampler_difference[count];
+  float ratio_min[count], ratio_max[count], mismatch_min[count], mismatch_max[count];
+  float sampler_difference_max[count];
+};
+
+struct SurrogateCounts {
+  int64_t faults, clipped_low, clipped_high, clamped, mismatch_changed, dropped;
+};
+
+struct SurrogatePull {
+  double sum;
   int64_t faults;
 };
 
 struct SurrogateTable {
   int64_t (*trained_tokens)(const uint8_t* mask, int64_t tokens);
-  SurrogateSums (*row)(const SurrogateTerms&, const SurrogateRow&);
+  SurrogateStatistics (*statistics)(const SurrogatePlan&, const SurrogateSpan&);
+  // The sum of pulls of a unit that shares its ratio; writes nothing.
+  SurrogatePull (*pull)(const SurrogatePlan&, const SurrogateUnit&, const SurrogateSpan&);
+  // Losses and gradients.
+  SurrogateCounts (*take)(const SurrogatePlan&, const SurrogateUnit&, const SurrogateSpan&,
+                          SurrogateLanes&);
+  // The same for spans of which token_term may take the plain form, by form; null where a form has
+  // none.
+  SurrogateCounts (*take_plain[8])(const SurrogatePlan&, const SurrogateUnit&, const SurrogateSpan&,
+                                   SurrogateLanes&);
 };
 
 }  // namespace firesteel

@@ -4,6 +4,8 @@
 #pragma once
 #include <stdint.h>
 
+#include "runtime/cuda/launch.h"
+
 namespace firesteel {
 
 struct RaggedTile {
@@ -18,6 +20,15 @@ inline int64_t ragged_tiles(int64_t items, int64_t rows, int size) {
   return items / size + rows;
 }
 
+// The tile of this number, which is one of row `row`.
+__device__ __forceinline__ RaggedTile ragged_tile_of_row(const int32_t* offsets, int64_t row,
+                                                         int size, int64_t number) {
+  const int items = offsets[row + 1] - offsets[row];
+  const int begin = static_cast<int>(number - offsets[row] / size - row) * size;
+  const int left = begin < items ? items - begin : 0;
+  return {row, offsets[row], items, begin, left < size ? left : size};
+}
+
 // offsets [rows + 1] ascend from 0 to `items`; number < ragged_tiles(items, rows, size).
 __device__ __forceinline__ RaggedTile ragged_tile(const int32_t* offsets, int64_t rows, int size,
                                                   int64_t number) {
@@ -30,10 +41,21 @@ __device__ __forceinline__ RaggedTile ragged_tile(const int32_t* offsets, int64_
       high = middle;
     }
   }
-  const int items = offsets[low + 1] - offsets[low];
-  const int begin = static_cast<int>(number - offsets[low] / size - low) * size;
-  const int left = begin < items ? items - begin : 0;
-  return {low, offsets[low], items, begin, left < size ? left : size};
+  return ragged_tile_of_row(offsets, low, size, number);
+}
+
+// The tile `number`, given the row of the tile before it.
+__device__ __forceinline__ RaggedTile ragged_next_tile(const int32_t* offsets, int64_t row_before,
+                                                       int size, int64_t number) {
+  const int64_t next = row_before + 1;
+  const bool passed = offsets[next] / size + next <= number;
+  return ragged_tile_of_row(offsets, passed ? next : row_before, size, number);
+}
+
+// The first tile number of a row; that of row R is one past the last.
+__device__ __forceinline__ int64_t ragged_first_tile(const int32_t* offsets, int64_t row,
+                                                     int size) {
+  return offsets[row] / size + row;
 }
 
 }  // namespace firesteel

@@ -1,170 +1,181 @@
-import type { Scheduled } from "../../contract/block.js";
-import type { Column } from "../../contract/data.js";
+import type { LinearSchedule } from "../../contract/block.js";
 import type { LossBatch, LossScale, LossTerm } from "../../contract/loss.js";
 import type { Measure } from "../../contract/metrics.js";
 import { engineOf, tensorOf } from "../../engine/device.js";
 import {
-  aggregations,
-  forms,
-  type SurrogateOptions as KernelOptions,
-  klEstimators,
-  levels,
-  type SurrogateInputs,
+  type SurrogateMetric,
   surrogate as surrogateKernel,
   surrogateMetrics,
 } from "../../engine/kernels/surrogate.js";
-import { concatenate } from "../../engine/ragged.js";
-import { atStep, choice, number, orNull, scheduled } from "../../options/option.js";
-import { parseOptions } from "../../options/parseOptions.js";
-import { perAction } from "../columns.js";
+import type {
+  SurrogateOptions as KernelOptions,
+  SurrogateInputs,
+} from "../../engine/kernels/surrogateArguments.js";
+import { groupedAggregations, pools } from "../../engine/kernels/surrogateTable.js";
+import { atStep } from "../../options/option.js";
+import { parseSurrogate, type SurrogateOptions, type SurrogateValues } from "./surrogateOptions.js";
+import {
+  actionColumn,
+  advantageInput,
+  groupWeightInput,
+  limitInput,
+  shapedInput,
+  weightInput,
+} from "./surrogateRows.js";
 
-type Aggregation = KernelOptions["aggregation"];
-
-/** As the kernel's options, with defaults, schedules and null for "none". */
-export interface SurrogateOptions extends Pick<KernelOptions, "level" | "form" | "klEstimator"> {
-  /** Lower clip distance; >= 0, default 0.2. */
-  epsilon?: Scheduled;
-  /** Upper clip distance; >= 0, default null: epsilon. */
-  epsilonHigh?: Scheduled | null;
-  /** Two-sided clip (TRL): caps the ratio of the unclipped arm; > 1 + epsilonHigh, default null. */
-  delta?: number | null;
-  /** Dual clip (verl): for A < 0 the loss is at most -dualClip A; > 1, default null. */
-  dualClip?: number | null;
-  /** Coefficient of the KL to the model "reference", in the loss; >= 0, default 0. */
-  beta?: Scheduled;
-  /** How token losses become one number; default "token-mean". */
-  aggregation?: Aggregation;
-  /** Divides the row sums of "seq-mean-token-sum-norm", which needs it; > 0. */
-  horizon?: number | null;
-}
+export type { SurrogateOptions } from "./surrogateOptions.js";
 
 /**
  * What an aggregation divides by, over the whole optimiser step; undefined where nothing is trained or
  * the aggregation is a plain sum.
  */
-export function aggregationDenominator(kind: Aggregation, scale: LossScale): number | undefined {
-  if (kind === "token-sum") return undefined;
-  const count = kind === "token-mean" ? scale.trainedTokens : scale.activeRows;
-  return count === 0 ? undefined : count;
+export function aggregationDenominator(
+  kind: KernelOptions["aggregation"],
+  scale: LossScale,
+  emptyRows: "skip" | "count" = "skip",
+): number | undefined {
+  if (kind === "token-sum" || scale.trainedTokens === 0) return undefined;
+  if (kind === "token-mean") return scale.trainedTokens;
+  if (groupedAggregations.includes(kind)) return scale.activeGroups;
+  return emptyRows === "count" ? scale.rows : scale.activeRows;
 }
 
-/**
- * What the kernel takes of the rows' columns: `advantage` [R] where each row has one number, else
- * `tokenAdvantage` [T]; `weight` [T], or null where no row has any.
- */
-export function rowColumns(
-  batch: Pick<LossBatch, "rows">,
-): Pick<SurrogateInputs, "advantage" | "tokenAdvantage" | "weight"> {
-  const { rows } = batch;
-  const perToken = (name: string, missing?: Column) =>
-    concatenate(
-      Float32Array,
-      rows.map(({ columns, actions }) =>
-        perAction(name, (columns[name] ?? missing)!, actions.length),
-      ),
-    );
-  const weighted = rows.some(({ columns }) => columns.weight !== undefined);
-  const weight = weighted ? perToken("weight", { level: "row", value: 1 }) : null;
-  const perRow = rows.map(({ columns: { advantage: a } }) => (a?.level === "row" ? a.value : null));
-  if (perRow.includes(null)) return { tokenAdvantage: perToken("advantage"), weight };
-  return { advantage: Float32Array.from(perRow as number[]), weight };
+/** What a term has, and reports of. */
+export interface SurrogateParts {
+  kl: boolean;
+  entropy: boolean;
+  sampler: boolean;
+  /** Whether the ratio is a row's: then clip ratios are means over rows, as in TRL. */
+  rowRatio: boolean;
 }
 
 /** The kernel's sums as parts of metrics, by TRL's names. */
-export function surrogateMeasures(values: Float64Array, withKl: boolean): Record<string, Measure> {
+export function surrogateMeasures(
+  values: Float64Array,
+  has: SurrogateParts,
+): Record<string, Measure> {
   const of = Object.fromEntries(surrogateMetrics.map((name, i) => [name, values[i]!])) as Record<
-    (typeof surrogateMetrics)[number],
+    SurrogateMetric,
     number
   >;
-  const share = (sum: number) => ({ kind: "mean" as const, sum, count: of.trainedTokens });
-  const measures: Record<string, Measure> = {
-    "clip_ratio/low_mean": { ...share(of.clippedLow), min: "clip_ratio/low_min" },
-    "clip_ratio/high_mean": { ...share(of.clippedHigh), max: "clip_ratio/high_max" },
-    "clip_ratio/region_mean": share(of.clippedLow + of.clippedHigh),
+  const mean = (sum: number, count: number): Measure => ({ kind: "mean", sum, count });
+  const clipped = has.rowRatio
+    ? { low: of.clippedLowRows, high: of.clippedHighRows, count: of.ratioRows }
+    : { low: of.clippedLow, high: of.clippedHigh, count: of.ratioTokens };
+  const ratio = "sampling/importance_sampling_ratio";
+  const difference = "sampling/sampling_logp_difference";
+  return {
+    "clip_ratio/low_mean": mean(clipped.low, clipped.count),
+    "clip_ratio/low_min": { kind: "min", value: of.clippedLowRowMin },
+    "clip_ratio/high_mean": mean(clipped.high, clipped.count),
+    "clip_ratio/high_max": { kind: "max", value: of.clippedHighRowMax },
+    "clip_ratio/region_mean": mean(clipped.low + clipped.high, clipped.count),
+    ...(has.kl && { kl: mean(of.klSum, of.trainedTokens) }),
+    ...(has.entropy && { entropy: mean(of.entropySum, of.trainedTokens) }),
+    ...(has.sampler && {
+      [`${ratio}/min`]: { kind: "min", value: of.mismatchMin } as const,
+      [`${ratio}/mean`]: mean(of.mismatchSum, of.ratioTokens),
+      [`${ratio}/max`]: { kind: "max", value: of.mismatchMax } as const,
+      [`${difference}/mean`]: mean(of.samplerDifferenceSum, of.ratioTokens),
+      [`${difference}/max`]: { kind: "max", value: of.samplerDifferenceMax } as const,
+    }),
   };
-  if (withKl) measures.kl = share(of.klSum);
-  return measures;
 }
 
-const shape = {
-  level: choice("token", levels, "what the ratio of new to old probability is taken over"),
-  form: choice("clip", forms, "clip: -min(ratio A, clip(ratio, 1 - epsilon, 1 + epsilonHigh) A)"),
-  epsilon: scheduled(0.2, { min: 0 }, "lower clip distance"),
-  epsilonHigh: orNull(scheduled, null, { min: 0 }, "upper clip distance; null: epsilon"),
-  delta: orNull(number, null, { above: 1 }, "cap of the ratio in the unclipped arm; null: none"),
-  dualClip: orNull(
-    number,
-    null,
-    { above: 1 },
-    "for A < 0 the loss is at most -dualClip A; null: none",
-  ),
-  beta: scheduled(0, { min: 0 }, "coefficient of the KL to the reference policy, in the loss"),
-  klEstimator: choice("k3", klEstimators, "of the KL; k3+ has k3's value and k2's gradient"),
-  aggregation: choice("token-mean", aggregations, "how token losses become one number"),
-  horizon: orNull(number, null, { above: 0 }, "divides the row sums of seq-mean-token-sum-norm"),
-};
+/** Columns that every row must have. */
+function columnsOf(o: SurrogateValues): string[] {
+  return [
+    "advantage",
+    ...(readsSampler(o) ? ["samplerLogProb"] : []),
+    ...(o.limits === "columns" ? ["clipLow", "clipHigh"] : []),
+    ...(o.aggregation === "group-weighted" ? ["groupWeight"] : []),
+  ];
+}
+
+const readsSampler = (o: SurrogateValues) => o.mismatch !== "none" || o.offPolicyThreshold !== null;
+const isGrouped = (o: SurrogateValues) => groupedAggregations.includes(o.aggregation);
+
+function inputsOf(o: SurrogateValues, batch: LossBatch): SurrogateInputs {
+  const { rows } = batch;
+  return {
+    logProb: tensorOf(batch.logProb, "logProb"),
+    oldLogProb: batch.oldLogProb,
+    refLogProb: o.beta === 0 ? null : batch.modelLogProb.reference!,
+    samplerLogProb: readsSampler(o) ? actionColumn(rows, "samplerLogProb") : null,
+    ...advantageInput(rows, o.level),
+    weight: weightInput(rows),
+    ...(o.limits === "columns" ? limitInput(rows) : {}),
+    shaped: o.shaped ? shapedInput(rows) : null,
+    entropy: o.entropyCoefficient === 0 ? null : tensorOf(batch.entropy!, "entropy"),
+    mask: batch.mask,
+    rowOffsets: batch.rowOffsets,
+    groupOffsets: isGrouped(o) ? batch.groupOffsets : null,
+    groupWeight: o.aggregation === "group-weighted" ? groupWeightInput(batch) : null,
+  };
+}
+
+const isSchedule = (value: unknown): value is LinearSchedule =>
+  typeof value === "object" && value !== null && "schedule" in value;
+
+/** The options that apply, with the numbers of the batch's step. */
+function optionsOf(
+  o: SurrogateValues,
+  applies: ReadonlySet<string>,
+  batch: LossBatch,
+): KernelOptions {
+  const { limits: _limits, shaped: _shaped, emptyRows, ...kernel } = o;
+  const now = Object.entries(kernel)
+    .filter(([name, value]) => value !== null && applies.has(name))
+    .map(([name, value]) => [name, isSchedule(value) ? atStep(value, batch.step) : value]);
+  const clamp = o.logRatioClamp;
+  const counted = o.entropyAggregation === "token-mean" && o.entropyCoefficient !== 0;
+  return {
+    ...(Object.fromEntries(now) as unknown as KernelOptions),
+    ...(clamp && { logRatioClamp: [clamp[0] ?? Number.NEGATIVE_INFINITY, clamp[1]] }),
+    denominator: aggregationDenominator(o.aggregation, batch.scale, emptyRows),
+    ...(counted && { entropyDenominator: batch.scale.trainedTokens || undefined }),
+  };
+}
 
 /**
- * Clipped policy-gradient loss with an optional KL to the reference (PPO, Schulman et al. 2017, eq. 7;
- * GRPO, Shao et al. 2024, eq. 3). Option names as in TRL, aggregations as in verl.
+ * Policy-gradient loss over ratios of new to old probability, with an optional KL to the reference and an
+ * entropy bonus: every form and level of `surrogateTable` (PPO, GRPO, GSPO, CISPO, SAPO, GMPO, ...).
+ * Option names as in TRL, aggregations as in verl.
+ *
+ * Reads the rows' columns `advantage` (by row, segment or action), `weight` where there is one,
+ * `samplerLogProb` for `mismatch` and `offPolicyThreshold`, `clipLow` and `clipHigh` for
+ * `limits: "columns"`, `shaped` for `shaped: true`, `groupWeight` for aggregation "group-weighted".
+ *
+ * @throws FiresteelError ERR_OPTION
+ * @example
+ * surrogate({ level: "sequence", epsilon: 3e-4, epsilonHigh: 4e-4, aggregation: "seq-mean-token-mean" });
  */
 export function surrogate(options: SurrogateOptions = {}): LossTerm {
-  const { values, described } = parseOptions("surrogate", shape, options, {
-    inapplicable: {
-      klEstimator: (o) => (o.beta === 0 ? "beta is 0" : null),
-      horizon: (o) =>
-        o.aggregation === "seq-mean-token-sum-norm" ? null : `aggregation is "${o.aggregation}"`,
-    },
-    contradicts: {
-      horizon: (o) =>
-        o.horizon === null ? 'a number (aggregation is "seq-mean-token-sum-norm")' : null,
-      delta: (o) => {
-        const high = 1 + greatest(o.epsilonHigh ?? o.epsilon);
-        return o.delta !== null && o.delta <= high
-          ? `a number above 1 + epsilonHigh = ${high}`
-          : null;
-      },
-    },
-  });
-  const { level, form, klEstimator, aggregation } = values;
-  const withKl = values.beta !== 0;
+  const { values, described } = parseSurrogate(options);
+  const applies = new Set(described.filter(({ value }) => value !== null).map(({ name }) => name));
+  const has: SurrogateParts = {
+    kl: values.beta !== 0,
+    entropy: values.entropyCoefficient !== 0,
+    sampler: readsSampler(values),
+    rowRatio: pools[values.level] === "row",
+  };
   return {
     block: "surrogate",
     options: described,
-    coupling: "token",
-    models: withKl ? ["reference"] : [],
-    entropy: false,
-    columns: ["advantage"],
+    coupling: isGrouped(values) ? "group" : "token",
+    models: has.kl ? ["reference"] : [],
+    entropy: has.entropy,
+    columns: columnsOf(values),
     evaluate(batch) {
       const result = surrogateKernel(
         engineOf(batch.engine),
-        {
-          logProb: tensorOf(batch.logProb, "logProb"),
-          oldLogProb: batch.oldLogProb,
-          refLogProb: withKl ? batch.modelLogProb.reference! : null,
-          ...rowColumns(batch),
-          mask: batch.mask,
-          rowOffsets: batch.rowOffsets,
-        },
-        {
-          level,
-          form,
-          epsilon: atStep(values.epsilon, batch.step),
-          epsilonHigh: atStep(values.epsilonHigh ?? values.epsilon, batch.step),
-          delta: values.delta ?? undefined,
-          dualClip: values.dualClip ?? undefined,
-          beta: atStep(values.beta, batch.step),
-          klEstimator,
-          aggregation,
-          denominator: aggregationDenominator(aggregation, batch.scale),
-          horizon: values.horizon ?? undefined,
-        },
+        inputsOf(values, batch),
+        optionsOf(values, applies, batch),
       );
-      return { ...result, dEntropy: null, decode: (sums) => surrogateMeasures(sums, withKl) };
+      const { loss, dLogProb, dEntropy, metrics } = result;
+      result.mismatchWeight?.dispose();
+      const decode = (sums: Float64Array) => surrogateMeasures(sums, has);
+      return { loss, dLogProb, dEntropy, metrics, decode };
     },
   };
-}
-
-function greatest(value: Scheduled): number {
-  return typeof value === "number" ? value : Math.max(value.from, value.to);
 }

@@ -1,113 +1,85 @@
-import { checkChoice, checkKeys, checkNumber, invalid } from "../checks.js";
+import { checkKeys, invalid } from "../checks.js";
 import type { Engine, TensorLike } from "../engine.js";
-import { FiresteelError } from "../error.js";
-import { handle, withInputs } from "../inputs.js";
-import { type OffsetsLike, withOffsets } from "../offsets.js";
-import type { Tensor } from "../tensor.js";
-
-// The order of each list is the addon's numbering (native/kernels/surrogate/surrogate.h).
-export const levels = ["token"] as const;
-export const forms = ["clip"] as const;
-export const klEstimators = ["k1", "k2", "k3", "abs", "k3+"] as const;
-export const aggregations = [
-  "token-mean",
-  "seq-mean-token-mean",
-  "seq-mean-token-sum",
-  "seq-mean-token-sum-norm",
-  "token-sum",
-] as const;
+import { handle, type Inputs, withInputs } from "../inputs.js";
+import { type Offsets, offsetValues, withOffsets, withOptionalOffsets } from "../offsets.js";
+import type { SurrogateInputs, SurrogateOptions, SurrogateResult } from "./surrogateArguments.js";
+import {
+  advantageInputs,
+  advantages,
+  aggregations,
+  forms,
+  klEstimators,
+  levels,
+  mismatches,
+} from "./surrogateTable.js";
+import { type ResolvedSurrogate, resolveSurrogate } from "./surrogateValidation.js";
 
 /** What `metrics` holds, in order: float64 sums and extremes over the trained tokens of the call. */
 export const surrogateMetrics = [
+  /** The trained tokens and the rows that have one. */
   "trainedTokens",
   "activeRows",
+  /** The parts of `loss`, as aggregated. */
   "policyLoss",
   "klLoss",
+  "entropyLoss",
+  /** Of the KL estimate, and of the entropies given. */
   "klSum",
+  "entropySum",
+  /** What the rest is over: trained tokens without faults and shaped rows, and their rows. */
+  "ratioTokens",
+  "ratioRows",
+  /** Tokens beyond the lower limit with A < 0 and beyond the upper one with A > 0 (dppo-tv: dropped). */
   "clippedLow",
   "clippedHigh",
+  /** Over rows: the sums, the least and the greatest of a row's share of such tokens. */
+  "clippedLowRows",
+  "clippedHighRows",
+  "clippedLowRowMin",
+  "clippedHighRowMax",
+  /** Of rho as the loss used it. */
   "ratioSum",
   "ratioMin",
   "ratioMax",
-  "logRatioSquaredSum",
+  /** Sum of x^2 / 2, x being a token's log-ratio. */
+  "logRatioSquared",
+  /** Tokens whose log-ratio was clamped. */
+  "clampedRatios",
+  /** Of the mismatch weights, 1 where there is no correction; tokens whose weight was changed. */
+  "mismatchSum",
+  "mismatchMin",
+  "mismatchMax",
+  "mismatchChanged",
+  /** Of |oldLogProb - samplerLogProb|; 0 and -inf where one is not given. */
+  "samplerDifferenceSum",
+  "samplerDifferenceMax",
+  /** Rows in which offPolicyThreshold dropped a token's policy loss. */
+  "droppedRows",
 ] as const;
+export type SurrogateMetric = (typeof surrogateMetrics)[number];
 
-export interface SurrogateOptions {
-  /** What the ratio is taken over; default "token". */
-  level?: (typeof levels)[number];
-  /** Default "clip": -min(ratio A, clip(ratio, 1 - epsilon, 1 + epsilonHigh) A). */
-  form?: (typeof forms)[number];
-  /** Lower clip distance; >= 0, default 0.2. */
-  epsilon?: number;
-  /** Upper clip distance; default `epsilon`. */
-  epsilonHigh?: number;
-  /** Two-sided clip (TRL): caps the ratio of the unclipped arm; > 1 + epsilonHigh. Default none. */
-  delta?: number;
-  /** Dual clip (verl clip_ratio_c): for A < 0 the loss is at most -dualClip A; > 1. Default none. */
-  dualClip?: number;
-  /** KL coefficient; default 0. Needs `refLogProb` when > 0. */
-  beta?: number;
-  /** Default "k3" (Schulman 2020); "k3+" has k3's value and k2's gradient (verl). */
-  klEstimator?: (typeof klEstimators)[number];
-  aggregation: (typeof aggregations)[number];
-  /**
-   * Divides the sum: trained tokens (token-mean) or rows with a trained token (seq-mean-*). Counted
-   * from the mask unless given; give the whole optimiser step's count to micro-batches.
-   */
-  denominator?: number;
-  /** For "seq-mean-token-sum-norm": each row's sum is divided by it (> 0). */
-  horizon?: number;
-}
-
-export interface SurrogateInputs {
-  /** f32 [T]: under the policy being trained. */
-  logProb: TensorLike;
-  /** f32 [T]: under the policy that the step started from. */
-  oldLogProb: TensorLike;
-  /** f32 [T]: under the reference policy. */
-  refLogProb?: TensorLike | null;
-  /** f32 [R]: one a row. Or `tokenAdvantage`. */
-  advantage?: TensorLike;
-  /** f32 [T]: one a token. */
-  tokenAdvantage?: TensorLike;
-  /** f32 [T]: multiplies the policy loss, not the KL. */
-  weight?: TensorLike | null;
-  /** u8 [T]: 1 = trained. */
-  mask?: TensorLike | null;
-  /** [R + 1]: row r holds tokens `rowOffsets[r]` to `rowOffsets[r + 1]`. */
-  rowOffsets: OffsetsLike;
-}
-
-export interface SurrogateResult {
-  /** f64 [1]: to be minimised. */
-  loss: Tensor;
-  /** f32 [T]: d loss / d logProb. */
-  dLogProb: Tensor;
-  /** f64 [11], in the order of `surrogateMetrics`. */
-  metrics: Tensor;
-}
-
-const optionNames = [
-  "level",
-  "form",
-  "epsilon",
-  "epsilonHigh",
-  "delta",
-  "dualClip",
-  "beta",
-  "klEstimator",
-  "aggregation",
-  "denominator",
-  "horizon",
+const inputNames: readonly (keyof SurrogateInputs)[] = [
+  ...(["logProb", "oldLogProb", "refLogProb", "samplerLogProb"] as const),
+  ...(["advantage", "segmentAdvantage", "tokenAdvantage", "weight"] as const),
+  ...(["rowLimits", "tokenLimits", "ratioScale", "ratioBias"] as const),
+  ...(["entropy", "groupWeight", "shaped", "mask"] as const),
+  ...(["rowOffsets", "segmentOffsets", "groupOffsets"] as const),
 ];
 
 /**
- * Policy-gradient loss with its gradient and metrics, over ragged rows. Masked tokens change nothing,
- * whatever stands there; an all-masked batch gives loss 0 and gradient 0.
+ * Policy-gradient loss with its gradient and metrics, over ragged rows: every form, level, KL
+ * estimator, sampler correction and aggregation of `surrogateTable`. Masked tokens change nothing,
+ * whatever stands there; an all-masked batch gives loss 0 and gradient 0. A trained token with NaN in an
+ * input is reported and contributes nothing; where its unit shares one ratio, neither does the unit.
  *
- * Source: PPO (Schulman et al. 2017, eq. 7), GRPO (Shao et al. 2024, eq. 3); delta as in TRL, dual
- * clip Ye et al. 2020; KL estimators Schulman 2020.
+ * Sources by form and level in `surrogateTable`; KL estimators Schulman 2020; aggregations as in verl.
  *
+ * @example
+ * const { loss, dLogProb } = surrogate(
+ *   engine,
+ *   { logProb, oldLogProb, advantage, mask, rowOffsets },
+ *   { level: "sequence", epsilon: 3e-4, epsilonHigh: 4e-4, aggregation: "seq-mean-token-mean" },
+ * );
  * @throws FiresteelError ERR_SHAPE, ERR_DTYPE, ERR_RANGE, ERR_OPTION, ERR_DISPOSED, ERR_OUT_OF_MEMORY
  */
 export function surrogate(
@@ -115,100 +87,151 @@ export function surrogate(
   args: SurrogateInputs,
   options: SurrogateOptions,
 ): SurrogateResult {
-  checkKeys("inputs", args, [
-    "logProb",
-    "oldLogProb",
-    "refLogProb",
-    "advantage",
-    "tokenAdvantage",
-    "weight",
-    "mask",
-    "rowOffsets",
-  ]);
-  checkKeys("options", options, optionNames);
-  const level = levels.indexOf(checkChoice("level", options.level ?? "token", levels));
-  const form = forms.indexOf(checkChoice("form", options.form ?? "clip", forms));
-  const kl = klEstimators.indexOf(
-    checkChoice("klEstimator", options.klEstimator ?? "k3", klEstimators),
+  checkKeys("inputs", args, inputNames);
+  const given = { ...args }; // read once
+  const o = resolveSurrogate({ ...given }, options);
+  const { rowOffsets, segmentOffsets, groupOffsets } = given;
+  return withOffsets(engine, "rowOffsets", rowOffsets, (rows, rowsHandle) =>
+    withOptionalOffsets(engine, "segmentOffsets", segmentOffsets, (segments, segmentsHandle) =>
+      withOptionalOffsets(engine, "groupOffsets", groupOffsets, (groups, groupsHandle) => {
+        if (segments !== null) checkSegments(segments, rows);
+        if (groups !== null && groups.total !== rows.rows) {
+          const expected = `offsets that end at ${rows.rows} (rows)`;
+          throw invalid("ERR_SHAPE", "groupOffsets", expected, groups.total);
+        }
+        const bounds = { rows, segments: segments?.rows ?? 0, groups: groups?.rows ?? 0 };
+        return withInputs(engine, (inputs) => {
+          const tensors = inputTensors(inputs, given, bounds, o);
+          const tokens = rows.total;
+          const out: SurrogateResult = {
+            loss: engine.empty([1], "f64"),
+            dLogProb: engine.empty([tokens]),
+            dEntropy: o.noEntropy === null ? engine.empty([tokens]) : null,
+            dRatioBias: tensors.ratioBias === null ? null : engine.empty([tokens]),
+            mismatchWeight: o.mismatch === "none" ? null : engine.empty([tokens]),
+            metrics: engine.empty([surrogateMetrics.length], "f64"),
+          };
+          engine.addon.surrogate(
+            engine.handle,
+            tokens,
+            rows.rows,
+            bounds.segments,
+            bounds.groups,
+            ...nativeScalars(o),
+            rowsHandle,
+            segmentsHandle,
+            groupsHandle,
+            ...Object.values(tensors).map(handle),
+            handle(out.loss),
+            handle(out.dLogProb),
+            handle(out.dEntropy),
+            handle(out.dRatioBias),
+            handle(out.mismatchWeight),
+            handle(out.metrics),
+          );
+          return out;
+        });
+      }),
+    ),
   );
-  const aggregation = checkChoice("aggregation", options.aggregation, aggregations);
-  const epsilonLow = checkNumber("epsilon", options.epsilon ?? 0.2, 0);
-  const epsilonHigh = checkNumber("epsilonHigh", options.epsilonHigh ?? epsilonLow, 0);
-  const delta =
-    options.delta === undefined
-      ? Number.POSITIVE_INFINITY
-      : checkNumber("delta", options.delta, 1 + epsilonHigh, Number.MAX_VALUE, true);
-  const dualClip =
-    options.dualClip === undefined
-      ? Number.POSITIVE_INFINITY
-      : checkNumber("dualClip", options.dualClip, 1, Number.MAX_VALUE, true);
-  const beta = checkNumber("beta", options.beta ?? 0, 0);
-  const normed = aggregation === "seq-mean-token-sum-norm";
-  if (normed !== (options.horizon !== undefined)) {
-    const expected = normed ? "a number > 0" : `nothing (aggregation is "${aggregation}")`;
-    throw invalid("ERR_OPTION", "horizon", expected, options.horizon);
+}
+
+/** Every row's bounds are bounds of segments, so that none reaches over two rows. */
+function checkSegments(segments: Offsets, rows: Offsets): void {
+  if (segments.total !== rows.total) {
+    const expected = `offsets that end at ${rows.total} (tokens)`;
+    throw invalid("ERR_SHAPE", "segmentOffsets", expected, segments.total);
   }
-  const horizon = normed ? checkNumber("horizon", options.horizon, 0, Number.MAX_VALUE, true) : 1;
-  const denominator =
-    options.denominator === undefined
-      ? 0
-      : checkNumber("denominator", options.denominator, 0, Number.MAX_VALUE, true);
-  const reference = args.refLogProb ?? null;
-  if (beta > 0 && reference === null) {
-    throw invalid("ERR_OPTION", "refLogProb", "log-probs (beta is above 0)", reference);
-  }
-  const perToken = args.tokenAdvantage !== undefined;
-  if (perToken === (args.advantage !== undefined)) {
-    const both = perToken ? "both" : "neither";
-    throw new FiresteelError(
-      "ERR_OPTION",
-      `Expected either advantage or tokenAdvantage but received ${both}`,
-    );
-  }
-  return withOffsets(engine, "rowOffsets", args.rowOffsets, (bounds, boundsHandle) =>
-    withInputs(engine, (inputs) => {
-      const tokens = bounds.total;
-      const logProb = inputs.tensor("logProb", args.logProb, "f32", [tokens]);
-      const oldLogProb = inputs.tensor("oldLogProb", args.oldLogProb, "f32", [tokens]);
-      const refLogProb = inputs.optional("refLogProb", reference, "f32", [tokens]);
-      const advantage = perToken
-        ? inputs.tensor("tokenAdvantage", args.tokenAdvantage!, "f32", [tokens])
-        : inputs.tensor("advantage", args.advantage!, "f32", [bounds.rows]);
-      const weight = inputs.optional("weight", args.weight, "f32", [tokens]);
-      const mask = inputs.optional("mask", args.mask, "u8", [tokens]);
-      const out = {
-        loss: engine.empty([1], "f64"),
-        dLogProb: engine.empty([tokens]),
-        metrics: engine.empty([surrogateMetrics.length], "f64"),
-      };
-      engine.addon.surrogate(
-        engine.handle,
-        tokens,
-        bounds.rows,
-        level,
-        form,
-        kl,
-        aggregations.indexOf(aggregation),
-        epsilonLow,
-        epsilonHigh,
-        delta,
-        dualClip,
-        beta,
-        denominator,
-        horizon,
-        perToken,
-        boundsHandle,
-        handle(logProb),
-        handle(oldLogProb),
-        handle(refLogProb),
-        handle(advantage),
-        handle(weight),
-        handle(mask),
-        handle(out.loss),
-        handle(out.dLogProb),
-        handle(out.metrics),
-      );
-      return out;
-    }),
-  );
+  const bounds = new Set(offsetValues(segments));
+  const torn = offsetValues(rows).find((bound) => !bounds.has(bound));
+  if (torn === undefined) return;
+  const expected = `a bound at ${torn}, where a row ends,`;
+  throw invalid("ERR_RANGE", "segmentOffsets", expected, "a segment across it");
+}
+
+/** In the order of SurrogateArgs (native/kernels/surrogate/surrogate.h). */
+function inputTensors(
+  inputs: Inputs,
+  given: SurrogateInputs,
+  bounds: { rows: Offsets; segments: number; groups: number },
+  o: ResolvedSurrogate,
+) {
+  const { rows: R, total: T } = bounds.rows;
+  const perToken = (name: keyof SurrogateInputs) =>
+    inputs.optional(name, given[name] as TensorLike | null | undefined, "f32", [T]);
+  const advantage = advantageInputs[o.advantage];
+  const units = { row: R, segment: bounds.segments, token: T }[o.advantage];
+  const limits = limitTensors(inputs, given, R, T);
+  return {
+    logProb: inputs.tensor("logProb", given.logProb, "f32", [T]),
+    oldLogProb: perToken("oldLogProb"),
+    refLogProb: perToken("refLogProb"),
+    samplerLogProb: perToken("samplerLogProb"),
+    advantage: inputs.tensor(advantage, given[advantage]!, "f32", [units]),
+    weight: perToken("weight"),
+    low: limits?.low ?? null,
+    high: limits?.high ?? null,
+    ratioScale: perToken("ratioScale"),
+    ratioBias: perToken("ratioBias"),
+    entropy: perToken("entropy"),
+    groupWeight: inputs.optional("groupWeight", given.groupWeight, "f32", [bounds.groups]),
+    shaped: inputs.optional("shaped", given.shaped, "u8", [R]),
+    mask: inputs.optional("mask", given.mask, "u8", [T]),
+  };
+}
+
+function limitTensors(inputs: Inputs, given: SurrogateInputs, rows: number, tokens: number) {
+  const name = given.rowLimits == null ? "tokenLimits" : "rowLimits";
+  const value = given[name];
+  if (value === null || value === undefined) return null;
+  checkKeys(name, value, ["low", "high"]);
+  const { low, high } = value;
+  const shape = [name === "rowLimits" ? rows : tokens];
+  return {
+    low: inputs.tensor(`${name}.low`, low, "f32", shape),
+    high: inputs.tensor(`${name}.high`, high, "f32", shape),
+  };
+}
+
+const numberOf = (table: object, choice: string) => Object.keys(table).indexOf(choice);
+
+/** In the order of SurrogateArgs and, within it, SurrogateTerms (native/kernels/surrogate). */
+function nativeScalars(o: ResolvedSurrogate): (number | boolean)[] {
+  return [
+    numberOf(forms, o.form),
+    numberOf(levels, o.level),
+    o.low,
+    o.high,
+    o.delta,
+    o.dualClip,
+    o.tauPositive,
+    o.tauNegative,
+    o.ratioCap,
+    o.kPositive,
+    o.lambdaPositive,
+    o.kNegative,
+    o.lambdaNegative,
+    o.logRatio.low,
+    o.logRatio.high,
+    o.shapeGamma,
+    o.shapeByOld,
+    o.beta,
+    numberOf(klEstimators, o.klEstimator),
+    o.klRatio,
+    o.klDifference,
+    o.klValue,
+    numberOf(mismatches, o.mismatch),
+    o.mismatchLow,
+    o.mismatchHigh,
+    o.offPolicyThreshold,
+    numberOf(advantages, o.advantage),
+    o.limitsPerRow,
+    numberOf(aggregations, o.aggregation),
+    o.countEmptyRows,
+    o.denominator,
+    o.horizon,
+    o.entropyCoefficient,
+    o.entropyAggregation === "token-mean",
+    o.entropyDenominator,
+  ];
 }

@@ -8,7 +8,7 @@ export const levels = {
   token: "rho_t = exp(x_t)",
   segment: "exp(mean x) over the segment, gradient to all its tokens",
   sequence: "exp(mean x) over the row, gradient to all its tokens (GSPO, Zheng et al. 2025, eq. 7)",
-  "sequence-product": "exp(sum x) over the row, gradient to all its tokens (TRL's RLOO)",
+  "sequence-product": "exp(sum x) over the row, gradient to all its tokens (RLOO as in TRL)",
   "sequence-token":
     "the sequence's ratio in value, each token's own gradient (GSPO-token, Zheng et al. 2025, eq. 14)",
   none: "1 in value, the token's own gradient: one update per batch, no old policy",
@@ -42,7 +42,10 @@ export const klEstimators = {
   "k3+": "the value of k3, the gradient of k2 (verl)",
 } as const;
 
-/** Rows: those with a trained token, unless emptyRows is "count". */
+/**
+ * Means over rows and groups count those with a trained token; emptyRows "count" makes the means over
+ * rows count all. Tokens of rows with A = 0 get no weight in balanced.
+ */
 export const aggregations = {
   "token-mean": "sum over trained tokens / their number",
   "seq-mean-token-mean": "mean over rows of the row's token mean",
@@ -54,7 +57,10 @@ export const aggregations = {
   "group-weighted": "mean over groups of groupWeight times the group's token mean",
 } as const;
 
-/** Weights for a sampler that differs from the old policy; w = p_old / p_sampler. */
+/**
+ * Weights for a sampler that differs from the old policy; w = p_old / p_sampler. They multiply the policy
+ * loss, not the KL; vespo adds their logs to its log rho instead.
+ */
 export const mismatches = {
   none: "no correction",
   "token-truncate": "w_t clamped to [low, high]",
@@ -118,33 +124,76 @@ export const pools: Readonly<Partial<Record<Level, AdvantageUnit>>> = {
 /** Forms whose gradient does not pass through the ratio. */
 const constantRatio: readonly Form[] = ["reinforce", "cispo", "dppo-tv", "vespo"];
 
-function refuseLevel(form: Form, level: Level): Refusal | null {
-  const use = (reason: string, nearest: string): Refusal => ({ reason, nearest });
+/** Another form or level, with why the given pair is none. */
+interface Change {
+  reason: string;
+  to: { form: Form } | { level: Level };
+}
+
+function changeLevel(form: Form, level: Level): Change | null {
+  const to = (reason: string, near: Level): Change => ({ reason, to: { level: near } });
   switch (form) {
     case "reinforce":
-      return level === "none" ? null : use("-A lp has no ratio", 'level: "none"');
+      return level === "none" ? null : to("-A lp has no ratio", "none");
     case "cispo":
       if (level === "sequence-token") {
-        return use("the ratio is held constant, so that sequence is the same", 'level: "sequence"');
+        return to("the ratio is held constant, so that sequence is the same", "sequence");
       }
       return level === "none"
-        ? use("with a ratio of 1 it is reinforce", 'form: "reinforce"')
+        ? { reason: "with a ratio of 1 it is reinforce", to: { form: "reinforce" } }
         : null;
     case "gmpo":
       return level === "sequence" || level === "segment"
         ? null
-        : use("it is a geometric mean over tokens", 'level: "sequence"');
+        : to("it is a geometric mean over tokens", "sequence");
     case "dppo-tv":
       return level === "token"
         ? null
-        : use("its limits are differences of token probabilities", 'level: "token"');
+        : to("its limits are differences of token probabilities", "token");
     case "vespo":
       return level === "sequence-product"
         ? null
-        : use("its weight is a function of the sequence's product", 'level: "sequence-product"');
+        : to("its weight is a function of the sequence's product", "sequence-product");
     default:
       return null;
   }
+}
+
+/** Name of the input that carries advantages of a unit. */
+export const advantageInputs = {
+  row: "advantage",
+  segment: "segmentAdvantage",
+  token: "tokenAdvantage",
+} as const satisfies Record<AdvantageUnit, string>;
+
+/** Whether form and level take advantages of this unit; for pairs that refuseLevel lets pass. */
+export function refuseAdvantage(
+  form: Form,
+  level: Level,
+  advantage: AdvantageUnit,
+): Refusal | null {
+  const unit = pools[level];
+  if (unit === undefined || constantRatio.includes(form)) {
+    return advantage === "segment" && level !== "segment"
+      ? { reason: "segments belong to level segment", nearest: advantageInputs.token }
+      : null;
+  }
+  if (advantage === "row" || advantage === unit) return null;
+  const reason = `all tokens of a ${unit === "row" ? "sequence" : unit} share one ratio and one advantage`;
+  if (advantage === "segment") return { reason, nearest: 'level: "segment"' };
+  const free = unit === "row" && form !== "gmpo";
+  return { reason, nearest: free ? 'level: "sequence-token"' : advantageInputs[unit] };
+}
+
+/** Whether form and level go together, whatever the advantage; `nearest` takes the one given. */
+export function refuseLevel(form: Form, level: Level, advantage: AdvantageUnit): Refusal | null {
+  const change = changeLevel(form, level);
+  if (change === null) return null;
+  const near = { form, level, ...change.to };
+  const name = "form" in change.to ? "form" : "level";
+  const beside = refuseAdvantage(near.form, near.level, advantage);
+  const and = beside === null ? "" : ` with ${beside.nearest}`;
+  return { reason: change.reason, nearest: `${name}: "${near[name]}"${and}` };
 }
 
 /** Whether form, level and advantage go together. */
@@ -153,21 +202,7 @@ export function refuseCombination(
   level: Level,
   advantage: AdvantageUnit,
 ): Refusal | null {
-  const refusal = refuseLevel(form, level);
-  if (refusal !== null) return refusal;
-  const unit = pools[level];
-  if (unit === undefined || constantRatio.includes(form)) {
-    return advantage === "segment" && level !== "segment"
-      ? { reason: "segments belong to level segment", nearest: "tokenAdvantage" }
-      : null;
-  }
-  if (advantage === "row" || advantage === unit) return null;
-  const reason = `all tokens of a ${unit === "row" ? "sequence" : unit} share one ratio and one advantage`;
-  const nearest =
-    unit === "row" && form !== "gmpo"
-      ? 'level: "sequence-token"'
-      : `${unit === "row" ? "advantage" : "segmentAdvantage"}`;
-  return { reason, nearest };
+  return refuseLevel(form, level, advantage) ?? refuseAdvantage(form, level, advantage);
 }
 
 /** KL times the ratio (DeepSeek-V3.2's unbiased estimate; TRL use_bias_correction_kl). */
@@ -177,14 +212,14 @@ export function refuseKlRatio(form: Form): Refusal | null {
     : null;
 }
 
-/** Ratios exp(scale (x + bias)) of flow steps (GRPO-Guard, eq. 6). */
+/** Ratios exp(scale (x + bias)) of flow steps (GRPO-Guard, arXiv 2510.22319, eq. 6). */
 export function refuseNormalisedRatio(form: Form, level: Level): Refusal | null {
-  if (level !== "token") {
-    return { reason: "a normalised ratio is that of one step", nearest: 'level: "token"' };
+  const oneStep = "a normalised ratio is that of one step";
+  if (form !== "gmpo" && !constantRatio.includes(form)) {
+    return level === "token" ? null : { reason: oneStep, nearest: 'level: "token"' };
   }
-  return constantRatio.includes(form)
-    ? { reason: "the gradient of the bias passes through the ratio", nearest: 'form: "clip"' }
-    : null;
+  const reason = form === "gmpo" ? oneStep : "the gradient of the bias passes through the ratio";
+  return { reason, nearest: `form: "clip"${level === "token" ? "" : ' with level: "token"'}` };
 }
 
 /** Aggregations that need to know the groups of rows. */
@@ -222,13 +257,14 @@ export const surrogateTable: KernelTable = {
       of: "d log-prob, token levels",
       cpu: 4e-7,
       cuda: 4e-7,
-      relativeTo: "policy and KL part of the gradient",
+      relativeTo: "policy and KL part of the gradient, of sapo times 1 + tau rho",
     },
     {
       of: "d log-prob, pooled levels",
       cpu: 1e-6,
       cuda: 1e-6,
-      relativeTo: "the sum of absolute contributions of the unit's tokens",
+      relativeTo:
+        "the sum of absolute contributions of the unit's tokens, of sapo times 1 + tau rho",
     },
   ],
 };
