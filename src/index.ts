@@ -20,6 +20,18 @@ export {
   groupNorm,
 } from "./engine/kernels/groupNorm.js";
 export {
+  type LinearLogProbBackwardInputs,
+  type LinearLogProbGradients,
+  type LinearLogProbOptions,
+  type LinearLogProbSettings,
+  linearLogProb,
+  linearLogProbBackward,
+} from "./engine/kernels/linearLogProb.js";
+export {
+  type LinearLogProbShape,
+  linearLogProbMemory,
+} from "./engine/kernels/linearLogProbMemory.js";
+export {
   type LogitRowsOptions,
   type LogProbBackwardInputs,
   type LogProbOptions,

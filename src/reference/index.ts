@@ -5,6 +5,7 @@ export * from "./embed.js";
 export * from "./finiteDifference.js";
 export * from "./float16.js";
 export * from "./groupNorm.js";
+export * from "./linearLogProb.js";
 export * from "./logProb.js";
 export * from "./matmul.js";
 export * from "./rmsNorm.js";

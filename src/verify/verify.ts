@@ -6,6 +6,10 @@ import { elementwiseChecks } from "./elementwise.js";
 import { embedChecks } from "./embed.js";
 import { goldenChecks } from "./golden.js";
 import { groupNormChecks } from "./groupNorm.js";
+import { linearLogProbValueChecks } from "./linearLogProb.js";
+import { linearLogProbBitChecks } from "./linearLogProbBits.js";
+import { linearLogProbEdgeChecks } from "./linearLogProbEdges.js";
+import { linearLogProbMemoryChecks } from "./linearLogProbMemory.js";
 import { logProbBitChecks } from "./logProbBits.js";
 import { logProbEdgeChecks } from "./logProbEdges.js";
 import { logProbShardChecks } from "./logProbShardChecks.js";
@@ -49,6 +53,10 @@ export function checksFor(device: Engine["device"]): Check[] {
     ...logProbBitChecks(),
     ...logProbEdgeChecks(),
     ...logProbShardChecks(device),
+    ...linearLogProbValueChecks(device),
+    ...linearLogProbBitChecks(device),
+    ...linearLogProbEdgeChecks(),
+    ...linearLogProbMemoryChecks(device),
     ...groupNormChecks(device),
     ...surrogateValueChecks(device),
     ...surrogateEdgeChecks(),
