@@ -67,6 +67,18 @@ export { type KlInputs, type KlOptions, type KlResult, klEstimate } from "./engi
 export { type KlHingeOptions, klHinge } from "./engine/kernels/klHinge.js";
 export { klTable } from "./engine/kernels/klTable.js";
 export {
+  type LinearLogProbBackwardInputs,
+  type LinearLogProbGradients,
+  type LinearLogProbOptions,
+  type LinearLogProbSettings,
+  linearLogProb,
+  linearLogProbBackward,
+} from "./engine/kernels/linearLogProb.js";
+export {
+  type LinearLogProbShape,
+  linearLogProbMemory,
+} from "./engine/kernels/linearLogProbMemory.js";
+export {
   type LogitRowsOptions,
   type LogProbBackwardInputs,
   type LogProbOptions,

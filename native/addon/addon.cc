@@ -4,6 +4,7 @@
 namespace firesteel {
 
 void register_log_prob(napi_env env, napi_value exports);
+void register_linear_log_prob(napi_env env, napi_value exports);
 void register_group_norm(napi_env env, napi_value exports);
 void register_surrogate(napi_env env, napi_value exports);
 void register_group_loss(napi_env env, napi_value exports);
@@ -31,6 +32,7 @@ Napi::Object module(Napi::Env env, Napi::Object exports) {
   register_engine(env, exports);
   register_tensor(env, exports);
   register_log_prob(env, exports);
+  register_linear_log_prob(env, exports);
   register_group_norm(env, exports);
   register_surrogate(env, exports);
   register_group_loss(env, exports);

@@ -66,6 +66,10 @@ class Call {
   T* update(int64_t count) {
     return static_cast<T*>(update(dtype_of<T>(), count));
   }
+  template <class T>
+  T* update_or_null(int64_t count) {
+    return static_cast<T*>(access(dtype_of<T>(), count, true, true, true));
+  }
 
   void* workspace(int64_t bytes);  // alive until the call has run
   FaultWord* faults();             // reported by the first read of any output

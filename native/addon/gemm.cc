@@ -23,7 +23,7 @@ napi_value run(napi_env env, napi_callback_info info) {
   g.b_row = transpose_b ? 1 : g.n;
   g.b_col = transpose_b ? g.k : 1;
   g.c_row = g.n;
-  g.workspace = call.workspace(gemm_workspace(g.m, g.n, g.k));
+  g.workspace = call.workspace(gemm_workspace(g.m, g.n, g.k, g.accumulate));
   // About 8 flops in the time of a byte.
   return call.enqueue(g.m * g.n * g.k / 4, [g](Context& context) { return gemm(context, g); });
 }

@@ -37,18 +37,24 @@ int64_t padded_rows(int64_t m) {
   return round_up(std::min(m, kPassRows), gemm_table().tile_rows);
 }
 
-Status pack(Context& context, float* packed, const float* a, int64_t a_row, int64_t a_col,
-            int64_t rows, int64_t k) {
+const void* element(const void* x, DType type, int64_t index) {
+  return static_cast<const char*>(x) + index * size_of(type);
+}
+
+Status pack(Context& context, float* packed, const GemmArgs& g, int64_t first_row,
+            int64_t first_term, int64_t rows, int64_t k) {
   const GemmTable& t = gemm_table();
+  const auto pack_strip = t.pack_strip[static_cast<int>(g.a_type)];
   const int64_t strips = divide_up(rows, t.tile_rows);
   const int64_t grain = std::max<int64_t>(1, (1 << 15) / (t.tile_rows * std::min(k, kGemmBlock)));
   return context.parallel(
       strips * divide_up(k, kGemmBlock), grain, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
           const int64_t row = i % strips * t.tile_rows, term = i / strips * kGemmBlock;
-          t.pack_strip(packed + i * t.tile_rows * kGemmBlock, a + row * a_row + term * a_col, a_row,
-                       a_col, static_cast<int>(std::min<int64_t>(t.tile_rows, rows - row)),
-                       std::min(kGemmBlock, k - term));
+          const int64_t from = (first_row + row) * g.a_row + (first_term + term) * g.a_col;
+          pack_strip(packed + i * t.tile_rows * kGemmBlock, element(g.a, g.a_type, from), g.a_row,
+                     g.a_col, static_cast<int>(std::min<int64_t>(t.tile_rows, rows - row)),
+                     std::min(kGemmBlock, k - term));
         }
       });
 }
@@ -75,7 +81,7 @@ Status multiply(Context& context, const GemmPiece& whole, int64_t cols) {
                               piece.rows = std::min(piece_strips * t.tile_rows, whole.rows - row);
                               piece.cols =
                                   static_cast<int>(std::min<int64_t>(t.panel_cols, cols - col));
-                              piece.b = whole.b + col * whole.b_col;
+                              piece.b = element(whole.b, whole.b_type, col * whole.b_col);
                               piece.sum = whole.sum + row * whole.sum_row + col;
                               piece.c = whole.c + row * whole.c_row + col;
                               t.multiply(piece);
@@ -85,18 +91,25 @@ Status multiply(Context& context, const GemmPiece& whole, int64_t cols) {
 
 }  // namespace
 
-int64_t gemm_workspace(int64_t m, int64_t n, int64_t k) {
+int64_t gemm_workspace(int64_t m, int64_t n, int64_t k, bool accumulate) {
   if (m == 0 || n == 0 || k == 0) return 0;
   const int64_t rows = padded_rows(m);
-  const int64_t packed = rows * pass_depth(rows, k);
-  const int64_t sums = k > kGemmBlock ? std::min(m, kPassRows) * std::min(n, kPassCols) : 0;
+  // At least rows * pass_depth(rows, k), which may shrink where rows grow.
+  const int64_t packed =
+      std::min(rows * round_up(k, kGemmBlock), std::max(kPackedFloats, rows * kGemmBlock));
+  const bool apart = accumulate && k > kGemmBlock;
+  const int64_t sums = apart ? std::min(m, kPassRows) * std::min(n, kPassCols) : 0;
   return (packed + sums) * static_cast<int64_t>(sizeof(float));
 }
 
 Status gemm(Context& context, const GemmArgs& g) {
+  if (g.a_type > DType::f16 || (g.b_type != g.a_type && g.a_type != DType::f32) ||
+      g.b_type > DType::f16) {
+    return Status::error(Code::dtype, "gemm: expected B of f32, bf16 or f16 and A as B or f32");
+  }
   if (g.m == 0 || g.n == 0) return {};
   if (g.k == 0) {
-    for (int64_t i = 0; i < g.m && !g.accumulate; ++i) {
+    for (int64_t i = 0; i < g.m && !g.accumulate && !g.resume; ++i) {
       memset(g.c + i * g.c_row, 0, static_cast<size_t>(g.n) * sizeof(float));
     }
     return {};
@@ -115,21 +128,21 @@ Status gemm(Context& context, const GemmArgs& g) {
         whole.k = std::min(depth, g.k - term);
         // op(A) of a single pass over K is packed for the first columns and serves all others.
         if (col == 0 || depth < g.k) {
-          Status status = pack(context, packed, g.a + row * g.a_row + term * g.a_col, g.a_row,
-                               g.a_col, rows, whole.k);
+          Status status = pack(context, packed, g, row, term, rows, whole.k);
           if (!status.ok()) return status;
         }
         whole.rows = rows;
         whole.packed = packed;
         whole.strips = divide_up(rows, gemm_table().tile_rows);
-        whole.b = g.b + term * g.b_row + col * g.b_col;
+        whole.b = element(g.b, g.b_type, term * g.b_row + col * g.b_col);
         whole.b_row = g.b_row;
         whole.b_col = g.b_col;
+        whole.b_type = g.b_type;
         whole.c = g.c + row * g.c_row + col;
         whole.c_row = g.c_row;
         whole.sum = sums ? sums : whole.c;
         whole.sum_row = sums ? cols : g.c_row;
-        whole.resume = term > 0;
+        whole.resume = term > 0 || g.resume;
         whole.finish = term + depth >= g.k;
         whole.accumulate = g.accumulate;
         Status status = multiply(context, whole, cols);

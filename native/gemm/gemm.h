@@ -1,28 +1,39 @@
-// gemm: C = op(A) op(B) (+ C). f32, row-major with free strides.
+// gemm: C = op(A) op(B) (+ C). Row-major with free strides; C is f32, as is all arithmetic.
 //
 // K is walked sequentially in fixed blocks with fused multiply-add, lanes along N: an element of C
 // depends on its row of op(A), its column of op(B) and K alone, never on M, N, the tile it fell in
 // or the number of threads. So decoding one token and training on a batch give the same bits.
 #pragma once
 #include <stdint.h>
+#include "runtime/dtype.h"
 #include "runtime/status.h"
 
 namespace firesteel {
 
 class Context;
 
+// K is summed in blocks of this many terms; the block sums are added in order. Part of the result's
+// definition on the CPU: block sums keep the rounding error of long K (vocabularies, token counts)
+// near that of one block. On CUDA all of K is one chain.
+constexpr int64_t kGemmBlock = 256;
+
 struct GemmArgs {
-  int64_t m, n, k;       // any may be 0; k = 0 gives zeros (or C unchanged when accumulating)
-  const float* a;        // op(A) [m, k]: element (i, p) at a[i * a_row + p * a_col]
+  int64_t m, n, k;       // any may be 0; k = 0 gives zeros (or C unchanged when it is added to)
+  const void* a;         // op(A) [m, k]: element (i, p) at a[i * a_row + p * a_col]
   int64_t a_row, a_col;  //
-  const float* b;        // op(B) [k, n]: element (p, j) at b[p * b_row + j * b_col]
+  const void* b;         // op(B) [k, n]: element (p, j) at b[p * b_row + j * b_col]
   int64_t b_row, b_col;  //
+  DType a_type, b_type;  // f32, bf16 or f16; widened where they are packed; A is f32 or as B
   float* c;              // [m, n] out, row stride c_row; must not overlap a or b
   int64_t c_row;         //
-  bool accumulate;       // add to C (after the full sum over k) instead of overwriting it
-  void* workspace;       // gemm_workspace bytes
+  // At most one of the two. `accumulate` adds to C after the full sum over k. `resume` goes on with
+  // the sum that C holds: products over parts of K, one after the other, each part but the last a
+  // multiple of kGemmBlock, give the bits of one product over all of K.
+  bool accumulate, resume;
+  void* workspace;  // gemm_workspace bytes
 };
-int64_t gemm_workspace(int64_t m, int64_t n, int64_t k);
+// Also enough for any smaller product.
+int64_t gemm_workspace(int64_t m, int64_t n, int64_t k, bool accumulate);
 Status gemm(Context&, const GemmArgs&);
 
 }  // namespace firesteel

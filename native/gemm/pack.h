@@ -1,5 +1,5 @@
 // Packing operands of the register tile (tile.h) into panels: term after term, `width` elements
-// each. Those that lie along the terms are transposed in registers.
+// each, widened to float. Those that lie along the terms are transposed in registers.
 #pragma once
 #include "runtime/simd/simd.h"
 
@@ -79,7 +79,8 @@ FIRESTEEL_INLINE void pack_rows(float* to, int width, const Row& row, int count,
 
 // to[p * width + i] = from[i * i_step + p * p_step] for i < count and p < terms; 0 for count <= i <
 // width. Reads nothing else.
-FIRESTEEL_INLINE void pack_panel(float* to, int width, const float* from, int64_t i_step,
+template <class T>
+FIRESTEEL_INLINE void pack_panel(float* to, int width, const T* from, int64_t i_step,
                                  int64_t p_step, int count, int64_t terms) {
   if (i_step == 1) {
     for (int first = 0; first < width; first += F32::lanes) {
@@ -102,7 +103,7 @@ FIRESTEEL_INLINE void pack_panel(float* to, int width, const float* from, int64_
   } else {
     for (int64_t p = 0; p < terms; ++p) {
       for (int i = 0; i < width; ++i) {
-        to[p * width + i] = i < count ? from[i * i_step + p * p_step] : 0.0f;
+        to[p * width + i] = i < count ? to_float(from[i * i_step + p * p_step]) : 0.0f;
       }
     }
   }

@@ -44,39 +44,59 @@ struct Block {
   }
 };
 
+// The columns of a piece's panel for `terms` terms from p on, WIDTH floats each.
+template <int WIDTH>
+__attribute__((noinline)) void pack_columns(float* to, const GemmPiece& g, int64_t p,
+                                            int64_t terms) {
+  const auto pack = [&](const auto* b) {
+    pack_panel(to, WIDTH, b + p * g.b_row, g.b_col, g.b_row, g.cols, terms);
+  };
+  switch (g.b_type) {
+    case DType::bf16:
+      return pack(static_cast<const bf16*>(g.b));
+    case DType::f16:
+      return pack(static_cast<const f16*>(g.b));
+    default:
+      return pack(static_cast<const float*>(g.b));
+  }
+}
+
 // Packing a panel costs about a cycle an element and saves strided reads: few rows do not repay it.
 constexpr int64_t kRowsInPlace = 2 * kTileRows;
 
 void multiply(const GemmPiece& g) {
   alignas(64) float panel[kGemmBlock * kTileCols];
   const bool narrow = g.cols <= F32::lanes;
-  const bool in_place = g.b_col == 1 && g.cols == kTileCols && g.rows <= kRowsInPlace;
+  const bool in_place =
+      g.b_type == DType::f32 && g.b_col == 1 && g.cols == kTileCols && g.rows <= kRowsInPlace;
   for (int64_t p = 0; p < g.k; p += kGemmBlock) {
     const int64_t terms = g.k - p < kGemmBlock ? g.k - p : kGemmBlock;
     const float* packed =
         g.packed + (p / kGemmBlock * g.strips + g.first_strip) * kTileRows * kGemmBlock;
-    const float* b = g.b + p * g.b_row;
     const bool first = p == 0 && !g.resume, last = p + kGemmBlock >= g.k && g.finish;
     if (in_place) {
+      const float* b = static_cast<const float*>(g.b) + p * g.b_row;
       each_tile(g.rows, Block<2>{g, packed, b, g.b_row, terms, first, last});
     } else if (narrow) {
-      pack_panel(panel, F32::lanes, b, g.b_col, g.b_row, g.cols, terms);
+      pack_columns<F32::lanes>(panel, g, p, terms);
       each_tile(g.rows, Block<1>{g, packed, panel, F32::lanes, terms, first, last});
     } else {
-      pack_panel(panel, kTileCols, b, g.b_col, g.b_row, g.cols, terms);
+      pack_columns<kTileCols>(panel, g, p, terms);
       each_tile(g.rows, Block<2>{g, packed, panel, kTileCols, terms, first, last});
     }
   }
 }
 
-void pack_strip(float* to, const float* a, int64_t a_row, int64_t a_col, int rows, int64_t k) {
-  pack_panel(to, kTileRows, a, a_row, a_col, rows, k);
+template <class T>
+void pack_strip(float* to, const void* a, int64_t a_row, int64_t a_col, int rows, int64_t k) {
+  pack_panel(to, kTileRows, static_cast<const T*>(a), a_row, a_col, rows, k);
 }
 
 }  // namespace
 
 extern const GemmTable gemm_table;
-const GemmTable gemm_table = {kTileRows, kTileCols, pack_strip, multiply};
+const GemmTable gemm_table = {
+    kTileRows, kTileCols, {pack_strip<float>, pack_strip<bf16>, pack_strip<f16>}, multiply};
 
 }  // namespace FIRESTEEL_ISA
 }  // namespace firesteel

@@ -2,12 +2,9 @@
 #pragma once
 #include <stdint.h>
 
-namespace firesteel {
+#include "gemm/gemm.h"
 
-// K is summed in blocks of this many terms; the block sums are added in order. Part of the result's
-// definition: block sums keep the rounding error of long K (vocabularies, token counts) near that
-// of one block. 256 x 32 floats are also a panel of op(B) that stays in L1 while rows pass by.
-constexpr int64_t kGemmBlock = 256;
+namespace firesteel {
 
 // A strip of op(A) rows, packed: strip s of block kb stands at (kb * strips + s) * tile_rows *
 // kGemmBlock floats; inside, term p of row r at p * tile_rows + r.
@@ -19,8 +16,9 @@ struct GemmPiece {
   int64_t k;     // terms of this pass; all passes but the last are multiples of kGemmBlock
   const float* packed;
   int64_t strips, first_strip;
-  const float* b;  // term 0, column 0 of the panel
+  const void* b;  // term 0, column 0 of the panel
   int64_t b_row, b_col;
+  DType b_type;
   float* sum;  // running sum of block sums, may be c; row stride sum_row
   int64_t sum_row;
   bool resume;  // sum holds the blocks of earlier passes
@@ -33,7 +31,9 @@ struct GemmPiece {
 struct GemmTable {
   int tile_rows, panel_cols;
   // Packs terms 0 .. k - 1 of `rows` <= tile_rows rows; element (i, p) at a[i * a_row + p * a_col].
-  void (*pack_strip)(float* to, const float* a, int64_t a_row, int64_t a_col, int rows, int64_t k);
+  // Indexed by DType: f32, bf16, f16.
+  void (*pack_strip[3])(float* to, const void* a, int64_t a_row, int64_t a_col, int rows,
+                        int64_t k);
   void (*multiply)(const GemmPiece& piece);
 };
 

@@ -3,20 +3,6 @@
 #include <algorithm>
 
 namespace firesteel {
-namespace {
-
-// Four classes per power of two: at most 25 % of a block is unused, and a training step that
-// allocates the same shapes again finds its blocks.
-int64_t block_size(int64_t bytes) {
-  int64_t power = 256;
-  while (power < bytes && power < (int64_t{1} << 40)) power *= 2;
-  if (power <= 1024) return power;
-  const int64_t step = power / 8;  // classes 5/8, 6/8, 7/8, 8/8 of the power of two
-  return (bytes + step - 1) / step * step;
-}
-
-}  // namespace
-
 Storage::~Storage() {
   pool_->release(data_, block_);
 }
@@ -27,8 +13,18 @@ MemoryPool::~MemoryPool() {
   }
 }
 
+// Four classes per power of two: at most 25 % of a block is unused, and a training step that
+// allocates the same shapes again finds its blocks.
+int64_t MemoryPool::block_bytes(int64_t bytes) {
+  int64_t power = 256;
+  while (power < bytes && power < (int64_t{1} << 40)) power *= 2;
+  if (power <= 1024) return power;
+  const int64_t step = power / 8;  // classes 5/8, 6/8, 7/8, 8/8 of the power of two
+  return (bytes + step - 1) / step * step;
+}
+
 Status MemoryPool::allocate(int64_t bytes, std::shared_ptr<Storage>* out) {
-  const int64_t block = block_size(bytes);
+  const int64_t block = block_bytes(bytes);
   void* data = nullptr;
   {
     std::lock_guard<std::mutex> lock(mutex_);

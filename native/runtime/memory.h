@@ -58,6 +58,9 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
       : context_(std::move(context)), limit_(limit) {}
   ~MemoryPool();
 
+  // What an allocation of `bytes` takes of the limit.
+  static int64_t block_bytes(int64_t bytes);
+
   // Contents are undefined. bytes = 0 is a valid, distinct storage.
   Status allocate(int64_t bytes, std::shared_ptr<Storage>* out);
   MemoryStats stats() const;

@@ -36,6 +36,16 @@ export interface Addon {
   logProbPartial: Kernel;
   logProbMerge: Kernel;
   logProbBackward: Kernel;
+  linearLogProbForward: Kernel;
+  linearLogProbBackward: Kernel;
+  /** Of the shape's calls: the smallest chunk, and the bytes that they take beyond their tensors. */
+  linearLogProbMemory(
+    tokens: number,
+    vocab: number,
+    hidden: number,
+    dtype: number,
+    chunkBytes: number,
+  ): { least: number; forward: number; backward: number };
   groupNorm: Kernel;
   kl: Kernel;
   surrogate: Kernel;

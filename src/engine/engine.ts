@@ -2,7 +2,7 @@ import type { Addon, EngineHandle, RawFault } from "./addon.js";
 import { checkChoice, checkInteger, checkKeys, checkNumber, invalid } from "./checks.js";
 import { type DType, dtypeOf, dtypes, isTypedArray, newArray, type TypedArray } from "./dtype.js";
 import { FiresteelError } from "./error.js";
-import { chooseAddon } from "./loader.js";
+import { chooseAddon, wantedDevice } from "./loader.js";
 import { checkShape, Tensor, toArray } from "./tensor.js";
 
 /** Rows whose values a call could not use: NaN log-probs, zero gradients, nothing else touched. */
@@ -69,11 +69,7 @@ export class Engine {
   constructor(options: EngineOptions = {}) {
     checkKeys("options", options, ["device", "threads", "memoryLimit", "onFault"]);
     const { threads, memoryLimit, onFault = warn } = options;
-    let device = options.device ?? "auto";
-    if (device === "auto" && process.env.FIRESTEEL_DEVICE) {
-      device = process.env.FIRESTEEL_DEVICE as typeof device;
-    }
-    checkChoice("device", device, ["auto", "cpu", "cuda", "emulated"]);
+    const device = wantedDevice(options.device);
     if (threads !== undefined) checkInteger("threads", threads, 1, 1024);
     if (memoryLimit !== undefined) {
       checkNumber("memoryLimit", memoryLimit, 1, Number.MAX_SAFE_INTEGER);

@@ -4,6 +4,7 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Addon } from "./addon.js";
+import { checkChoice } from "./checks.js";
 import { FiresteelError } from "./error.js";
 
 export type Backend = Addon["backend"];
@@ -94,6 +95,12 @@ function unfit(backend: Backend, path: string): string | null {
   if (child.status === 0) return null;
   if (child.status === 3) return child.stdout.trim();
   return `a trial process ended with ${child.signal ?? `exit code ${child.status}`}: ${(child.stderr ?? "").trim().split("\n")[0]}`;
+}
+
+/** A device option; where it is "auto" or not given, FIRESTEEL_DEVICE. @throws FiresteelError ERR_OPTION */
+export function wantedDevice(device: "auto" | Backend = "auto"): "auto" | Backend {
+  const wanted = device === "auto" ? process.env.FIRESTEEL_DEVICE || device : device;
+  return checkChoice("device", wanted, ["auto", "cpu", "cuda", "emulated"]);
 }
 
 /** The backend that a device option asks for. @throws FiresteelError ERR_NO_DEVICE */

@@ -10,6 +10,7 @@ export * from "./gaussian.js";
 export * from "./groupLoss.js";
 export * from "./groupNorm.js";
 export * from "./kl.js";
+export * from "./linearLogProb.js";
 export * from "./logProb.js";
 export * from "./matmul.js";
 export * from "./rmsNorm.js";

@@ -113,7 +113,10 @@ export function forward(engine: Engine, c: LogProbCase, logits = upload(engine, 
 }
 
 /** The gradients of a case, each with the output that it needs. */
-export function gradients(c: LogProbCase, { entropy, vocabMean }: LogProbResult) {
+export function gradients(
+  c: Pick<LogProbCase, "dLogProb" | "dEntropy" | "dVocabMean">,
+  { entropy, vocabMean }: LogProbResult,
+) {
   const { dLogProb, dEntropy, dVocabMean = null } = c;
   return {
     dLogProb,

@@ -19,6 +19,10 @@ import { groupNormBitChecks } from "./groupNormBits.js";
 import { groupNormEdgeChecks } from "./groupNormEdges.js";
 import { groupNormGoldenChecks } from "./groupNormGolden.js";
 import { klChecks } from "./kl.js";
+import { linearLogProbValueChecks } from "./linearLogProb.js";
+import { linearLogProbBitChecks } from "./linearLogProbBits.js";
+import { linearLogProbEdgeChecks } from "./linearLogProbEdges.js";
+import { linearLogProbMemoryChecks } from "./linearLogProbMemory.js";
 import { logProbBitChecks } from "./logProbBits.js";
 import { logProbEdgeChecks } from "./logProbEdges.js";
 import { logProbShardChecks } from "./logProbShardChecks.js";
@@ -78,6 +82,10 @@ export function checksFor(device: Engine["device"]): Check[] {
     ...flowStepEdgeChecks(device),
     ...bernoulliValueChecks(device),
     ...bernoulliEdgeChecks(device),
+    ...linearLogProbValueChecks(device),
+    ...linearLogProbBitChecks(device),
+    ...linearLogProbEdgeChecks(),
+    ...linearLogProbMemoryChecks(device),
     ...matmulChecks(device),
     ...attentionChecks(device),
     ...rmsNormChecks(),

@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "runtime/cpu/context.h"
+#include "runtime/dtype.h"
+#include "runtime/scalar.h"
 
 namespace firesteel {
 
@@ -92,6 +94,35 @@ class Padded {
   int64_t count_, usable_;
   char* pages_;
   float* first_;
+};
+
+inline uint16_t narrow(DType type, float x) {
+  return type == DType::bf16 ? from_float<bf16>(x).bits : from_float<f16>(x).bits;
+}
+inline float widen(DType type, uint16_t x) {
+  return type == DType::bf16 ? to_float(bf16{x}) : to_float(f16{x});
+}
+
+// The values of `from` in another type; they too end where memory does.
+class Typed {
+ public:
+  Typed(Padded& from, DType type) : from_(from), type_(type), room_(1, (count() + 1) / 2, 1) {
+    if (type == DType::f32) return;
+    for (int64_t i = 0; i < count(); ++i) halves()[i] = narrow(type, from.data()[i]);
+  }
+  const void* data() {
+    return type_ == DType::f32 ? static_cast<const void*>(from_.data()) : halves();
+  }
+
+ private:
+  int64_t count() const {
+    return from_.rows == 0 ? 0 : (from_.rows - 1) * from_.stride + from_.width;
+  }
+  uint16_t* halves() { return reinterpret_cast<uint16_t*>(room_.data() + room_.width) - count(); }
+
+  Padded& from_;
+  DType type_;
+  Padded room_;
 };
 
 inline bool same_bits(const Array& a, const Array& b) {

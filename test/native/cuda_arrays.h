@@ -96,8 +96,10 @@ inline Doubles widened(const Array& x) {
 }
 
 struct Faults : FaultWord {
-  Faults() : FaultWord{{0, 0, 0}, {~0u, ~0u, ~0u}} {}
-  bool none() const { return count[0] == 0 && count[1] == 0 && count[2] == 0; }
+  Faults() : FaultWord{} { std::fill_n(first_row, kFaultKinds, ~0u); }
+  bool none() const {
+    return std::all_of(count, count + kFaultKinds, [](uint32_t n) { return n == 0; });
+  }
 };
 
 }  // namespace firesteel

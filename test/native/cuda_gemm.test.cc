@@ -2,6 +2,7 @@
 // the expected bits are those of the plain loop.
 #include "cuda_arrays.h"
 #include "gemm/gemm.h"
+#include "runtime/scalar.h"
 
 namespace firesteel {
 namespace {
@@ -9,8 +10,31 @@ namespace {
 struct Product {
   int64_t m, n, k;
   bool a_across, b_across, accumulate;
-  int shift;  // floats by which operands miss a 16-byte boundary
+  int shift;  // elements by which operands miss a boundary of 16 bytes
+  DType a_type = DType::f32, b_type = DType::f32;
+  bool resume = false;
 };
+
+uint16_t narrow_to(DType type, float x) {
+  return type == DType::bf16 ? from_float<bf16>(x).bits : from_float<f16>(x).bits;
+}
+
+// What fits a 16-bit type.
+Array rounded(DType type, Array values) {
+  for (float& x : values) {
+    const uint16_t bits = narrow_to(type, x);
+    if (type == DType::bf16) x = to_float(bf16{bits});
+    if (type == DType::f16) x = to_float(f16{bits});
+  }
+  return values;
+}
+
+// Memory of floats as memory of a type.
+std::vector<uint16_t> narrowed(DType type, const Array& memory) {
+  std::vector<uint16_t> out;
+  for (float x : memory) out.push_back(narrow_to(type, x));
+  return out;
+}
 
 // `values` [rows, columns] as they lie in memory: transposed or not, `shift` floats off.
 Array laid_out(const Array& values, int64_t rows, int64_t columns, bool across, int shift) {
@@ -24,6 +48,8 @@ Array laid_out(const Array& values, int64_t rows, int64_t columns, bool across, 
 Array multiply(Context& context, const Product& p, const Array& a, const Array& b, const Array& c) {
   const Array a_memory = laid_out(a, p.m, p.k, p.a_across, p.shift);
   const Array b_memory = laid_out(b, p.k, p.n, p.b_across, p.shift);
+  const std::vector<uint16_t> a_half = narrowed(p.a_type, a_memory);
+  const std::vector<uint16_t> b_half = narrowed(p.b_type, b_memory);
   const int64_t c_row = p.n + p.shift;
   Array c_memory(static_cast<size_t>(p.m * c_row), kNaN);
   for (int64_t i = 0; i < p.m * p.n; ++i) {
@@ -33,15 +59,20 @@ Array multiply(Context& context, const Product& p, const Array& a, const Array& 
   g.m = p.m;
   g.n = p.n;
   g.k = p.k;
+  g.a_type = p.a_type;
+  g.b_type = p.b_type;
   g.a = a_memory.data() + p.shift;
+  if (p.a_type != DType::f32) g.a = a_half.data() + p.shift;
   g.a_row = p.a_across ? 1 : p.k;
   g.a_col = p.a_across ? p.m : 1;
   g.b = b_memory.data() + p.shift;
+  if (p.b_type != DType::f32) g.b = b_half.data() + p.shift;
   g.b_row = p.b_across ? 1 : p.n;
   g.b_col = p.b_across ? p.k : 1;
   g.c = c_memory.data();
   g.c_row = c_row;
   g.accumulate = p.accumulate;
+  g.resume = p.resume;
   must(gemm(context, g));
   Array out;
   for (int64_t i = 0; i < p.m * c_row; ++i) {
@@ -57,7 +88,7 @@ Array multiply(Context& context, const Product& p, const Array& a, const Array& 
 Array plain(const Product& p, const Array& a, const Array& b, const Array& c) {
   Array out;
   for (int64_t i = 0; i < p.m * p.n; ++i) {
-    float sum = 0.0f;
+    float sum = p.resume ? c[static_cast<size_t>(i)] : 0.0f;
     for (int64_t t = 0; t < p.k; ++t) {
       sum = std::fma(a[static_cast<size_t>(i / p.n * p.k + t)],
                      b[static_cast<size_t>(t * p.n + i % p.n)], sum);
@@ -68,7 +99,9 @@ Array plain(const Product& p, const Array& a, const Array& b, const Array& c) {
 }
 
 void check(Context& context, const Product& p) {
-  const Array a = random_array(p.m * p.k, 1), b = random_array(p.k * p.n, 2);
+  const DType type = p.b_type;
+  const Array a = rounded(type, random_array(p.m * p.k, 1));
+  const Array b = rounded(type, random_array(p.k * p.n, 2));
   const Array c = random_array(p.m * p.n, 3);
   CAPTURE(p.m);
   CAPTURE(p.n);
@@ -100,6 +133,43 @@ TEST_CASE("large tiles") {
     check(context, {129, 132, 20, (layout & 1) != 0, (layout & 2) != 0, (layout & 4) != 0, 0});
   }
   check(context, {257, 31, 9, false, true, false, 1});
+}
+
+TEST_CASE("16-bit operands, at every alignment") {
+  Context context;
+  context.sm_count = 4;
+  for (DType type : {DType::bf16, DType::f16}) {
+    for (DType a_type : {DType::f32, type}) {
+      for (int layout = 0; layout < 4; ++layout) {
+        const bool a_across = (layout & 1) != 0, b_across = (layout & 2) != 0;
+        check(context, {5, 67, 33, a_across, b_across, false, layout % 3, a_type, type});
+        check(context, {66, 64, 20, a_across, b_across, true, layout % 2 * 2, a_type, type});
+      }
+      context.sm_count = 1;
+      check(context, {129, 132, 20, false, true, false, 0, a_type, type});
+      context.sm_count = 4;
+    }
+  }
+}
+
+TEST_CASE("A is f32 or as B") {
+  Context context;
+  GemmArgs g{};
+  g.a_type = DType::bf16;
+  CHECK(gemm(context, g).code == Code::dtype);
+  g.b_type = DType::f16;
+  CHECK(gemm(context, g).code == Code::dtype);
+  g.a_type = g.b_type = DType::f64;
+  CHECK(gemm(context, g).code == Code::dtype);
+}
+
+TEST_CASE("a resumed product goes on with the chain that C holds") {
+  Context context;
+  context.sm_count = 1;
+  for (int64_t m : {5, 66, 130}) {
+    check(context, {m, 70, 17, true, false, false, 1, DType::f32, DType::f32, true});
+    check(context, {m, 68, 0, false, true, false, 0, DType::f32, DType::f32, true});
+  }
 }
 
 TEST_CASE("products do not depend on the order of threads") {

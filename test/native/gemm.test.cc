@@ -12,30 +12,42 @@ struct Shape {
   int64_t m, n, k;
 };
 
+// What fits a 16-bit type.
+Array rounded(DType type, Array values) {
+  for (float& x : values) x = type == DType::f32 ? x : widen(type, narrow(type, x));
+  return values;
+}
+
 // Operands in dense [m, k] and [k, n] order; `a_across` and `b_across` lay them out transposed.
 struct Product {
   Shape shape;
   bool a_across = false, b_across = false, accumulate = false;
   int64_t gap = 0;  // NaN between rows of a, b and c
+  DType a_type = DType::f32, b_type = DType::f32;
+  bool resume = false;
 
   Array run(Context& context, const Array& a, const Array& b, const Array& c) const {
     const auto [m, n, k] = shape;
     Padded in_a = layout(a, m, k, a_across), in_b = layout(b, k, n, b_across);
-    Padded out(m, n, n + gap, accumulate ? c : Array(c.size(), kNaN));
-    std::vector<char> workspace(size_t(gemm_workspace(m, n, k)));
+    Padded out(m, n, n + gap, accumulate || resume ? c : Array(c.size(), kNaN));
+    Typed typed_a(in_a, a_type), typed_b(in_b, b_type);
+    std::vector<char> workspace(size_t(gemm_workspace(m, n, k, accumulate)));
     GemmArgs g{};
     g.m = m;
     g.n = n;
     g.k = k;
-    g.a = in_a.data();
+    g.a = typed_a.data();
     g.a_row = a_across ? 1 : in_a.stride;
     g.a_col = a_across ? in_a.stride : 1;
-    g.b = in_b.data();
+    g.b = typed_b.data();
+    g.a_type = a_type;
+    g.b_type = b_type;
     g.b_row = b_across ? 1 : in_b.stride;
     g.b_col = b_across ? in_b.stride : 1;
     g.c = out.data();
     g.c_row = out.stride;
     g.accumulate = accumulate;
+    g.resume = resume;
     g.workspace = workspace.data();
     REQUIRE(gemm(context, g).ok());
     CHECK(out.intact());
@@ -168,6 +180,68 @@ TEST_CASE("an element's bits do not depend on M, N, layout or threads") {
       CHECK(same_bits(p.run(one, a, part_b, part_c), expected));
     }
   }
+}
+
+TEST_CASE("16-bit operands give the bits of their widened values") {
+  Threads threads(2);
+  for (DType type : {DType::bf16, DType::f16}) {
+    for (Shape shape : {Shape{1, 1, 1}, Shape{7, 33, 31}, Shape{13, 70, 257}, Shape{50, 95, 600}}) {
+      const auto [m, n, k] = shape;
+      const Array a = rounded(type, operand(m * k, 20)), b = rounded(type, operand(k * n, 21));
+      const Array c = operand(m * n, 22);
+      for (int layout = 0; layout < 4; ++layout) {
+        Product p{shape, (layout & 1) != 0, (layout & 2) != 0, layout == 3, 3};
+        const Array wide = p.run(threads, a, b, c);
+        p.b_type = type;
+        CHECK(same_bits(p.run(threads, a, b, c), wide));
+        p.a_type = type;
+        CHECK(same_bits(p.run(threads, a, b, c), wide));
+      }
+    }
+  }
+}
+
+TEST_CASE("A is f32 or as B") {
+  Threads threads(1);
+  GemmArgs g{};
+  g.a_type = DType::bf16;
+  CHECK(gemm(threads, g).code == Code::dtype);
+  g.b_type = DType::f16;
+  CHECK(gemm(threads, g).code == Code::dtype);
+  g.a_type = g.b_type = DType::f64;
+  CHECK(gemm(threads, g).code == Code::dtype);
+}
+
+// Columns first .. first + width - 1 of x [rows, columns].
+Array columns_of(const Array& x, int64_t columns, int64_t first, int64_t width) {
+  Array out;
+  for (size_t row = 0; row < x.size(); row += size_t(columns)) {
+    const auto at = x.begin() + int64_t(row) + first;
+    out.insert(out.end(), at, at + width);
+  }
+  return out;
+}
+
+TEST_CASE("resumed products over parts of K are one product over all of it") {
+  Threads threads(2);
+  const Shape shape{37, 70, 1100};
+  const auto [m, n, k] = shape;
+  const Array a = operand(m * k, 23), b = operand(k * n, 24), c = operand(m * n, 25);
+  const Array whole = Product{shape}.run(threads, a, b, c);
+  for (int64_t step : {256, 512, 768}) {
+    Array sum(size_t(m * n), kNaN);
+    for (int64_t first = 0; first < k; first += step) {
+      const int64_t terms = std::min(step, k - first);
+      Product part{{m, n, terms}};
+      part.resume = first > 0;
+      const Array part_b(b.begin() + first * n, b.begin() + (first + terms) * n);
+      sum = part.run(threads, columns_of(a, k, first, terms), part_b, sum);
+    }
+    CHECK(same_bits(sum, whole));
+  }
+  Product nothing{{m, n, 0}};
+  nothing.resume = true;
+  CHECK(same_bits(nothing.run(threads, {}, {}, c), c));
 }
 
 TEST_CASE("NaN in one row and one column stays there") {

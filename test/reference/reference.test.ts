@@ -58,6 +58,52 @@ describe("log-prob", () => {
   });
 });
 
+describe("linear log-prob", () => {
+  const random = new Random(2);
+  const [weight, width] = [random.normals(5 * 3), 3];
+  const head = {
+    hidden: random.normals(4 * 3),
+    weight,
+    width,
+    targets: [0, 4, 2, 2],
+    temperature: 0.6,
+    mask: [1, 1, 0, 1],
+  };
+
+  it("is log-prob of the products", () => {
+    const logits = Array.from({ length: 20 }, (_, i) =>
+      [0, 1, 2].reduce((sum, p) => {
+        return sum + head.hidden[Math.floor(i / 5) * 3 + p]! * weight[(i % 5) * 3 + p]!;
+      }, 0),
+    );
+    const want = reference.logProb({ ...head, logits, vocab: 5 });
+    expectClose(reference.linearLogProb(head).logProb, want.logProb, 1e-15);
+    expectClose(reference.linearLogProb(head).entropy, want.entropy, 1e-15);
+  });
+
+  it("has the gradients that differences show", () => {
+    const [dL, dH] = [random.normals(4), random.normals(4)];
+    const objective = (change: object) => {
+      const { logProb, entropy } = reference.linearLogProb({ ...head, ...change });
+      return logProb.reduce((sum, x, t) => sum + x * dL[t]! + entropy[t]! * dH[t]!, 0);
+    };
+    const { dHidden, dWeight } = reference.linearLogProbGradient(head, dL, dH);
+    const ofHidden = reference.finiteDifference((hidden) => objective({ hidden }), head.hidden);
+    const ofWeight = reference.finiteDifference((w) => objective({ weight: w }), weight);
+    // Curvature leaves 1e-10 / 6 of the third derivative, which grows with (weight / temperature)^3.
+    expectClose(dHidden, ofHidden, 1e-8);
+    expectClose(dWeight, ofWeight, 1e-8);
+  });
+
+  it("has no gradient from a row that defines no distribution", () => {
+    const bad = { ...head, hidden: head.hidden.map((x, i) => (i < 3 ? Number.NaN : x)) };
+    const { dHidden, dWeight } = reference.linearLogProbGradient(bad, [1, 1, 1, 1]);
+    const without = { ...head, mask: [0, 1, 0, 1] };
+    expect([...dHidden.slice(0, 3)]).toEqual([0, 0, 0]);
+    expect(dWeight).toEqual(reference.linearLogProbGradient(without, [1, 1, 1, 1]).dWeight);
+  });
+});
+
 describe("surrogate", () => {
   it.each(["k1", "k2", "k3", "abs"] as const)("%s has the gradient that differences show", (kl) => {
     for (const d of [-2, -0.3, 0.4, 3]) {

@@ -1,7 +1,7 @@
 #include <string.h>
 
-#include "kernels/log_prob/log_prob.h"
 #include "kernels/log_prob/math.h"
+#include "kernels/log_prob/rows.h"
 #include "kernels/log_prob/table.h"
 #include "runtime/cpu/context.h"
 #include "runtime/scalar.h"
@@ -26,14 +26,14 @@ const char* row_at(const LogProbRows& rows, int64_t t) {
   return static_cast<const char*>(rows.logits) + t * rows.row_stride * size_of(rows.dtype);
 }
 
-double logit_at(DType dtype, const char* row, int64_t column) {
+double logit_at(DType dtype, const void* row, int64_t column) {
   switch (dtype) {
     case DType::bf16:
-      return static_cast<double>(to_float(reinterpret_cast<const bf16*>(row)[column]));
+      return static_cast<double>(to_float(static_cast<const bf16*>(row)[column]));
     case DType::f16:
-      return static_cast<double>(to_float(reinterpret_cast<const f16*>(row)[column]));
+      return static_cast<double>(to_float(static_cast<const f16*>(row)[column]));
     default:
-      return static_cast<double>(reinterpret_cast<const float*>(row)[column]);
+      return static_cast<double>(static_cast<const float*>(row)[column]);
   }
 }
 
@@ -48,7 +48,7 @@ LogProbPartial read_row(const LogProbRows& rows, Sums sums, int64_t t, int64_t v
   const float inverse = inverse_if_read(rows, t, vocab_start, whole);
   if (inverse == 0.0f) return unread(rows, t, vocab_start);
   const char* logits = row_at(rows, t);
-  LogProbPartial row = sums({logits, rows.vocab, exponent_scale(inverse), with_total});
+  LogProbPartial row = sums({logits, rows.vocab, exponent_scale(inverse), with_total, kNoColumns});
   if (row.sum != row.sum) return unread(rows, t, vocab_start);
   const int32_t column = target_column(rows, t, vocab_start);
   row.target = column < 0 ? __builtin_inf() : logit_at(rows.dtype, logits, column);
@@ -58,7 +58,7 @@ LogProbPartial read_row(const LogProbRows& rows, Sums sums, int64_t t, int64_t v
 
 void finish_row(const LogProbOutputs& out, int64_t t, const LogProbPartial& row, int64_t vocab) {
   const int fault = write_row(out, t, row, vocab);
-  if (fault >= 0) record_fault(out.faults, static_cast<Fault>(fault), t);
+  if (fault >= 0) record_fault(out.faults, static_cast<Fault>(fault), out.first_row + t);
 }
 
 using BackwardRow = void (*)(const LogProbBackwardRow&);
@@ -69,7 +69,7 @@ void backward_row(const LogProbBackwardArgs& a, BackwardRow row, int64_t t) {
   const bool trained = is_trained(a, t);
   const float inverse = trained ? inverse_temperature(a, t) : 0.0f;
   const bool usable = inverse == inverse;
-  if (!usable) record_fault(a.faults, Fault::parameter_out_of_range, t);
+  if (!usable) record_fault(a.faults, Fault::parameter_out_of_range, a.first_row + t);
   const LogProbSlopes s = trained && usable ? slopes_of(a, t, inverse) : LogProbSlopes{};
   if (!trained || !usable || s.zero) {
     memset(out, 0, static_cast<size_t>(a.vocab * size));
@@ -84,6 +84,31 @@ Status unknown_dtype() {
 }
 
 }  // namespace
+
+bool log_prob_begin(const LogProbArgs& a, int64_t t, LogProbPartial* row) {
+  *row = kNoColumns;
+  row->inverse_temperature = static_cast<double>(inverse_if_read(a, t, 0, true));
+  if (row->inverse_temperature != 0.0) return true;
+  finish_row(a, t, unread(a, t, 0), a.vocab);
+  return false;
+}
+
+void log_prob_add(const LogProbColumns& x, int32_t target, bool with_total, LogProbPartial* row) {
+  if (row->sum != row->sum) return;
+  const float scale = exponent_scale(static_cast<float>(row->inverse_temperature));
+  const LogProbPartial all = sums_of(x.dtype)({x.logits, x.count, scale, with_total, *row});
+  if (all.sum != all.sum) {
+    row->sum = all.sum;
+    return;
+  }
+  *row = all;
+  const int64_t column = target - x.first_id;
+  if (column >= 0 && column < x.count) row->target = logit_at(x.dtype, x.logits, column);
+}
+
+void log_prob_end(const LogProbArgs& a, int64_t t, const LogProbPartial& row) {
+  finish_row(a, t, row, a.vocab);
+}
 
 Status log_prob_forward(Context& context, const LogProbArgs& a) {
   if (a.dtype > DType::f16) return unknown_dtype();

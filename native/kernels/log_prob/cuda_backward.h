@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(kBackwardThreads)
   const float inverse = trained ? inverse_temperature(a, row) : 0.0f;
   const bool usable = inverse == inverse;
   if (!usable && chunk == 0 && threadIdx.x == 0) {
-    record_fault(a.faults, Fault::parameter_out_of_range, row);
+    record_fault(a.faults, Fault::parameter_out_of_range, a.first_row + row);
   }
   LogProbSlopes slopes = {};
   if (trained && usable) slopes = slopes_of(a, row, inverse);

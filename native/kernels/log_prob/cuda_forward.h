@@ -164,7 +164,7 @@ __device__ __forceinline__ void conclude(const RowTarget& to, int64_t row,
     return;
   }
   const int fault = write_row(to.out, row, partial, vocab);
-  if (fault >= 0) record_fault(to.out.faults, static_cast<Fault>(fault), row);
+  if (fault >= 0) record_fault(to.out.faults, static_cast<Fault>(fault), to.out.first_row + row);
 }
 
 // One warp: the parts of all warps of the row, merged in a fixed order in float64.

@@ -45,6 +45,7 @@ struct LogProbOutputs {
   // temperature: backward computes p = exp2((x - m) c - log2 s)
   float* stats;
   FaultWord* faults;
+  int64_t first_row = 0;  // what faults call row 0, where these are some rows of a larger batch
 };
 
 struct LogProbArgs : LogProbRows, LogProbOutputs {};
@@ -81,6 +82,7 @@ struct LogProbBackwardArgs : LogProbRows {
   void* d_logits;             // [T, V] out, dtype of logits; may be `logits`
   int64_t d_row_stride;       // >= V; what lies between the rows is not written
   FaultWord* faults;          // or null where `temperatures` is
+  int64_t first_row = 0;      // as in LogProbOutputs
 };
 // d_logits[t, v] = ((1[v == y] - p_v) d_log_prob[t] - p_v (log p_v + H) d_entropy[t]
 //                   + (1 / V - p_v) d_vocab_mean[t]) / temperature,

@@ -17,6 +17,9 @@ struct LogProbPartial {
 // A faulty shard has NaN in max, sum, weighted and total, and in inverse_temperature where that was
 // the fault.
 
+// What precedes the first columns.
+constexpr LogProbPartial kNoColumns{-__builtin_inf(), 0.0, 0.0, 0.0, 0.0, 0.0};
+
 constexpr double kLog2e = 1.44269504088896340736;
 constexpr double kLn2 = 0.693147180559945309417;
 

@@ -15,6 +15,7 @@ namespace {
 constexpr int kUnroll = 4;
 constexpr int kBlockVectors = 64 * kUnroll;
 constexpr int kBlock = kBlockVectors * F32::lanes;
+static_assert(kLogProbColumns % kBlock == 0, "rows in parts have whole blocks");
 
 constexpr float kLowest = -127.0f;  // where exp2_nonpositive is exactly 0
 constexpr float kInfinity = __builtin_inff();
@@ -93,7 +94,7 @@ template <class T>
 LogProbPartial sums(const LogProbRow& row) {
   const T* x = static_cast<const T*>(row.logits);
   const double scale = static_cast<double>(row.scale);
-  LogProbPartial all{-__builtin_inf(), 0.0, 0.0, 0.0, 0.0, 0.0};
+  LogProbPartial all = row.before;
   for (int64_t begin = 0; begin < row.vocab; begin += kBlock) {
     const int64_t left = row.vocab - begin;
     const int n = left < kBlock ? static_cast<int>(left) : kBlock;

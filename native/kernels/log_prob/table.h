@@ -1,15 +1,20 @@
-// What the per-ISA objects of log_prob offer to cpu.cc: one row at a time.
+// What the per-ISA objects of log_prob offer to cpu.cc: one row at a time, or some of its columns.
 #pragma once
 #include "kernels/log_prob/partial.h"
 #include "runtime/dtype.h"
 
 namespace firesteel {
 
+// Rows are summed in blocks, which on every instruction set divide this many columns: a row that
+// comes in parts, all but the last of them a multiple of it, has the bits of the row in one piece.
+constexpr int64_t kLogProbColumns = 4096;
+
 struct LogProbRow {
   const void* logits;  // [V]
   int64_t vocab;
-  float scale;      // log2(e) / temperature
-  bool with_total;  // else `total` is 0
+  float scale;            // log2(e) / temperature
+  bool with_total;        // else `total` is 0
+  LogProbPartial before;  // of the columns before these
 };
 
 // d_logits[v] = p_v (base + slope log2 p_v) + each, plus `hit` at the target.
@@ -25,7 +30,8 @@ struct LogProbBackwardRow {
 
 // Indexed by DType: f32, bf16, f16.
 struct LogProbTable {
-  // Sums, without target and temperature: NaN in `sum` and `max` where the row holds NaN or +inf.
+  // Sums; target and temperature are those of `before`. NaN in `sum` and `max` where the row holds
+  // NaN or +inf.
   LogProbPartial (*sums[3])(const LogProbRow&);
   void (*backward[3])(const LogProbBackwardRow&);
 };

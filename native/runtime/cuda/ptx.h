@@ -166,6 +166,23 @@ __device__ __forceinline__ void store_pack_streaming(T* p, const Pack<T>& pack) 
 
 #endif  // FIRESTEEL_EMULATED
 
+// Four neighbouring elements of any type by one access: 16 bytes, or 8.
+template <class T>
+struct alignas(4 * sizeof(T)) Four {
+  T x[4];
+};
+template <class T>
+__host__ __device__ __forceinline__ bool four_aligned(const T* p, int64_t stride) {
+  return reinterpret_cast<uintptr_t>(p) % sizeof(Four<T>) == 0 && stride % 4 == 0;
+}
+template <class T>
+__device__ __forceinline__ Four<T> load_four(const T* p) {
+#ifdef FIRESTEEL_EMULATED
+  emulator::require_aligned(p, sizeof(Four<T>));
+#endif
+  return *reinterpret_cast<const Four<T>*>(p);
+}
+
 // `count` may be negative or larger than a pack.
 template <class T>
 __device__ __forceinline__ int pack_count(int64_t count) {

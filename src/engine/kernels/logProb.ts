@@ -151,8 +151,8 @@ function checkShard(
   return { start: checkInteger("vocabStart", vocabStart, 0, vocab - columns), vocab };
 }
 
-/** A gradient with respect to an output needs that output, which by itself has no use. */
-function checkPair(
+/** @internal A gradient with respect to an output needs that output, which by itself has no use. */
+export function checkPair(
   name: string,
   value: Tensor | null,
   gradientName: string,

@@ -116,7 +116,7 @@ export function checkTemperature(temperature: unknown = 1): number {
 }
 
 /** One for all rows, or one a row. */
-function rowTemperature(
+export function rowTemperature(
   inputs: Inputs,
   value: number | TensorLike | undefined,
   tokens: number,
