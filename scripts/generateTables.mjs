@@ -60,6 +60,21 @@ inline bool is_legal(SurrogateForm form, RatioLevel level, AdvantageUnit unit) {
   );
 }
 
+function groupNorm(tables) {
+  const { centers, scales, scopes, epsPlacements, zeroScales, singletons } = tables.groupNorm;
+  return header(
+    "src/engine/kernels/groupNormTable.ts",
+    [
+      enumeration("Center", centers),
+      enumeration("Scale", scales),
+      enumeration("Scope", scopes),
+      enumeration("EpsPlacement", epsPlacements),
+      enumeration("ZeroScale", zeroScales),
+      enumeration("Singleton", singletons),
+    ].join("\n"),
+  );
+}
+
 /**
  * @param tables by family: the exports of src/engine/kernels/<family>Table.ts
  * @returns by path from the project's root: the text of the file
@@ -71,13 +86,15 @@ export function nativeTables(tables) {
       "src/engine/kernels/surrogateTable.ts",
       enumeration("KlEstimator", tables.surrogate.klEstimators),
     ),
+    "native/kernels/group_norm/choices.h": groupNorm(tables),
   };
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const root = join(fileURLToPath(import.meta.url), "../..");
   const surrogate = await import("../dist/engine/kernels/surrogateTable.js");
-  for (const [path, text] of Object.entries(nativeTables({ surrogate }))) {
+  const groupNorm = await import("../dist/engine/kernels/groupNormTable.js");
+  for (const [path, text] of Object.entries(nativeTables({ surrogate, groupNorm }))) {
     const file = join(root, path);
     let before = "";
     try {

@@ -1,37 +1,101 @@
 export interface GroupNormSetting {
-  center: "none" | "mean" | "median";
-  scale: "none" | "std" | "median-deviation";
+  center: "none" | "mean" | "median" | "leave-one-out" | "ema";
+  scale: "none" | "std" | "leave-one-out-std" | "mean-deviation" | "median-deviation" | "range";
   /** Whose scale divides; the centre is always the group's. */
-  scope: "group" | "batch";
-  /** Taken off the count under the root of std. */
+  scope: "group" | "batch" | "blend";
+  /** Taken off the count under the root of a std. */
   ddof: number;
-  /** Added to the scale, outside of the root. */
   eps: number;
+  /** scale + eps, sqrt(scale^2 + eps) or sqrt(max(scale^2, eps)). */
+  epsPlacement: "outside" | "inside" | "floor";
+  /** What divides where the scale is 0 though values differ: what eps makes of it, or 1. */
+  zeroScale: "eps" | "one";
+  /** What a valid value alone in its group gives: 0, or what centre 0 and scale 1 make of it. */
+  singleton: "zero" | "value";
+  /** Share of the batch's scale in scope "blend". */
+  scopeBlend: number;
+  /** The running mean of each group, and its share in center "ema". */
+  ema: (group: number) => number;
+  emaBlend: number;
 }
 
-function mean(x: readonly number[]): number {
-  return x.reduce((a, b) => a + b, 0) / x.length;
+export interface GroupNormValues {
+  advantage: Float64Array;
+  center: Float64Array;
+  scale: Float64Array;
+  /** By value: what its distance from the centre was divided by; 0 where the advantage is set to 0. */
+  divisor: Float64Array;
 }
+
+const sum = (x: readonly number[]) => x.reduce((a, b) => a + b, 0);
+const mean = (x: readonly number[]) => (isConstant(x) ? x[0]! : sum(x) / x.length);
+const isConstant = (x: readonly number[]) => x.every((value) => value === x[0]);
+const without = (x: readonly number[], i: number) => x.filter((_, j) => j !== i);
 
 /** The lower one for even counts, as in torch. */
 function median(x: readonly number[]): number {
-  return [...x].sort((a, b) => a - b)[Math.floor((x.length - 1) / 2)]!;
+  return Float64Array.from(x).sort()[Math.floor((x.length - 1) / 2)]!;
 }
 
-function spread(x: readonly number[], setting: GroupNormSetting): number {
-  if (x.length < 2 || x.every((value) => value === x[0])) return 0;
-  if (setting.scale === "median-deviation") {
-    const middle = median(x);
-    return median(x.map((value) => Math.abs(value - middle)));
-  }
+function std(x: readonly number[], ddof: number): number {
+  if (x.length < 2 || isConstant(x)) return 0;
   const middle = mean(x);
-  const squares = x.reduce((sum, value) => sum + (value - middle) ** 2, 0);
-  return Math.sqrt(squares / (x.length - setting.ddof));
+  return Math.sqrt(sum(x.map((value) => (value - middle) ** 2)) / (x.length - ddof));
+}
+
+/** 0 for equal values and for fewer than two. */
+function spread(x: readonly number[], { scale, ddof }: GroupNormSetting): number {
+  if (x.length < 2 || isConstant(x)) return 0;
+  switch (scale) {
+    case "none":
+      return 1;
+    case "std":
+    case "leave-one-out-std":
+      return std(x, ddof);
+    case "mean-deviation": {
+      const middle = mean(x);
+      return sum(x.map((value) => Math.abs(value - middle))) / x.length;
+    }
+    case "median-deviation": {
+      const middle = median(x);
+      return median(x.map((value) => Math.abs(value - middle)));
+    }
+    case "range":
+      return x.reduce((a, b) => Math.max(a, b)) - x.reduce((a, b) => Math.min(a, b));
+  }
+}
+
+function centerOf(x: readonly number[], setting: GroupNormSetting, group: number): number {
+  if (x.length === 0) return 0;
+  switch (setting.center) {
+    case "none":
+      return 0;
+    case "mean":
+    case "leave-one-out":
+      return mean(x);
+    case "median":
+      return median(x);
+    case "ema":
+      return (1 - setting.emaBlend) * mean(x) + setting.emaBlend * setting.ema(group);
+  }
+}
+
+function divisorOf(scale: number, setting: GroupNormSetting): number {
+  if (setting.scale === "none") return 1;
+  if (scale === 0 && setting.zeroScale === "one") return 1;
+  switch (setting.epsPlacement) {
+    case "outside":
+      return scale + setting.eps;
+    case "inside":
+      return Math.sqrt(scale ** 2 + setting.eps);
+    case "floor":
+      return Math.sqrt(Math.max(scale ** 2, setting.eps));
+  }
 }
 
 /**
- * (value - centre of the group) / (scale + eps); scale "none" does not divide. Rows that are invalid,
- * alone in their group, or in a group of equal values get exactly 0; so does a group whose divisor is 0.
+ * (value - centre of the group) / divisor. Values that are invalid, alone in their group (but see
+ * `singleton`), or in a group of equal values get exactly 0; so do those whose divisor is 0.
  *
  * @param groups the rows of each group
  */
@@ -40,20 +104,35 @@ export function groupNorm(
   groups: readonly (readonly number[])[],
   setting: GroupNormSetting,
   valid: ArrayLike<number> | null = null,
-): Float64Array {
-  const advantage = new Float64Array(values.length);
+): GroupNormValues {
+  const out: GroupNormValues = {
+    advantage: new Float64Array(values.length),
+    center: new Float64Array(groups.length),
+    scale: new Float64Array(groups.length),
+    divisor: new Float64Array(values.length),
+  };
   const members = groups.map((rows) => rows.filter((row) => valid?.[row] !== 0));
-  const batch = members.flat().map((row) => values[row]!);
-  for (const rows of members) {
+  const batch = spread(
+    members.flat().map((row) => values[row]!),
+    setting,
+  );
+  const batchShare = { group: 0, batch: 1, blend: setting.scopeBlend }[setting.scope];
+  for (const [g, rows] of members.entries()) {
     const x = rows.map((row) => values[row]!);
-    if (x.length < 2 || x.every((value) => value === x[0])) continue;
-    const center = setting.center === "none" ? 0 : setting.center === "mean" ? mean(x) : median(x);
-    const divisor =
-      setting.scale === "none"
-        ? 1
-        : spread(setting.scope === "group" ? x : batch, setting) + setting.eps;
-    if (divisor === 0) continue;
-    for (const row of rows) advantage[row] = (values[row]! - center) / divisor;
+    const kept = x.length === 1 && setting.singleton === "value";
+    out.center[g] = kept ? 0 : centerOf(x, setting, g);
+    if (isConstant(x) && !kept) continue;
+    out.scale[g] = kept ? 1 : (1 - batchShare) * spread(x, setting) + batchShare * batch;
+    for (const [i, row] of rows.entries()) {
+      const center =
+        setting.center === "leave-one-out" && !kept ? mean(without(x, i)) : out.center[g]!;
+      const scale =
+        setting.scale === "leave-one-out-std" && !kept
+          ? std(without(x, i), setting.ddof)
+          : out.scale[g]!;
+      out.divisor[row] = divisorOf(scale, setting);
+      if (out.divisor[row] !== 0) out.advantage[row] = (x[i]! - center) / out.divisor[row]!;
+    }
   }
-  return advantage;
+  return out;
 }

@@ -5,7 +5,10 @@ import type { Check } from "./check.js";
 import { elementwiseChecks } from "./elementwise.js";
 import { embedChecks } from "./embed.js";
 import { goldenChecks } from "./golden.js";
-import { groupNormChecks } from "./groupNorm.js";
+import { groupNormValueChecks } from "./groupNorm.js";
+import { groupNormBitChecks } from "./groupNormBits.js";
+import { groupNormEdgeChecks } from "./groupNormEdges.js";
+import { groupNormGoldenChecks } from "./groupNormGolden.js";
 import { logProbValueChecks } from "./logProb.js";
 import { logProbBitChecks } from "./logProbBits.js";
 import { logProbEdgeChecks } from "./logProbEdges.js";
@@ -47,7 +50,10 @@ export function checksFor(device: Engine["device"]): Check[] {
     ...logProbValueChecks(device),
     ...logProbBitChecks(),
     ...logProbEdgeChecks(),
-    ...groupNormChecks(device),
+    ...groupNormValueChecks(device),
+    ...groupNormBitChecks(device),
+    ...groupNormEdgeChecks(),
+    ...groupNormGoldenChecks(),
     ...surrogateValueChecks(device),
     ...surrogateEdgeChecks(),
     ...matmulChecks(device),

@@ -48,6 +48,24 @@ describe("advantages relative to the group", () => {
       { center: "median", scale: "median-deviation", eps: 1e-3 },
       [0, 0, 1000],
     ],
+    [
+      "or the distance from the median",
+      [0, 0, 1],
+      { center: "median", scale: "median-deviation", zeroScale: "one" },
+      [0, 0, 1],
+    ],
+    [
+      "the mean of the others",
+      [3, 1, 2, 6],
+      { center: "leave-one-out", scale: "none" },
+      [0, -8 / 3, -4 / 3, 4],
+    ],
+    [
+      "a running mean",
+      [1, 3],
+      { center: "ema", ema: 4, emaBlend: 0.25, scale: "none" },
+      [-1.5, 0.5],
+    ],
   ] as const)("%s", async (_, rewards, options, expected) => {
     const groupOffsets = [0, rewards.length];
     const { advantage } = await groupAdvantages(engine, rewards, { groupOffsets, ...options });
@@ -67,6 +85,35 @@ describe("advantages relative to the group", () => {
     expect(out[0]!.trajectories.map(column)).toEqual([expected, -expected]);
     expect(out[1]!.trajectories.map(column)).toEqual([0, 0, 0]);
     expect(groups[0]!.trajectories[0]!.columns).toEqual({});
+  });
+
+  test("the stage tells the kernel every option that applies", async () => {
+    const groups = [groupOf("a", [0, 2]), groupOf("b", [0, 4]), groupOf("c", [7])];
+    const options = {
+      scope: "blend",
+      scopeBlend: 0.5,
+      ddof: 0,
+      eps: 0,
+      singleton: "value",
+    } as const;
+    const out = await groupNormalize(options).run(groups, { engine } as unknown as StepContext);
+    const rewards = groups.flatMap((group) => group.trajectories.map((t) => t.reward));
+    const want = await groupAdvantages(engine, rewards, { groupOffsets: [0, 2, 4, 5], ...options });
+    const got = out.flatMap(({ trajectories }) => trajectories.map((t) => t.columns.advantage));
+    expect(got).toEqual(want.advantage.map((value) => ({ level: "row", value })));
+  });
+
+  test("binary rewards under a scale that they make 0 are warned of", () => {
+    const warn = (options: Parameters<typeof groupNormalize>[0]) =>
+      groupNormalize(options).inspect!({ binaryRewards: true } as never);
+    const median = { center: "median", scale: "median-deviation" } as const;
+    const others = { center: "leave-one-out", scale: "leave-one-out-std" } as const;
+    expect(warn({ ...median, eps: 1e-3 })).toEqual([expect.stringContaining("+-1/eps = 1000")]);
+    expect(warn({ ...median, eps: 0 })).toEqual([expect.stringContaining("are 0 too")]);
+    expect(warn(others)).toEqual([expect.stringContaining("only success or failure of a group")]);
+    for (const options of [{}, { ...median, zeroScale: "one" }, { ...others, zeroScale: "one" }]) {
+      expect(warn(options as typeof median)).toEqual([]);
+    }
   });
 });
 

@@ -40,7 +40,7 @@ describe("options that are wrong are refused, naming what was expected and what 
     [
       "a wrong choice, with the nearest one",
       () => groupNormalize(loose({ center: "meen" })),
-      /one of "none", "mean", "median" for groupNormalize\.center but received "meen" \(did you mean "mean"\?\)/,
+      /one of "none", "mean", "median", "leave-one-out" for groupNormalize\.center but received "meen" \(did you mean "mean"\?\)/,
     ],
     [
       "a wrong type",
@@ -68,6 +68,16 @@ describe("options that are wrong are refused, naming what was expected and what 
       "one that does not apply beside the others: ddof",
       () => groupNormalize({ scale: "none", ddof: 0 }),
       /nothing \(scale is "none"\) for groupNormalize\.ddof but received 0/,
+    ],
+    [
+      "choices that do not go together",
+      () => groupNormalize({ scale: "leave-one-out-std" }),
+      /leave-one-out-std" of scope "group" is refused: .* \(nearest: center: "leave-one-out"\)/,
+    ],
+    [
+      "a centre that a stage cannot keep",
+      () => groupNormalize(loose({ center: "ema", ema: 0 })),
+      /received "ema"/,
     ],
     [
       "one that does not apply beside the others: klEstimator",
@@ -102,8 +112,11 @@ describe("a block shows every option with its value", () => {
       center: "median",
       scale: "median-deviation",
       scope: "group",
+      scopeBlend: null,
       ddof: null,
       eps: 1e-3,
+      epsPlacement: "outside",
+      zeroScale: "eps",
       singleton: "zero",
     });
     for (const option of options) expect(option.description).not.toBe("");
@@ -113,8 +126,11 @@ describe("a block shows every option with its value", () => {
     const { options } = groupNormalize({ scale: "none" });
     expect(options.filter(({ value }) => value === null).map(({ name }) => name)).toEqual([
       "scope",
+      "scopeBlend",
       "ddof",
       "eps",
+      "epsPlacement",
+      "zeroScale",
     ]);
   });
 });

@@ -73,7 +73,18 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
     new Offsets(engine, [0, 1, 2]),
     new Slots(engine, [1, 0], 2),
   ];
-  const words = ["f32", "mean", "group", "token-mean", "clip", "", "toString", "__proto__"];
+  const words = [
+    "f32",
+    "mean",
+    "group",
+    "token-mean",
+    "clip",
+    "ema",
+    "blend",
+    "",
+    "toString",
+    "__proto__",
+  ];
   const odd = [
     null,
     undefined,
@@ -97,6 +108,7 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
       " ",
     ),
     ..."greedy param grad m lr beta1 beta2 weightDecay step gradSquare maxGradNorm".split(" "),
+    ..."ema emaBlend scopeBlend epsPlacement zeroScale singleton".split(" "),
     ..."transposeA transposeB accumulateInto accumulate device threads klEstimator".split(" "),
   ];
   const value = (depth = 0): unknown => {

@@ -2,6 +2,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import { aggregations, klEstimators } from "../../src/engine/kernels/surrogate.js";
 import { sameBits } from "../../src/verify/compare.js";
+import * as groupNorm from "../../src/verify/groupNormBatch.js";
 import { type Float, Random } from "../../src/verify/inputs.js";
 import { backward, forward, type LogProbCase, makeCase } from "../../src/verify/logProb.js";
 import { pick } from "../../src/verify/logProbBits.js";
@@ -67,6 +68,53 @@ describe("surrogate", () => {
     const dirty = engine.scope(() => call(engine, { ...b, logProb: soiled }, setting));
     expect(sameBits("dLogProb", dirty.bits, clean.bits)).toBeNull();
     expect(dirty.loss).toBe(clean.loss);
+  });
+});
+
+describe("group-norm", () => {
+  const make = (random: Random, seed: number) => {
+    const lengths = Array.from({ length: 1 + random.integer(12) }, () => random.integer(30));
+    const missing = ([undefined, "rows", "values"] as const)[random.integer(3)];
+    const scattered = random.uniform() < 0.5;
+    return groupNorm.batch({ seed, lengths, columns: 1 + random.integer(3), missing, scattered });
+  };
+  const settingOf = (random: Random) => ({
+    ...groupNorm.combinations[random.integer(groupNorm.combinations.length)]!,
+    ddof: random.integer(2),
+    eps: random.uniform() < 0.3 ? 0 : random.uniform() * 1e-3,
+    zeroScale: random.uniform() < 0.5 ? ("eps" as const) : ("one" as const),
+    singleton: random.uniform() < 0.5 ? ("zero" as const) : ("value" as const),
+    scopeBlend: random.uniform(),
+    emaBlend: random.uniform(),
+  });
+
+  it.each(seeds)("agrees with float64 on random options (seed %i)", (seed) => {
+    const random = new Random(seed);
+    const b = make(random, seed);
+    expect(engine.scope(() => groupNorm.checkValues(engine, b, settingOf(random)))).toBeNull();
+  });
+
+  it.each(seeds)("any part of the groups gives the same bits (seed %i)", (seed) => {
+    const random = new Random(seed);
+    const b = groupNorm.batch({
+      seed,
+      lengths: Array.from({ length: 9 }, () => random.integer(30)),
+    });
+    const setting = { ...settingOf(random), scope: "group" } as const;
+    const cut = random.integer(9);
+    const rows = b.lengths.slice(0, cut).reduce((sum, length) => sum + length, 0);
+    const part = (first: number, last: number, from: number, to: number) => ({
+      ...b,
+      lengths: b.lengths.slice(first, last),
+      values: b.values.slice(from, to),
+      order: b.order.slice(0, to - from),
+      ema: b.ema.slice(first, last),
+    });
+    const parts = [b, part(0, cut, 0, rows), part(cut, 9, rows, b.values.length)];
+    const [whole, head, tail] = parts.map((p) =>
+      engine.scope(() => groupNorm.call(engine, p, setting).advantage.readSync()),
+    );
+    expect(sameBits("advantage", Float32Array.from([...head!, ...tail!]), whole!)).toBeNull();
   });
 });
 

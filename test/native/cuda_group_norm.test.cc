@@ -1,231 +1,156 @@
-// group_norm on the emulated card against the formula in double, rounded once.
+// group_norm on the emulated card: warps, blocks and their edges, in every order of threads.
 #include "cuda_arrays.h"
-#include "kernels/group_norm/group_norm.h"
+#include "group_norm_batch.h"
 
 namespace firesteel {
 namespace {
 
-struct Batch {
-  std::vector<int> sizes;  // of the groups
-  Array values;
-  std::vector<uint8_t> valid;  // or empty
-  std::vector<int32_t> index;  // or empty
-  Center center = Center::mean;
-  Scale scale = Scale::std;
-  Scope scope = Scope::group;
-  int32_t ddof = 1;
-  float eps = 1e-4f;
-};
-
-struct Result {
-  Array advantage, center, scale;
-  Faults faults = {};
-};
-
-Result run(Context& context, const Batch& b) {
-  const std::vector<int32_t> offsets = offsets_of(b.sizes);
-  Result out{Array(b.values.size(), kNaN), Array(b.sizes.size(), kNaN), Array(b.sizes.size(), kNaN),
-             Faults()};
-  GroupNormArgs a{};
-  a.faults = &out.faults;
-  a.values = b.values.data();
-  a.valid = b.valid.empty() ? nullptr : b.valid.data();
-  a.group_offsets = offsets.data();
-  a.index = b.index.empty() ? nullptr : b.index.data();
-  a.rows = static_cast<int64_t>(b.values.size());
-  a.groups = static_cast<int64_t>(b.sizes.size());
-  a.center = b.center;
-  a.scale = b.scale;
-  a.scope = b.scope;
-  a.ddof = b.ddof;
-  a.eps = b.eps;
-  a.advantage = out.advantage.data();
-  a.center_out = out.center.data();
-  a.scale_out = out.scale.data();
-  Doubles workspace(static_cast<size_t>(group_norm_workspace(a.rows, a.groups) / 8));
-  a.workspace = workspace.data();
-  must(group_norm(context, a));
-  return out;
-}
-
-bool is_constant(const Doubles& x) {
-  return std::all_of(x.begin(), x.end(), [&](double v) { return v == x[0]; });
-}
-
-double mean(const Doubles& x) {
-  double sum = 0.0;
-  for (double v : x) sum += v;
-  return x.empty() ? 0.0 : sum / static_cast<double>(x.size());
-}
-
-double lower_median(Doubles x) {
-  std::sort(x.begin(), x.end());
-  return x.empty() ? 0.0 : x[(x.size() - 1) / 2];
-}
-
-double spread(const Doubles& x, const Batch& b) {
-  if (is_constant(x)) return 0.0;
-  if (b.scale == Scale::none) return 1.0;
-  const double middle = b.scale == Scale::std ? mean(x) : lower_median(x);
-  Doubles away;
-  double squares = 0.0;
-  for (double v : x) {
-    away.push_back(std::fabs(v - middle));
-    squares += (v - middle) * (v - middle);
-  }
-  if (b.scale == Scale::median_deviation) return lower_median(away);
-  return std::sqrt(squares / static_cast<double>(static_cast<int>(x.size()) - b.ddof));
-}
-
-Result plain(const Batch& b) {
-  const std::vector<int32_t> offsets = offsets_of(b.sizes);
-  const auto row = [&](int i) { return b.index.empty() ? i : b.index[static_cast<size_t>(i)]; };
-  const auto counts = [&](int r) {
-    return b.valid.empty() || b.valid[static_cast<size_t>(r)] != 0;
-  };
-  std::vector<Doubles> groups;
-  Doubles batch;
-  for (size_t g = 0; g < b.sizes.size(); ++g) {
-    groups.emplace_back();
-    for (int i = offsets[g]; i < offsets[g + 1]; ++i) {
-      if (counts(row(i))) groups[g].push_back(double{b.values[static_cast<size_t>(row(i))]});
-    }
-    batch.insert(batch.end(), groups[g].begin(), groups[g].end());
-  }
-  Result out{Array(b.values.size()), {}, {}};
-  for (size_t g = 0; g < groups.size(); ++g) {
-    const Doubles& x = groups[g];
-    const bool constant = is_constant(x);
-    const double center = b.center == Center::none     ? 0.0
-                          : b.center == Center::median ? lower_median(x)
-                                                       : mean(x);
-    const double scale = constant ? 0.0 : spread(b.scope == Scope::group ? x : batch, b);
-    const double divisor = b.scale == Scale::none ? scale : scale + double{b.eps};
-    out.center.push_back(static_cast<float>(center));
-    out.scale.push_back(static_cast<float>(scale));
-    for (int i = offsets[g]; i < offsets[g + 1]; ++i) {
-      if (constant || divisor == 0.0 || !counts(row(i))) continue;
-      const size_t r = static_cast<size_t>(row(i));
-      out.advantage[r] = static_cast<float>((double{b.values[r]} - center) / divisor);
-    }
-  }
+GroupNormResult run(Context& context, const GroupNormBatch& b) {
+  GroupNormResult out;
+  must(run_group_norm(context, b, &out));
   return out;
 }
 
 // Sums in another order: a float may round the other way, no more.
-void check(Context& context, const Batch& b) {
-  const Result result = run(context, b), expected = plain(b);
-  CHECK(distance(result.advantage, expected.advantage, 1e-30, 2 * kEpsilon) <= 1.0);
-  CHECK(distance(result.center, expected.center, 1e-30, 2 * kEpsilon) <= 1.0);
-  CHECK(distance(result.scale, expected.scale, 1e-30, 2 * kEpsilon) <= 1.0);
+void check(Context& context, const GroupNormBatch& b) {
+  const GroupNormResult got = run(context, b), want = plain::group_norm(b);
+  CHECK(distance(got.advantage, want.advantage, 1e-30, 2 * kEpsilon) <= 1.0);
+  CHECK(distance(got.center, want.center, 1e-30, 2 * kEpsilon) <= 1.0);
+  CHECK(distance(got.scale, want.scale, 1e-30, 2 * kEpsilon) <= 1.0);
 }
 
-TEST_CASE("every centre, scale and scope for groups of all sizes") {
+GroupNormBatch batch_of(std::vector<int> sizes, int64_t columns, uint32_t seed) {
+  GroupNormBatch b;
+  b.sizes = std::move(sizes);
+  b.columns = columns;
+  const int rows = b.offsets().back();
+  b.values = random_array(rows * columns, seed);
+  for (size_t i = 1; i < b.values.size(); i += 3) b.values[i] = b.values[i - 1];  // ties
+  for (int i = 0; i < rows; ++i) b.index.push_back(static_cast<int32_t>(int64_t{i} * 7919 % rows));
+  for (size_t i = 0; i < b.values.size(); ++i) {
+    b.valid.push_back(i % 5 != 2);
+    if (i % 5 == 2) b.values[i] = kNaN;
+  }
+  return b;
+}
+
+TEST_CASE("every combination for groups of all sizes that a warp takes") {
   in_every_order([](Context& context) {
-    Batch b;
-    b.sizes = {0, 1, 2, 3, 31, 33, 257, 0};
-    b.values = random_array(offsets_of(b.sizes).back(), 1);
-    for (size_t i = 1; i < b.values.size(); i += 3) b.values[i] = b.values[i - 1];  // ties
-    for (Center center : {Center::none, Center::mean, Center::median}) {
-      for (Scale scale : {Scale::none, Scale::std, Scale::median_deviation}) {
-        for (Scope scope : {Scope::group, Scope::batch}) {
-          b.center = center;
-          b.scale = scale;
-          b.scope = scope;
-          b.ddof = scope == Scope::group ? 1 : 0;
-          CAPTURE(static_cast<int>(center));
-          CAPTURE(static_cast<int>(scale));
-          CAPTURE(static_cast<int>(scope));
-          check(context, b);
-        }
-      }
+    GroupNormBatch b = batch_of({0, 1, 2, 3, 31, 33, 257, 0}, 2, 1);
+    b.ema = random_array(16, 2);
+    for_every_combination([&](Center center, Scale scale, Scope scope) {
+      b.rule.center = center;
+      b.rule.scale = scale;
+      b.rule.scope = scope;
+      CAPTURE(static_cast<int>(center));
+      CAPTURE(static_cast<int>(scale));
+      CAPTURE(static_cast<int>(scope));
+      check(context, b);
+    });
+  });
+}
+
+TEST_CASE("groups around the size from which they get a block, wherever they begin") {
+  in_every_order([](Context& context) {
+    for (const Scale scale : {Scale::std, Scale::median_deviation}) {
+      // Large groups that begin on, before and behind a multiple of 1024, two in a row, and last.
+      GroupNormBatch b = batch_of({1023, 1, 1024, 0, 1025, 3, 2100, 1030, 0, 5, 1026}, 2, 3);
+      b.rule.scale = scale;
+      check(context, b);
     }
   });
 }
 
-TEST_CASE("scattered groups and invalid rows, NaN in them") {
+TEST_CASE("the std of the others where one value holds nearly all of the spread") {
   in_every_order([](Context& context) {
-    Batch b;
-    b.sizes = {40, 3, 1, 6};
-    const int rows = offsets_of(b.sizes).back();
-    b.values = random_array(rows, 2);
-    for (int i = 0; i < rows; ++i) {
-      b.index.push_back(i * 7 % rows);
-      b.valid.push_back(i % 5 != 2);
-      if (i % 5 == 2) b.values[static_cast<size_t>(i)] = kNaN;
-    }
-    for (Scale scale : {Scale::std, Scale::median_deviation}) {
-      for (Scope scope : {Scope::group, Scope::batch}) {
-        b.scale = scale;
-        b.scope = scope;
-        check(context, b);
-      }
-    }
+    GroupNormBatch b;
+    b.sizes = {8, 5, 4, 3};
+    b.values = {0.35f, 0.35f, 0.35f, 0.35f, 0.35f, 0.35f, 0.35f, 0.0f, 1e6f, 0.1f,
+                0.2f,  0.3f,  0.4f,  -9e5f, 2.0f,  3.0f,  4.5f,  1.0f, 1.0f, 2.0f};
+    b.rule.center = Center::leave_one_out;
+    b.rule.scale = Scale::leave_one_out_std;
+    b.rule.eps = 0.0;
+    check(context, b);
+    CHECK(run(context, b).advantage[7] == 0.0f);
+    b.values = random_array(1520, 6);
+    b.values[1400] = 1e6f;
+    b.sizes = {20, 1500};
+    check(context, b);
   });
 }
 
 TEST_CASE("equal values give exactly 0, digits far behind the point count") {
   Context context;
-  Batch b;
-  b.sizes = {3, 4};
+  GroupNormBatch b;
+  b.sizes = {3, 4, 1500};
   b.values = {0.1f, 0.1f, 0.1f, 1000.0f, 1000.01f, 1000.02f, 999.99f};
-  const Result result = run(context, b);
-  CHECK(same_bits(Array(result.advantage.begin(), result.advantage.begin() + 3), Array(3, 0.0f)));
-  CHECK(result.center[0] == 0.1f);
-  CHECK(result.scale[0] == 0.0f);
-  check(context, b);
-  b.scope = Scope::batch;
-  CHECK(run(context, b).advantage[0] == 0.0f);
+  b.values.resize(7 + 1500, 0.1f);
+  for (const Scope scope : {Scope::group, Scope::batch}) {
+    b.rule.scope = scope;
+    const GroupNormResult result = run(context, b);
+    for (size_t i = 0; i < b.values.size(); ++i) {
+      if (i < 3 || i > 6) CHECK(result.advantage[i] == 0.0f);
+    }
+    CHECK(result.center[2] == 0.1f);
+    CHECK(result.scale[0] == 0.0f);
+    check(context, b);
+  }
 }
 
-TEST_CASE("a median deviation of 0 divides by eps, with eps 0 it gives 0") {
+TEST_CASE("a reward that is not finite spoils its own group alone, of a warp or of a block") {
   Context context;
-  Batch b;
-  b.sizes = {5};
-  b.values = {1.0f, 1.0f, 1.0f, 1.0f, 3.0f};
-  b.center = Center::median;
-  b.scale = Scale::median_deviation;
-  b.eps = 0.5f;
-  CHECK(run(context, b).advantage == Array{0.0f, 0.0f, 0.0f, 0.0f, 4.0f});
-  b.eps = 0.0f;
-  CHECK(run(context, b).advantage == Array(5, 0.0f));
-}
-
-TEST_CASE("a valid NaN spreads in its group and no further") {
-  Context context;
-  for (Center center : {Center::mean, Center::median}) {
-    Batch b;
-    b.sizes = {3, 3};
-    b.values = {1.0f, kNaN, 1.0f, 1.0f, 2.0f, 3.0f};
-    b.center = center;
-    const Result result = run(context, b);
-    CHECK(std::isnan(result.advantage[0]));
-    CHECK(result.faults.count[int(Fault::not_a_number)] == 1);
-    CHECK(result.faults.first_row[int(Fault::not_a_number)] == 1);
-    b.scope = Scope::batch;
-    const float with = run(context, b).advantage[5];
-    b.valid = {1, 0, 1, 1, 1, 1};
-    CHECK(with == run(context, b).advantage[5]);
-    b.valid.clear();
-    b.scope = Scope::group;
-    b.values[1] = 2.0f;
-    CHECK(same_bits(Array(result.advantage.begin() + 3, result.advantage.end()), [&] {
-      const Array a = run(context, b).advantage;
-      return Array(a.begin() + 3, a.end());
-    }()));
+  constexpr int kKind = int(Fault::not_a_number);
+  for (const Scope scope : {Scope::group, Scope::batch}) {
+    GroupNormBatch b;
+    b.sizes = {3, 1100, 40};
+    b.values = random_array(1143, 4);
+    b.rule.scope = scope;
+    b.values[1] = kNaN;
+    b.values[700] = kInfinity;
+    const GroupNormResult result = run(context, b);
+    for (size_t i = 0; i < 1103; ++i) CHECK(std::isnan(result.advantage[i]));
+    CHECK(result.faults.count[kKind] == 2);
+    CHECK(result.faults.first_row[kKind] == 1);
+    b.valid.assign(1143, 1);
+    b.valid[1] = b.valid[700] = 0;
+    const GroupNormResult without = run(context, b);
+    for (size_t i = 1103; i < 1143; ++i) CHECK(result.advantage[i] == without.advantage[i]);
   }
 }
 
 TEST_CASE("a group's bits do not depend on the batch") {
   Context context;
-  Batch b;
-  b.sizes = {100, 211};
-  b.values = random_array(311, 5);
-  Batch alone;
-  alone.sizes = {211};
-  alone.values.assign(b.values.begin() + 100, b.values.end());
+  const GroupNormBatch b = [] {
+    GroupNormBatch whole;
+    whole.sizes = {100, 211, 1200};
+    whole.values = random_array(1511, 5);
+    return whole;
+  }();
   const Array whole = run(context, b).advantage;
-  CHECK(same_bits(Array(whole.begin() + 100, whole.end()), run(context, alone).advantage));
+  size_t begin = 0;
+  for (int size : b.sizes) {
+    GroupNormBatch alone;
+    alone.sizes = {size};
+    const size_t end = begin + static_cast<size_t>(size);
+    alone.values.assign(b.values.begin() + begin, b.values.begin() + end);
+    const Array part(whole.begin() + begin, whole.begin() + end);
+    CHECK(same_bits(part, run(context, alone).advantage));
+    begin = end;
+  }
+}
+
+TEST_CASE("no rows, no groups, too many of both") {
+  Context context;
+  GroupNormBatch none;
+  CHECK(run(context, none).advantage.empty());
+  none.sizes = {0, 0};
+  none.rule.scope = Scope::batch;
+  CHECK(run(context, none).scale == Array{0.0f, 0.0f});
+
+  GroupNormArgs a{};
+  a.groups = int64_t{1} << 31;
+  a.columns = 8;
+  CHECK(group_norm(context, a).code == Code::range);
 }
 
 }  // namespace

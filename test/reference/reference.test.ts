@@ -84,11 +84,42 @@ describe("surrogate", () => {
 });
 
 describe("group-norm", () => {
+  const z = {
+    center: "mean",
+    scale: "std",
+    scope: "group",
+    ddof: 1,
+    eps: 0,
+    epsPlacement: "outside",
+    zeroScale: "eps",
+    singleton: "zero",
+    scopeBlend: 0.5,
+    ema: () => 0,
+    emaBlend: 1,
+  } as const;
+
   it("gives exactly 0 to equal values, whatever the statistics", () => {
-    const setting = { center: "mean", scale: "std", scope: "group", ddof: 1, eps: 0 } as const;
-    expect([...reference.groupNorm([0.1, 0.1, 0.1, 7], [[0, 1, 2], [3]], setting)]).toEqual([
-      0, 0, 0, 0,
-    ]);
+    const { advantage } = reference.groupNorm([0.1, 0.1, 0.1, 7], [[0, 1, 2], [3]], z);
+    expect([...advantage]).toEqual([0, 0, 0, 0]);
+  });
+
+  it("the leave-one-out centre is the mean's, times n / (n - 1)", () => {
+    const values = [3, 1, 2, 6];
+    const ask = (center: "mean" | "leave-one-out") =>
+      reference.groupNorm(values, [[0, 1, 2, 3]], { ...z, center, scale: "none" }).advantage;
+    const want = ask("mean").map((a) => (a * 4) / 3);
+    expectClose(ask("leave-one-out"), want, 1e-15);
+  });
+
+  it("shift and scale of the rewards leave every scaled advantage as it is", () => {
+    const values = [0.3, 1.2, -0.4, 0.9, 0.1];
+    const moved = values.map((x) => 4 * x - 2); // powers of two: exact
+    for (const scale of ["std", "mean-deviation", "median-deviation", "range"] as const) {
+      const [before, after] = [values, moved].map(
+        (x) => reference.groupNorm(x, [[0, 1, 2, 3, 4]], { ...z, scale }).advantage,
+      );
+      expectClose(after!, before!, 1e-14);
+    }
   });
 });
 

@@ -75,8 +75,11 @@ describe("the systems that come along", () => {
       center: "mean",
       scale: "std",
       scope: "group",
+      scopeBlend: null,
       ddof: 1,
       eps: 1e-4,
+      epsPlacement: "outside",
+      zeroScale: null,
       singleton: "zero",
     });
     expect(blocks.loss).toMatchObject({

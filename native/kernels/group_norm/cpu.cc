@@ -1,136 +1,219 @@
+// Small groups side by side, each on one thread; large groups, and the batch for its scale, one
+// after the other in chunks. Chunks are added in order, so nothing depends on the threads.
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
-#include "kernels/group_norm/group_norm.h"
+#include "kernels/group_norm/math.h"
 #include "runtime/cpu/context.h"
 
 namespace firesteel {
 namespace {
 
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-
-// Rows in a chunk of work: about 20 us at 2 ns per row.
+// Rows of a chunk: about 20 us at 2 ns per value. Sums are per chunk.
 constexpr int64_t kChunk = 1 << 13;
 
-bool all_finite(const double* x, int64_t n) {
-  return std::all_of(x, x + n, [](double v) { return std::isfinite(v); });
+bool needs_median(const GroupNormRule& rule) {
+  return rule.center == Center::median || rule.scale == Scale::median_deviation;
 }
 
-bool is_constant(const double* x, int64_t n) {
-  return std::all_of(x, x + n, [x](double v) { return v == x[0]; });
+struct Workspace {
+  double* batch_scales;  // [K]
+  Extent* chunks;        // [chunks of all rows]
+  double* copies;        // [K, R] values for medians to reorder, where any are asked for
+};
+
+int64_t chunks_of(int64_t rows) {
+  return (rows + kChunk - 1) / kChunk;
 }
 
-double mean_of(const double* x, int64_t n) {
-  double sum = 0.0;
-  for (int64_t i = 0; i < n; ++i) sum += x[i];
-  return sum / static_cast<double>(n);
+Workspace divide(const GroupNormArgs& a) {
+  double* batch_scales = static_cast<double*>(a.workspace);
+  Extent* chunks = reinterpret_cast<Extent*>(batch_scales + a.columns);
+  return {batch_scales, chunks, reinterpret_cast<double*>(chunks + chunks_of(a.rows))};
 }
 
-// Reorders x. The lower median is one of the values: an even group has a pivot too.
-double median_of(double* x, int64_t n) {
-  double* middle = x + (n - 1) / 2;
-  std::nth_element(x, middle, x + n);
-  return *middle;
+int64_t row_at(const GroupNormArgs& a, int64_t position) {
+  return a.index != nullptr ? a.index[position] : position;
 }
 
-// n >= 1, all finite. Reorders x.
-double center_of(Center center, double* x, int64_t n) {
-  switch (center) {
-    case Center::none:
-      return 0.0;
-    case Center::mean:
-      return mean_of(x, n);
-    case Center::median:
-      return median_of(x, n);
+bool is_valid(const GroupNormArgs& a, int64_t row, int64_t column) {
+  return a.valid == nullptr || a.valid[a.valid_per_column ? row * a.columns + column : row] != 0;
+}
+
+// The set of math.h: the values of one column at the positions begin .. end of the group order.
+class Members {
+ public:
+  Members(const GroupNormArgs& a, int64_t begin, int64_t end, int64_t column, bool finite_only,
+          Context& context)
+      : a_(a),
+        workspace_(divide(a)),
+        context_(context),
+        begin_(begin),
+        end_(end),
+        column_(column),
+        finite_only_(finite_only) {}
+
+  Extent extent(float but) const {
+    return reduce([&](int64_t begin, int64_t end) {
+      Extent part;
+      each(begin, end, [&](float x) {
+        if (x != but) part.add(x);
+      });
+      return part;
+    });
   }
-  return kNan;
-}
 
-// n >= 2, all finite. Reorders and overwrites x.
-double scale_of(Scale scale, int32_t ddof, double* x, int64_t n) {
-  switch (scale) {
-    case Scale::none:
-      return 1.0;
-    case Scale::std: {
-      const double mean = mean_of(x, n);
-      double sum = 0.0;
-      for (int64_t i = 0; i < n; ++i) sum += (x[i] - mean) * (x[i] - mean);
-      return std::sqrt(sum / static_cast<double>(n - ddof));
-    }
-    case Scale::median_deviation: {
-      const double median = median_of(x, n);
-      for (int64_t i = 0; i < n; ++i) x[i] = std::abs(x[i] - median);
-      return median_of(x, n);
+  template <class Term>
+  double sum(float but, Term term) const {
+    const Extent all = reduce([&](int64_t begin, int64_t end) {
+      Extent part;
+      each(begin, end, [&](float x) {
+        if (x != but) part.sum += term(static_cast<double>(x));
+      });
+      return part;
+    });
+    return all.sum;
+  }
+
+  double median() const {
+    return lower_median([](double x) { return x; });
+  }
+  double median_distance(double from) const {
+    return lower_median([from](double x) { return std::abs(x - from); });
+  }
+
+  // How chunks ended: not ok where the engine was disposed meanwhile.
+  const Status& status() const { return status_; }
+
+ private:
+  template <class Body>
+  void each(int64_t begin, int64_t end, Body body) const {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t row = row_at(a_, i);
+      if (!is_valid(a_, row, column_)) continue;
+      const float x = a_.values[row * a_.columns + column_];
+      if (!finite_only_ || is_finite(static_cast<double>(x))) body(x);
     }
   }
-  return kNan;
+
+  // part(begin, end) of every chunk, added in order.
+  template <class Part>
+  Extent reduce(Part part) const {
+    if (end_ - begin_ <= kChunk) return part(begin_, end_);
+    const int64_t chunks = chunks_of(end_ - begin_);
+    const Status status = context_.parallel(chunks, 1, [&](int64_t chunk, int64_t) {
+      const int64_t begin = begin_ + chunk * kChunk;
+      workspace_.chunks[chunk] = part(begin, std::min(begin + kChunk, end_));
+    });
+    Extent all;
+    if (!status.ok()) {
+      status_ = status;
+      return all;
+    }
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) all.add(workspace_.chunks[chunk]);
+    return all;
+  }
+
+  // Of at least one value. The lower median is one of them: an even group has a pivot too.
+  template <class Key>
+  double lower_median(Key key) const {
+    double* first = workspace_.copies + column_ * a_.rows + begin_;
+    double* last = first;
+    each(begin_, end_, [&](float x) { *last++ = key(static_cast<double>(x)); });
+    double* middle = first + (last - first - 1) / 2;
+    std::nth_element(first, middle, last);
+    return *middle;
+  }
+
+  const GroupNormArgs& a_;
+  const Workspace workspace_;
+  Context& context_;
+  const int64_t begin_, end_, column_;
+  const bool finite_only_;
+  mutable Status status_;
+};
+
+double ema_of(const GroupNormArgs& a, int64_t group, int64_t column) {
+  return a.ema != nullptr ? static_cast<double>(a.ema[group * a.columns + column]) : a.ema_of_all;
 }
 
-int64_t row_at(const GroupNormArgs& a, int64_t i) {
-  return a.index != nullptr ? a.index[i] : i;
-}
-
-bool is_valid(const GroupNormArgs& a, int64_t row) {
-  return a.valid == nullptr || a.valid[row] != 0;
-}
-
-// The valid values at positions begin .. end, widened; returns how many.
-int64_t gather(const GroupNormArgs& a, int64_t begin, int64_t end, double* x) {
-  int64_t n = 0;
+void write_advantages(const GroupNormArgs& a, const Normalizer& n, int64_t begin, int64_t end,
+                      int64_t column) {
   for (int64_t i = begin; i < end; ++i) {
-    const int64_t row = row_at(a, i);
-    if (is_valid(a, row)) x[n++] = static_cast<double>(a.values[row]);
+    const int64_t row = row_at(a, i), at = row * a.columns + column;
+    if (!is_valid(a, row, column)) {
+      a.advantage[at] = 0.0f;
+      continue;
+    }
+    const float x = a.values[at];
+    if (!is_finite(static_cast<double>(x))) record_fault(a.faults, Fault::not_a_number, row);
+    a.advantage[at] = advantage_of(a.rule, n, x);
   }
+}
+
+// Of a group's column; reports its centre and scale.
+Normalizer normalizer_of(const GroupNormArgs& a, const Members& members, int64_t group,
+                         int64_t column) {
+  const double ema = ema_of(a, group, column);
+  const Normalizer n = normalizer(members, a.rule, ema, divide(a).batch_scales[column]);
+  if (a.rule.center == Center::ema && !is_finite(ema) && !is_finite(n.center)) {
+    record_fault(a.faults, Fault::not_a_number, row_at(a, a.group_offsets[group]));
+  }
+  a.center_out[group * a.columns + column] = static_cast<float>(n.center);
+  a.scale_out[group * a.columns + column] = static_cast<float>(n.scale);
   return n;
 }
 
-double batch_scale(const GroupNormArgs& a, double* x) {
-  const int64_t valid = gather(a, 0, a.rows, x);
-  const int64_t n = std::remove_if(x, x + valid, [](double v) { return !std::isfinite(v); }) - x;
-  return n < 2 || is_constant(x, n) ? 0.0 : scale_of(a.scale, a.ddof, x, n);
+Status normalize_large(Context& context, const GroupNormArgs& a, int64_t group, int64_t column) {
+  const int64_t first = a.group_offsets[group], last = a.group_offsets[group + 1];
+  const Members members(a, first, last, column, false, context);
+  const Normalizer n = normalizer_of(a, members, group, column);
+  if (!members.status().ok()) return members.status();
+  return context.parallel(last - first, kChunk, [&](int64_t begin, int64_t end) {
+    write_advantages(a, n, first + begin, first + end, column);
+  });
 }
 
-// `shared_scale` is the batch's; unused where each group has its own.
-void normalize_group(const GroupNormArgs& a, double shared_scale, int64_t group) {
+void normalize_small(Context& context, const GroupNormArgs& a, int64_t group, int64_t column) {
   const int64_t begin = a.group_offsets[group], end = a.group_offsets[group + 1];
-  double* x = static_cast<double*>(a.workspace) + begin;
-  const int64_t n = gather(a, begin, end, x);
-  const bool wrong = !all_finite(x, n);
-  const bool flat = n < 2 || (!wrong && is_constant(x, n));
-  const double center = n == 0 ? 0.0 : wrong ? kNan : center_of(a.center, x, n);
-  const double scale = flat                      ? 0.0
-                       : wrong                   ? kNan
-                       : a.scope == Scope::batch ? shared_scale
-                                                 : scale_of(a.scale, a.ddof, x, n);
-  const double eps = a.scale == Scale::none ? 0.0 : static_cast<double>(a.eps);
-  const bool zero = flat || scale + eps == 0.0;
-  a.center_out[group] = static_cast<float>(center);
-  a.scale_out[group] = static_cast<float>(scale);
-  for (int64_t i = begin; i < end; ++i) {
-    const int64_t row = row_at(a, i);
-    const double distance = static_cast<double>(a.values[row]) - center;
-    if (wrong && is_valid(a, row) && !std::isfinite(a.values[row])) {
-      record_fault(a.faults, Fault::not_a_number, row);
-    }
-    a.advantage[row] =
-        zero || !is_valid(a, row) ? 0.0f : static_cast<float>(distance / (scale + eps));
-  }
+  const Members members(a, begin, end, column, false, context);
+  write_advantages(a, normalizer_of(a, members, group, column), begin, end, column);
+}
+
+bool is_large(const GroupNormArgs& a, int64_t group) {
+  return a.group_offsets[group + 1] - a.group_offsets[group] > kChunk;
 }
 
 }  // namespace
 
-int64_t group_norm_workspace(int64_t rows, int64_t) {
-  return rows * static_cast<int64_t>(sizeof(double));
+int64_t group_norm_workspace(const GroupNormArgs& a) {
+  const int64_t copies = needs_median(a.rule) ? a.rows * a.columns : 0;
+  return (a.columns + copies) * static_cast<int64_t>(sizeof(double)) +
+         chunks_of(a.rows) * static_cast<int64_t>(sizeof(Extent));
 }
 
 Status group_norm(Context& context, const GroupNormArgs& a) {
-  const double shared_scale =
-      a.scope == Scope::batch ? batch_scale(a, static_cast<double*>(a.workspace)) : 0.0;
+  for (int64_t k = 0; k < a.columns; ++k) {
+    double& scale = divide(a).batch_scales[k];
+    scale = 0.0;
+    if (a.rule.scope == Scope::group) continue;
+    const Members all(a, 0, a.rows, k, true, context);
+    scale = batch_scale(all, a.rule);
+    if (!all.status().ok()) return all.status();
+  }
+  for (int64_t g = 0; g < a.groups; ++g) {
+    if (!is_large(a, g)) continue;
+    for (int64_t k = 0; k < a.columns; ++k) {
+      const Status status = normalize_large(context, a, g, k);
+      if (!status.ok()) return status;
+    }
+  }
   const int64_t rows_per_group = a.groups > 0 ? a.rows / a.groups : 0;
   const int64_t grain = kChunk / (rows_per_group + 1) + 1;
-  return context.parallel(a.groups, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t g = begin; g < end; ++g) normalize_group(a, shared_scale, g);
+  return context.parallel(a.groups * a.columns, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t group = i / a.columns;
+      if (!is_large(a, group)) normalize_small(context, a, group, i % a.columns);
+    }
   });
 }
 

@@ -1,45 +1,30 @@
 import type { Advantage } from "../../contract/system.js";
-import { checkChoice } from "../../engine/checks.js";
 import { engineOf } from "../../engine/device.js";
 import type { Engine } from "../../engine/engine.js";
+import { defaultEps, type GroupNormOptions, groupNorm } from "../../engine/kernels/groupNorm.js";
 import {
+  type Center,
   centers,
-  type GroupNormOptions,
-  groupNorm,
+  checkCombination,
+  epsPlacements,
+  inapplicable,
+  type Scale,
   scales,
   scopes,
-} from "../../engine/kernels/groupNorm.js";
-import { Offsets, offsetValues } from "../../engine/offsets.js";
+  singletons,
+  zeroScales,
+} from "../../engine/kernels/groupNormTable.js";
 import { choice, integer, number } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
 import { groupOffsets, mapRows, withColumn } from "../columns.js";
 
-const defaultEps = 1e-4;
-const singletons = ["zero", "value"] as const;
-
-export interface GroupAdvantageOptions extends Omit<GroupNormOptions, "valid"> {
-  /** What a reward alone in its group gives: 0 (default), or itself over 1 + eps, as in verl. */
-  singleton?: (typeof singletons)[number];
-}
-
-/** The rows whose reward has no other to be compared with. */
-function aloneIn(rewards: readonly (number | null)[], options: GroupAdvantageOptions): number[] {
-  const { groupOffsets, keys } = options;
-  const bounds = groupOffsets instanceof Offsets ? offsetValues(groupOffsets) : groupOffsets;
-  const only = new Map<string | number, number | null>();
-  for (let row = 0, group = 0; row < rewards.length; ++row) {
-    while (bounds !== undefined && row >= bounds[group + 1]!) ++group;
-    const key = keys?.[row] ?? group;
-    if (rewards[row] !== null) only.set(key, only.has(key) ? null : row);
-  }
-  return [...only.values()].filter((row) => row !== null);
-}
+/** As of the kernel `groupNorm`: groups by `groupOffsets` or `keys`. */
+export type GroupAdvantageOptions = Omit<GroupNormOptions, "valid">;
 
 /**
  * Advantages of rewards relative to their group: (reward - center) / (scale + eps).
  *
  * @param rewards one per row; null leaves the statistics and gets 0
- * @param options as of the kernel `groupNorm`: groups by `groupOffsets` or `keys`
  * @returns advantage [R]; center and scale (before eps) [G]
  */
 export async function groupAdvantages(
@@ -49,79 +34,107 @@ export async function groupAdvantages(
 ): Promise<{ advantage: number[]; center: number[]; scale: number[] }> {
   const values = Float32Array.from(rewards, (reward) => reward ?? 0);
   const valid = Uint8Array.from(rewards, (reward) => (reward === null ? 0 : 1));
-  const { singleton = "zero", ...statistics } = options;
-  const result = groupNorm(engine, values, { ...statistics, valid });
+  const result = groupNorm(engine, values, { ...options, valid });
   try {
     const [advantage, center, scale] = await Promise.all([
       result.advantage.read(),
       result.center.read(),
       result.scale.read(),
     ]);
-    if (checkChoice("singleton", singleton, singletons) === "value") {
-      const divisor = options.scale === "none" ? 1 : 1 + (options.eps ?? defaultEps);
-      for (const row of aloneIn(rewards, options)) advantage[row] = values[row]! / divisor;
-    }
     return { advantage: [...advantage], center: [...center], scale: [...scale] };
   } finally {
     for (const tensor of Object.values(result)) tensor.dispose();
   }
 }
 
+const choicesOf = <T extends string>(table: Readonly<Record<T, string>>) =>
+  Object.keys(table) as T[];
+
 const shape = {
   center: choice(
     "mean",
-    centers,
+    choicesOf(centers).filter((center) => center !== "ema"),
     "what is subtracted; the median is the lower one of an even count",
   ),
-  scale: choice("std", scales, "what is divided by"),
-  scope: choice("group", scopes, "whether the scale is each group's or the whole batch's"),
+  scale: choice("std", choicesOf(scales), "what is divided by"),
+  scope: choice(
+    "group",
+    choicesOf(scopes),
+    "whether the scale is each group's, the batch's or a blend",
+  ),
+  scopeBlend: number(0.5, { min: 0, max: 1 }, "the batch's share in scope blend"),
   ddof: integer(1, { min: 0, max: 1 }, "1: sample std, 0: population std"),
-  eps: number(defaultEps, { min: 0 }, "added to the scale, outside of the root"),
+  eps: number(defaultEps, { min: 0 }, "keeps the divisor from 0"),
+  epsPlacement: choice(
+    "outside",
+    choicesOf(epsPlacements),
+    "outside: scale + eps; inside: sqrt(scale^2 + eps); floor: sqrt(max(scale^2, eps))",
+  ),
+  zeroScale: choice(
+    "eps",
+    choicesOf(zeroScales),
+    "what divides where the scale is 0 though rewards differ: eps, or 1 (NeMo-RL)",
+  ),
   singleton: choice(
     "zero",
-    singletons,
+    choicesOf(singletons),
     "what a reward alone in its group gives: 0, or itself over 1 + eps (verl)",
   ),
 };
 
-/** How, without which rows: the groups are the phase's. */
-export type GroupNormalizeOptions = Omit<GroupAdvantageOptions, "groupOffsets" | "keys">;
+/**
+ * How, without which rows: the groups are the phase's. Center "ema" is for callers of `groupAdvantages`
+ * who keep the running mean; a stage of its own remembers it across steps.
+ */
+export type GroupNormalizeOptions = Omit<
+  GroupAdvantageOptions,
+  "groupOffsets" | "keys" | "center" | "ema" | "emaBlend"
+> & { center?: Exclude<Center, "ema"> };
+
+/** Scales that are 0 in groups of unequal rewards, where those are all 0 or 1. */
+const binaryDegeneracy: Readonly<Partial<Record<Scale, string>>> = {
+  "median-deviation":
+    "the median deviation of every group is 0, the majority's advantages are 0 and the minority's",
+  "leave-one-out-std":
+    "the only success or failure of a group has others with a std of 0, and such advantages",
+};
 
 /** Group-relative advantages (Shao et al. 2024, section 4.1.2), one number a row. Defaults as in TRL. */
 export function groupNormalize(options: GroupNormalizeOptions = {}): Advantage {
-  const unscaled = (o: { scale: string }) => (o.scale === "none" ? 'scale is "none"' : null);
+  const { ema: _, emaBlend: __, ...conditions } = inapplicable;
   const { values, described } = parseOptions("groupNormalize", shape, options, {
     inapplicable: {
-      scope: unscaled,
-      ddof: (o) => (o.scale === "std" ? null : `scale is "${o.scale}"`),
-      eps: unscaled,
+      ...conditions,
+      scope: (o) => (o.scale === "none" ? 'scale is "none"' : null),
     },
   });
-  const { center, scale, scope, eps, singleton } = values;
-  const ddof = scale === "std" ? (values.ddof as 0 | 1) : undefined;
+  checkCombination(values, values.epsPlacement);
+  const { scale, eps, zeroScale } = values;
+  const applicable = described.filter(({ value }) => value !== null);
+  const statistics: GroupNormalizeOptions = Object.fromEntries(
+    applicable.map(({ name, value }) => [name, value]),
+  );
   return {
     block: "groupNormalize",
     options: described,
     inspect(run) {
-      if (scale !== "median-deviation" || !run.binaryRewards) return [];
-      const size = eps === 0 ? "infinite before clamping" : `${Number((1 / eps).toPrecision(3))}`;
+      const degenerate = binaryDegeneracy[scale];
+      if (degenerate === undefined || zeroScale === "one" || !run.binaryRewards) return [];
+      const effect =
+        eps === 0
+          ? "are 0 too"
+          : `are +-1/eps = ${Number((1 / eps).toPrecision(3))}: only Adam and gradient clipping hide ` +
+            "this, and a KL term is negligible beside it";
       return [
-        "groupNormalize: with rewards of 0 and 1 the median deviation of every group is 0, so the " +
-          `minority's advantages are +-1/eps = ${size} and the majority's 0: only Adam and gradient ` +
-          "clipping hide this, and a KL term is negligible beside it. Choose graded rewards, another " +
-          "scale or a larger eps.",
+        `groupNormalize: with rewards of 0 and 1 ${degenerate} ${effect}. Choose graded rewards, ` +
+          'another scale, zeroScale: "one" or a larger eps.',
       ];
     },
     async run(groups, ctx) {
       const rewards = groups.flatMap((group) => group.trajectories.map((t) => t.reward));
       const { advantage } = await groupAdvantages(engineOf(ctx.engine), rewards, {
         groupOffsets: groupOffsets(groups),
-        center,
-        scale,
-        scope,
-        ddof,
-        eps,
-        singleton,
+        ...statistics,
       });
       return mapRows(groups, (t, row) =>
         withColumn(t, "advantage", { level: "row", value: advantage[row]! }),
