@@ -75,6 +75,9 @@ function groupNorm(tables) {
   );
 }
 
+/** Families that native code dispatches on: src/engine/kernels/<family>Table.ts. */
+export const tableFamilies = ["surrogate", "groupNorm", "groupLoss", "rowScore"];
+
 /**
  * @param tables by family: the exports of src/engine/kernels/<family>Table.ts
  * @returns by path from the project's root: the text of the file
@@ -87,14 +90,28 @@ export function nativeTables(tables) {
       enumeration("KlEstimator", tables.surrogate.klEstimators),
     ),
     "native/kernels/group_norm/choices.h": groupNorm(tables),
+    "native/kernels/group_loss/kinds.h": header(
+      "src/engine/kernels/groupLossTable.ts",
+      enumeration("GroupLossKind", tables.groupLoss.kinds),
+    ),
+    "native/kernels/group_loss/row_terms.h": header(
+      "src/engine/kernels/rowScoreTable.ts",
+      [
+        enumeration("RowTerm", tables.rowScore.rowTerms),
+        enumeration("Pooling", tables.rowScore.poolings),
+      ].join("\n"),
+    ),
   };
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const root = join(fileURLToPath(import.meta.url), "../..");
-  const surrogate = await import("../dist/engine/kernels/surrogateTable.js");
-  const groupNorm = await import("../dist/engine/kernels/groupNormTable.js");
-  for (const [path, text] of Object.entries(nativeTables({ surrogate, groupNorm }))) {
+  const named = tableFamilies.map(async (family) => [
+    family,
+    await import(`../dist/engine/kernels/${family}Table.js`),
+  ]);
+  const tables = Object.fromEntries(await Promise.all(named));
+  for (const [path, text] of Object.entries(nativeTables(tables))) {
     const file = join(root, path);
     let before = "";
     try {

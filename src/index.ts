@@ -15,10 +15,19 @@ export {
 } from "./engine/engine.js";
 export { type ErrorCode, FiresteelError } from "./engine/error.js";
 export {
+  type GroupLossInputs,
+  type GroupLossOptions,
+  type GroupLossResult,
+  groupLoss,
+  groupLossMetrics,
+  preferenceMetrics,
+} from "./engine/kernels/groupLoss.js";
+export {
   type GroupNormOptions,
   type GroupNormResult,
   groupNorm,
 } from "./engine/kernels/groupNorm.js";
+export { type KlHingeOptions, klHinge } from "./engine/kernels/klHinge.js";
 export {
   type LogProbBackwardInputs,
   type LogProbOptions,
@@ -26,6 +35,14 @@ export {
   logProb,
   logProbBackward,
 } from "./engine/kernels/logProb.js";
+export {
+  type RowScoreBackwardInputs,
+  type RowScoreInputs,
+  type RowScoreOptions,
+  type RowScoreResult,
+  rowScore,
+  rowScoreBackward,
+} from "./engine/kernels/rowScore.js";
 export {
   type SurrogateInputs,
   type SurrogateOptions,

@@ -37,6 +37,9 @@ export interface Addon {
   groupNorm: Kernel;
   surrogate: Kernel;
   readonly surrogateMetrics: number;
+  groupLoss: Kernel;
+  rowScore: Kernel;
+  rowScoreBackward: Kernel;
   gemm: Kernel;
   attentionForward: Kernel;
   attentionBackward: Kernel;

@@ -5,6 +5,9 @@ import type { Check } from "./check.js";
 import { elementwiseChecks } from "./elementwise.js";
 import { embedChecks } from "./embed.js";
 import { goldenChecks } from "./golden.js";
+import { groupLossValueChecks } from "./groupLoss.js";
+import { groupLossEdgeChecks } from "./groupLossEdges.js";
+import { groupLossGoldenChecks } from "./groupLossGolden.js";
 import { groupNormValueChecks } from "./groupNorm.js";
 import { groupNormBitChecks } from "./groupNormBits.js";
 import { groupNormEdgeChecks } from "./groupNormEdges.js";
@@ -15,6 +18,7 @@ import { logProbEdgeChecks } from "./logProbEdges.js";
 import { matmulChecks } from "./matmul.js";
 import { rmsNormChecks } from "./rmsNorm.js";
 import { ropeChecks } from "./rope.js";
+import { rowScoreChecks } from "./rowScore.js";
 import { sampleChecks } from "./sample.js";
 import { surrogateValueChecks } from "./surrogate.js";
 import { surrogateEdgeChecks } from "./surrogateEdges.js";
@@ -56,6 +60,10 @@ export function checksFor(device: Engine["device"]): Check[] {
     ...groupNormGoldenChecks(),
     ...surrogateValueChecks(device),
     ...surrogateEdgeChecks(),
+    ...rowScoreChecks(device),
+    ...groupLossGoldenChecks(),
+    ...groupLossValueChecks(device),
+    ...groupLossEdgeChecks(),
     ...matmulChecks(device),
     ...attentionChecks(device),
     ...rmsNormChecks(),

@@ -1,10 +1,8 @@
-import { readFileSync } from "node:fs";
 import { afterAll, describe, expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import { FiresteelError } from "../../src/engine/error.js";
 import { type GroupNormOptions, groupNorm } from "../../src/engine/kernels/groupNorm.js";
 import * as groupNormModule from "../../src/engine/kernels/groupNormTable.js";
-import * as surrogateModule from "../../src/engine/kernels/surrogateTable.js";
 
 const { groupNormTable, refuseCombination, refuseEpsPlacement, scales, epsPlacements } =
   groupNormModule;
@@ -190,12 +188,4 @@ describe("shapes", () => {
     const { advantage } = groupNorm(engine, [1, 2], { keys: [1, "1"], singleton: "value", eps: 0 });
     expect([...advantage.readSync()]).toEqual([1, 2]);
   });
-});
-
-it("native code dispatches on the table", async () => {
-  const root = new URL("../../", import.meta.url);
-  const { nativeTables } = await import(new URL("scripts/generateTables.mjs", root).href);
-  const path = "native/kernels/group_norm/choices.h";
-  const tables = nativeTables({ surrogate: surrogateModule, groupNorm: groupNormModule });
-  expect(readFileSync(new URL(path, root), "utf8")).toBe(tables[path]);
 });

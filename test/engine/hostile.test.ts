@@ -1,8 +1,10 @@
 import { expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import { FiresteelError } from "../../src/engine/error.js";
+import { groupLoss } from "../../src/engine/kernels/groupLoss.js";
 import { groupNorm } from "../../src/engine/kernels/groupNorm.js";
 import { logProb, logProbBackward } from "../../src/engine/kernels/logProb.js";
+import { rowScore, rowScoreBackward } from "../../src/engine/kernels/rowScore.js";
 import { surrogate } from "../../src/engine/kernels/surrogate.js";
 import { adamw, sumSquares } from "../../src/engine/nn/adamw.js";
 import { attention, attentionBackward } from "../../src/engine/nn/attention.js";
@@ -81,6 +83,8 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
     "clip",
     "ema",
     "blend",
+    "real",
+    "dpo",
     "",
     "toString",
     "__proto__",
@@ -109,6 +113,7 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
     ),
     ..."greedy param grad m lr beta1 beta2 weightDecay step gradSquare maxGradNorm".split(" "),
     ..."ema emaBlend scopeBlend epsPlacement zeroScale singleton".split(" "),
+    ..."kind score reward lengths valid tau dScore tokenWeight baseLogProb pooling term".split(" "),
     ..."transposeA transposeB accumulateInto accumulate device threads klEstimator".split(" "),
   ];
   const value = (depth = 0): unknown => {
@@ -129,6 +134,9 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
     logProbBackward,
     groupNorm,
     surrogate,
+    rowScore,
+    rowScoreBackward,
+    groupLoss,
     matmul,
     attention,
     attentionBackward,
