@@ -76,7 +76,7 @@ function groupNorm(tables) {
 }
 
 /** Families that native code dispatches on: src/engine/kernels/<family>Table.ts. */
-export const tableFamilies = ["surrogate", "groupNorm", "groupLoss", "rowScore"];
+export const tableFamilies = ["surrogate", "groupNorm", "groupLoss", "rowScore", "gaussian"];
 
 /**
  * @param tables by family: the exports of src/engine/kernels/<family>Table.ts
@@ -99,6 +99,13 @@ export function nativeTables(tables) {
       [
         enumeration("RowTerm", tables.rowScore.rowTerms),
         enumeration("Pooling", tables.rowScore.poolings),
+      ].join("\n"),
+    ),
+    "native/kernels/gaussian/terms.h": header(
+      "src/engine/kernels/gaussianTable.ts",
+      [
+        enumeration("GaussianTerm", tables.gaussian.terms),
+        enumeration("GaussianReduction", tables.gaussian.reductions),
       ].join("\n"),
     ),
   };

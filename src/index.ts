@@ -15,6 +15,41 @@ export {
 } from "./engine/engine.js";
 export { type ErrorCode, FiresteelError } from "./engine/error.js";
 export {
+  type BernoulliBackwardInputs,
+  type BernoulliInputs,
+  type BernoulliOptions,
+  type BernoulliResult,
+  bernoulli,
+  bernoulliBackward,
+} from "./engine/kernels/bernoulli.js";
+export {
+  type FlowCoefficients,
+  type FlowNoise,
+  type FlowSchedule,
+  flowCoefficients,
+} from "./engine/kernels/flowCoefficients.js";
+export {
+  type FlowStepBackwardInputs,
+  type FlowStepInputs,
+  type FlowStepOptions,
+  type FlowStepResult,
+  flowStep,
+  flowStepBackward,
+} from "./engine/kernels/flowStep.js";
+export {
+  type GaussianKlBackwardInputs,
+  type GaussianKlInputs,
+  type GaussianKlResult,
+  type GaussianLogProbBackwardInputs,
+  type GaussianLogProbInputs,
+  type GaussianLogProbResult,
+  type GaussianOptions,
+  gaussianKl,
+  gaussianKlBackward,
+  gaussianLogProb,
+  gaussianLogProbBackward,
+} from "./engine/kernels/gaussian.js";
+export {
   type GroupLossInputs,
   type GroupLossOptions,
   type GroupLossResult,

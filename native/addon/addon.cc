@@ -7,6 +7,8 @@ void register_log_prob(napi_env env, napi_value exports);
 void register_group_norm(napi_env env, napi_value exports);
 void register_surrogate(napi_env env, napi_value exports);
 void register_group_loss(napi_env env, napi_value exports);
+void register_gaussian(napi_env env, napi_value exports);
+void register_bernoulli(napi_env env, napi_value exports);
 void register_gemm(napi_env env, napi_value exports);
 void register_attention(napi_env env, napi_value exports);
 void register_nn(napi_env env, napi_value exports);
@@ -31,6 +33,8 @@ Napi::Object module(Napi::Env env, Napi::Object exports) {
   register_group_norm(env, exports);
   register_surrogate(env, exports);
   register_group_loss(env, exports);
+  register_gaussian(env, exports);
+  register_bernoulli(env, exports);
   register_gemm(env, exports);
   register_attention(env, exports);
   register_nn(env, exports);

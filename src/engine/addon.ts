@@ -40,6 +40,11 @@ export interface Addon {
   groupLoss: Kernel;
   rowScore: Kernel;
   rowScoreBackward: Kernel;
+  gaussianForward: Kernel;
+  flowStep: Kernel;
+  gaussianBackward: Kernel;
+  bernoulliForward: Kernel;
+  bernoulliBackward: Kernel;
   gemm: Kernel;
   attentionForward: Kernel;
   attentionBackward: Kernel;

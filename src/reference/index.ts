@@ -1,9 +1,12 @@
 // What the kernels are held against: the formulas in float64, as plain as they can be written.
 export * from "./adamw.js";
 export * from "./attention.js";
+export * from "./bernoulli.js";
 export * from "./embed.js";
 export * from "./finiteDifference.js";
 export * from "./float16.js";
+export * from "./flowStep.js";
+export * from "./gaussian.js";
 export * from "./groupLoss.js";
 export * from "./groupNorm.js";
 export * from "./logProb.js";

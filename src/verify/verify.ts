@@ -1,9 +1,15 @@
 import type { Engine } from "../engine/engine.js";
 import { adamwChecks } from "./adamw.js";
 import { attentionChecks } from "./attention.js";
+import { bernoulliValueChecks } from "./bernoulli.js";
+import { bernoulliEdgeChecks } from "./bernoulliEdges.js";
 import type { Check } from "./check.js";
 import { elementwiseChecks } from "./elementwise.js";
 import { embedChecks } from "./embed.js";
+import { flowStepValueChecks } from "./flowStep.js";
+import { flowStepEdgeChecks } from "./flowStepEdges.js";
+import { gaussianValueChecks } from "./gaussian.js";
+import { gaussianEdgeChecks } from "./gaussianEdges.js";
 import { goldenChecks } from "./golden.js";
 import { groupLossValueChecks } from "./groupLoss.js";
 import { groupLossEdgeChecks } from "./groupLossEdges.js";
@@ -64,6 +70,12 @@ export function checksFor(device: Engine["device"]): Check[] {
     ...groupLossGoldenChecks(),
     ...groupLossValueChecks(device),
     ...groupLossEdgeChecks(),
+    ...gaussianValueChecks(device),
+    ...gaussianEdgeChecks(device),
+    ...flowStepValueChecks(device),
+    ...flowStepEdgeChecks(device),
+    ...bernoulliValueChecks(device),
+    ...bernoulliEdgeChecks(device),
     ...matmulChecks(device),
     ...attentionChecks(device),
     ...rmsNormChecks(),

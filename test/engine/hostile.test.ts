@@ -1,6 +1,15 @@
 import { expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import { FiresteelError } from "../../src/engine/error.js";
+import { bernoulli, bernoulliBackward } from "../../src/engine/kernels/bernoulli.js";
+import { flowCoefficients } from "../../src/engine/kernels/flowCoefficients.js";
+import { flowStep, flowStepBackward } from "../../src/engine/kernels/flowStep.js";
+import {
+  gaussianKl,
+  gaussianKlBackward,
+  gaussianLogProb,
+  gaussianLogProbBackward,
+} from "../../src/engine/kernels/gaussian.js";
 import { groupLoss } from "../../src/engine/kernels/groupLoss.js";
 import { groupNorm } from "../../src/engine/kernels/groupNorm.js";
 import { logProb, logProbBackward } from "../../src/engine/kernels/logProb.js";
@@ -85,6 +94,7 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
     "blend",
     "real",
     "dpo",
+    "sde",
     "",
     "toString",
     "__proto__",
@@ -114,6 +124,10 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
     ..."greedy param grad m lr beta1 beta2 weightDecay step gradSquare maxGradNorm".split(" "),
     ..."ema emaBlend scopeBlend epsPlacement zeroScale singleton".split(" "),
     ..."kind score reward lengths valid tau dScore tokenWeight baseLogProb pooling term".split(" "),
+    ..."v sigma sigmaNext noise next noiseLevel sigmaMax kind value mean std refMean slope".split(
+      " ",
+    ),
+    ..."dKl dMean vScale actions refLogits reduction".split(" "),
     ..."transposeA transposeB accumulateInto accumulate device threads klEstimator".split(" "),
   ];
   const value = (depth = 0): unknown => {
@@ -137,6 +151,15 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
     rowScore,
     rowScoreBackward,
     groupLoss,
+    (_: Engine, schedule: never, noise: never) => flowCoefficients(schedule, noise),
+    flowStep,
+    flowStepBackward,
+    gaussianLogProb,
+    gaussianLogProbBackward,
+    gaussianKl,
+    gaussianKlBackward,
+    bernoulli,
+    bernoulliBackward,
     matmul,
     attention,
     attentionBackward,

@@ -1,7 +1,10 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import { aggregations, klEstimators } from "../../src/engine/kernels/surrogate.js";
+import { checkEdges, edgeBatch } from "../../src/verify/bernoulli.js";
 import { sameBits } from "../../src/verify/compare.js";
+import { checkGaussian, gaussianBatch, quantities, reductions } from "../../src/verify/gaussian.js";
+import { samePicked } from "../../src/verify/gaussianEdges.js";
 import * as groupNorm from "../../src/verify/groupNormBatch.js";
 import { type Float, Random } from "../../src/verify/inputs.js";
 import { backward, forward, type LogProbCase, makeCase } from "../../src/verify/logProb.js";
@@ -157,5 +160,44 @@ describe("log-prob", () => {
       const row = dLogits.subarray(t * c.vocab, (t + 1) * c.vocab) as Float32Array;
       expect(Math.abs(row.reduce((sum, x) => sum + x, 0))).toBeLessThan(2e-5 / c.temperature);
     }
+  });
+});
+
+describe("gaussian", () => {
+  const make = (random: Random, seed: number) =>
+    gaussianBatch(1 + random.integer(9), 1 + random.integer(900), {
+      seed,
+      masked: random.uniform() < 0.5,
+      away: Math.exp(4 * random.normal()),
+    });
+
+  it.each(seeds)("agrees with float64 on random shapes (seed %i)", (seed) => {
+    const random = new Random(seed);
+    const b = make(random, seed);
+    const quantity = quantities[random.integer(quantities.length)]!;
+    const reduction = reductions[random.integer(reductions.length)]!;
+    expect(engine.scope(() => checkGaussian(engine, b, quantity, reduction))).toBeNull();
+  });
+
+  it.each(seeds)("any samples in any order give the same bits (seed %i)", (seed) => {
+    const random = new Random(seed);
+    const b = make(random, seed);
+    const order = random.permutation(b.samples).slice(0, 1 + random.integer(b.samples));
+    expect(engine.scope(() => samePicked(engine, b, order))).toBeNull();
+  });
+});
+
+describe("bernoulli", () => {
+  it.each(seeds)("agrees with float64 on random edges (seed %i)", (seed) => {
+    const random = new Random(seed);
+    const b = edgeBatch({
+      seed,
+      lengths: Array.from({ length: random.integer(9) }, () => random.integer(40)),
+      masked: random.uniform() < 0.5,
+      spread: Math.exp(3 * random.normal()),
+      apart: Math.exp(5 * random.normal()),
+      temperature: 0.3 + 2 * random.uniform(),
+    });
+    expect(engine.scope(() => checkEdges(engine, b))).toBeNull();
   });
 });

@@ -83,6 +83,123 @@ describe("surrogate", () => {
   });
 });
 
+describe("gaussian", () => {
+  const rows = {
+    value: [0.3, -1, 2, 0.5, 7, 1],
+    mean: [0, -1.5, 2.5, 0.1, 0, -1],
+    std: [0.7, 2],
+    mask: [1, 1, 0, 1, 1, 1],
+    width: 3,
+  };
+  const cases = (["log-prob", "kl", "squared-error"] as const).flatMap((quantity) =>
+    (["mean", "sum"] as const).map((reduction) => [quantity, reduction] as const),
+  );
+
+  it.each(cases)("%s, %s, has the gradient that differences show", (quantity, reduction) => {
+    const dOut = [1.5, -0.4];
+    const objective = (mean: ArrayLike<number>) =>
+      reference
+        .gaussian({ ...rows, mean }, quantity, reduction)
+        .reduce((sum, x, b) => sum + x * dOut[b]!, 0);
+    const want = reference.finiteDifference(objective, rows.mean);
+    expectClose(reference.gaussianGradient(rows, dOut, quantity, reduction), want, 1e-9);
+  });
+
+  it("integrates to 1, and its KL is the expectation of the log-ratio", () => {
+    const density = (x: number, mean: number) => {
+      const point = { value: [x], mean: [mean], std: [0.6], width: 1 };
+      return reference.gaussian(point, "log-prob")[0]!;
+    };
+    let [mass, kl] = [0, 0];
+    for (let x = -8; x < 8; x += 1e-3) {
+      const p = Math.exp(density(x, 0.4)) * 1e-3;
+      mass += p;
+      kl += p * (density(x, 0.4) - density(x, -0.3));
+    }
+    expect(mass).toBeCloseTo(1, 10);
+    const point = { value: [-0.3], mean: [0.4], std: [0.6], width: 1 };
+    expect(reference.gaussian(point, "kl")[0]).toBeCloseTo(kl, 10);
+  });
+});
+
+describe("flow steps", () => {
+  // If the latent is a mixture (1 - sigma) x0 + sigma x1 and the velocity is x1 - x0, the ODE stays on
+  // the line, and the noise that cps takes away and adds keeps the mixture's coefficients.
+  const [x0, x1, sigma, sigmaNext] = [0.7, -1.2, 0.6, 0.45];
+  const point = { x: (1 - sigma) * x0 + sigma * x1, v: x1 - x0, sigma, sigmaNext };
+
+  it.each(["sde", "constant-sde", "cps"] as const)("%s without noise is the ODE's", (kind) => {
+    const mean = reference.flowMean(point, { kind, noiseLevel: 0 });
+    expect(mean).toBeCloseTo((1 - sigmaNext) * x0 + sigmaNext * x1, 14);
+    expect(reference.flowStd(sigma, sigmaNext, { kind, noiseLevel: 0 })).toBe(0);
+  });
+
+  it("cps keeps clean part and size of the noise", () => {
+    const setting = { kind: "cps", noiseLevel: 0.4 } as const;
+    const std = reference.flowStd(sigma, sigmaNext, setting);
+    const left = (reference.flowMean(point, setting) - (1 - sigmaNext) * x0) / x1;
+    expect(Math.hypot(left, std)).toBeCloseTo(sigmaNext, 14);
+  });
+
+  it("the two SDEs differ in their diffusion alone", () => {
+    const s = 0.7 * Math.sqrt(sigma / (1 - sigma));
+    const [a, b] = [
+      reference.flowMean(point, { kind: "sde", noiseLevel: 0.7 }),
+      reference.flowMean(point, { kind: "constant-sde", noiseLevel: s }),
+    ];
+    expect(a).toBeCloseTo(b!, 14);
+  });
+});
+
+describe("bernoulli", () => {
+  it("of probabilities 3/4 and 1/2", () => {
+    const z = Math.log(3);
+    expect(reference.bernoulliEntropy(z)).toBeCloseTo(
+      0.75 * Math.log(4 / 3) + 0.25 * Math.log(4),
+      15,
+    );
+    expect(reference.bernoulliKl(z, 0)).toBeCloseTo(
+      0.75 * Math.log(1.5) + 0.25 * Math.log(0.5),
+      15,
+    );
+  });
+
+  it("has a KL without a seam between its two ways", () => {
+    for (const z of [-9, -1, 0.3, 4]) {
+      const [below, above] = [
+        reference.bernoulliKl(z, z + 0.5 - 1e-12),
+        reference.bernoulliKl(z, z + 0.5),
+      ];
+      expect(Math.abs(below! / above! - 1)).toBeLessThan(1e-10);
+    }
+  });
+
+  it("has the gradient that differences show", () => {
+    const edges = {
+      logits: [0.3, -2, 5, 1],
+      actions: [1, 0, 0, 1],
+      refLogits: [0, -1, 4, 3],
+      mask: [1, 1, 1, 0],
+      temperature: 0.7,
+    };
+    const upstream = { dLogProb: [1, -2, 0.5, 1], dEntropy: [0.3, 1, 2, 1], dKl: [1, 1, -1, 1] };
+    const objective = (logits: ArrayLike<number>) => {
+      const { logProb, entropy, kl } = reference.bernoulli({ ...edges, logits });
+      return logProb.reduce(
+        (sum, x, e) =>
+          sum +
+          x * upstream.dLogProb[e]! +
+          entropy[e]! * upstream.dEntropy[e]! +
+          kl[e]! * upstream.dKl[e]!,
+        0,
+      );
+    };
+    const { logProb, entropy, kl } = reference.bernoulliGradient(edges, upstream);
+    const got = logProb.map((x, e) => x + entropy[e]! + kl[e]!);
+    expectClose(got, reference.finiteDifference(objective, edges.logits), 1e-9);
+  });
+});
+
 describe("group-norm", () => {
   const z = {
     center: "mean",

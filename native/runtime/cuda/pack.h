@@ -1,5 +1,6 @@
-// Packs of four floats where the end of a row or an odd address may forbid the 16-byte access.
-// Which form is taken never changes a value, so views at any offset give the same bits.
+// Packs of four floats, and of their masks, where the end of a row or an odd address may forbid the
+// wide access. Which form is taken never changes a value, so views at any offset give the same
+// bits.
 #pragma once
 #include <stdint.h>
 
@@ -26,6 +27,33 @@ __device__ __forceinline__ void store_quad(float* p, const Quad& quad, int64_t l
   } else {
     store_pack_partial(p, quad, left);
   }
+}
+
+// The masks of a quad. Those that do not exist are 0.
+struct alignas(4) ByteQuad {
+  uint8_t x[Quad::size];
+};
+
+// Whether rows of bytes at p, p + stride, ... may be accessed four at a time.
+inline bool bytes_aligned(const uint8_t* p, int64_t stride) {
+  return reinterpret_cast<uintptr_t>(p) % sizeof(ByteQuad) == 0 && stride % Quad::size == 0;
+}
+
+__device__ __forceinline__ ByteQuad load_bytes(const uint8_t* p, int64_t left, bool wide) {
+  if (wide && left >= Quad::size) return *reinterpret_cast<const ByteQuad*>(p);
+  const int n = pack_count<float>(left);
+  ByteQuad bytes;
+#pragma unroll
+  for (int i = 0; i < Quad::size; ++i) bytes.x[i] = i < n ? p[i] : 0;
+  return bytes;
+}
+// Stands for a mask that is not given.
+__device__ __forceinline__ ByteQuad all_ones(int64_t left) {
+  const int n = pack_count<float>(left);
+  ByteQuad bytes;
+#pragma unroll
+  for (int i = 0; i < Quad::size; ++i) bytes.x[i] = i < n ? 1 : 0;
+  return bytes;
 }
 
 // Enough threads for one quad each, at most eight blocks per multiprocessor.

@@ -1,0 +1,82 @@
+#include "runtime/simd/simd.h"
+#include "kernels/gaussian/math.h"
+#include "kernels/gaussian/table.h"
+
+namespace firesteel {
+namespace FIRESTEEL_ISA {
+namespace {
+
+FIRESTEEL_INLINE F32 load_some(const float* p, int n) {
+  return n == F32::lanes ? load(p) : load_partial(p, n, 0.0f);
+}
+FIRESTEEL_INLINE void store_some(float* p, F32 x, int n) {
+  n == F32::lanes ? store(p, x) : store_partial(p, x, n);
+}
+FIRESTEEL_INLINE Mask valid_lanes(const uint8_t* mask, int n) {
+  if (mask == nullptr) return first_lanes(n);
+  return n == F32::lanes ? load_mask(mask) : load_mask_partial(mask, n);
+}
+
+// step(i, n): n elements from i on, a whole vector or what is left.
+template <class Step>
+FIRESTEEL_INLINE void each_vector(int64_t elements, const Step& step) {
+  int64_t i = 0;
+  for (; i + F32::lanes <= elements; i += F32::lanes) step(i, F32::lanes);
+  if (i < elements) step(i, static_cast<int>(elements - i));
+}
+
+FIRESTEEL_INLINE F64 square(F32 x) {
+  const F64 wide = widen(x);
+  return wide * wide;
+}
+
+double squares(const GaussianPart& p, int64_t* valid) {
+  F64 sum = widen(F32(0.0f));
+  int64_t live = 0;
+  each_vector(p.count, [&](int64_t i, int n) {
+    const Mask lanes = valid_lanes(p.mask == nullptr ? nullptr : p.mask + i, n);
+    const F32 e = load_some(p.value + i, n) - load_some(p.mean + i, n);
+    sum = sum + square(select(lanes, e, F32(0.0f)));
+    live += count(lanes);
+  });
+  *valid = live;
+  return reduce_add(sum);
+}
+
+double flow_step(const FlowPart& part) {
+  const FlowPart p = part;
+  F64 sum = widen(F32(0.0f));
+  each_vector(p.count, [&](int64_t i, int n) {
+    const F32 mean =
+        flow_mean<F32>(load_some(p.x + i, n), load_some(p.v + i, n), p.x_scale, p.v_scale);
+    F32 next = mean;
+    if (p.given != nullptr) {
+      next = load_some(p.given + i, n);
+    } else {
+      if (p.noise != nullptr) next = flow_next<F32>(mean, load_some(p.noise + i, n), p.std);
+      store_some(p.next + i, next, n);
+    }
+    store_some(p.mean + i, mean, n);
+    sum = sum + square(next - mean);
+  });
+  return reduce_add(sum);
+}
+
+void backward(const GradientPart& part) {
+  const GradientPart p = part;
+  each_vector(p.count, [&](int64_t i, int n) {
+    const Mask lanes = valid_lanes(p.mask == nullptr ? nullptr : p.mask + i, n);
+    const F32 d_mean = p.d_mean == nullptr ? F32(0.0f) : load_some(p.d_mean + i, n);
+    const F32 gradient = gaussian_gradient<F32>(load_some(p.value + i, n), load_some(p.mean + i, n),
+                                                p.factor, d_mean, p.gain);
+    store_some(p.d_input + i, select(lanes, gradient, F32(0.0f)), n);
+  });
+}
+
+}  // namespace
+
+extern const GaussianTable gaussian_table;
+const GaussianTable gaussian_table = {squares, flow_step, backward};
+
+}  // namespace FIRESTEEL_ISA
+}  // namespace firesteel

@@ -1,0 +1,165 @@
+import { checkKeys, invalid } from "../checks.js";
+import type { Engine, TensorLike } from "../engine.js";
+import { FiresteelError } from "../error.js";
+import { handle, withInputs } from "../inputs.js";
+import type { Tensor } from "../tensor.js";
+import { type FlowNoise, type FlowSchedule, flowCoefficients } from "./flowCoefficients.js";
+import { meanGradient, reductionCode, termCode } from "./gaussian.js";
+import { flowTerms, type Reduction } from "./gaussianTable.js";
+
+export interface FlowStepInputs extends FlowSchedule {
+  /** f32 [B, D]: the latents before the step. */
+  x: TensorLike;
+  /** f32 [B, D]: the velocity that the model predicts there. */
+  v: TensorLike;
+  /** f32 [B, D], standard normal: draws `next`. Or `next`; neither where no step has noise. */
+  noise?: TensorLike | null;
+  /** f32 [B, D]: the latents that were drawn, whose log-prob is asked for. */
+  next?: TensorLike | null;
+}
+
+export interface FlowStepOptions extends FlowNoise {
+  /** Over the elements of a sample; default "mean", as Flow-GRPO has it. */
+  reduction?: Reduction;
+}
+
+export interface FlowStepResult {
+  /** f32 [B, D]: mean + std noise, or what was given. No gradient flows through it. */
+  next: Tensor;
+  /** f32 [B, D]. */
+  mean: Tensor;
+  /** f32 [B]: standard deviation of the step. */
+  std: Tensor;
+  /**
+   * f32 [B]: log-density of `next`; for "cps" -(next - mean)^2, as Flow-CPS leaves std and constants
+   * out. 0 where std is 0.
+   */
+  logProb: Tensor;
+  /** f64 [B]: d logProb / d mean = slope (next - mean); 0 where std is 0. */
+  slope: Tensor;
+  /** f32 [B]: d mean / d v. */
+  vScale: Tensor;
+}
+
+const inputKeys = ["x", "v", "sigma", "sigmaNext", "noise", "next"];
+const optionKeys = ["kind", "noiseLevel", "sigmaMax", "reduction"];
+
+/**
+ * One step of a flow model and its log-prob: a transition of the policy when a flow model samples by
+ * an SDE (Flow-GRPO, Liu et al. 2025). The formulas stand at `flowCoefficients`.
+ *
+ * A given `next` has the same log-prob, bit for bit, as when it was drawn. A sample's result depends
+ * on its own values and on D alone. A step with std 0 (noiseLevel 0, and the last one of "cps") is
+ * deterministic: next = mean, log-prob and its gradient are 0, so that it drops out of a loss. A
+ * sample with a value that is not finite gets log-prob NaN and gradient 0 and is reported (Engine's
+ * `onFault`). f32 only: clip ranges of flow policies are about 1e-5.
+ *
+ * @example
+ * const { next, logProb } = flowStep(
+ *   engine,
+ *   { x, v, noise, sigma: 0.8, sigmaNext: 0.7 },
+ *   { kind: "sde", noiseLevel: 0.7 },
+ * );
+ *
+ * @throws FiresteelError ERR_SHAPE, ERR_DTYPE, ERR_RANGE, ERR_OPTION, ERR_DISPOSED, ERR_OUT_OF_MEMORY
+ */
+export function flowStep(
+  engine: Engine,
+  args: FlowStepInputs,
+  options: FlowStepOptions,
+): FlowStepResult {
+  checkKeys("inputs", args, inputKeys);
+  checkKeys("options", options, optionKeys);
+  const reduction = reductionCode(options.reduction);
+  const { sigma, sigmaNext } = args;
+  const { kind, noiseLevel, sigmaMax } = options;
+  const coefficients = flowCoefficients({ sigma, sigmaNext }, { kind, noiseLevel, sigmaMax });
+  const drawn = args.noise !== undefined && args.noise !== null;
+  const given = args.next !== undefined && args.next !== null;
+  if (drawn && given) {
+    throw new FiresteelError("ERR_OPTION", "Expected either noise or next but received both");
+  }
+  if (!drawn && !given && coefficients.std.some((std) => std !== 0)) {
+    throw new FiresteelError(
+      "ERR_OPTION",
+      "Expected noise or next (steps have a std above 0) but received neither",
+    );
+  }
+  return withInputs(engine, (inputs) => {
+    const x = inputs.tensor("x", args.x, "f32", [null, null]);
+    const [samples, width] = x.shape as [number, number];
+    const v = inputs.tensor("v", args.v, "f32", x.shape);
+    const noise = inputs.optional("noise", args.noise, "f32", x.shape);
+    const next = inputs.optional("next", args.next, "f32", x.shape);
+    const perSample = typeof sigma !== "number" || typeof sigmaNext !== "number";
+    if (perSample && coefficients.x.length !== samples) {
+      const name = typeof sigma === "number" ? "sigmaNext" : "sigma";
+      throw invalid("ERR_SHAPE", name, `${samples} values, as x has rows,`, coefficients.x.length);
+    }
+    const column = (values: readonly number[]) => {
+      const tensor = engine.empty([samples]);
+      tensor.write(perSample ? values : new Float32Array(samples).fill(values[0]!));
+      return tensor;
+    };
+    const out = {
+      next: next ?? engine.empty(x.shape),
+      mean: engine.empty(x.shape),
+      std: column(coefficients.std),
+      logProb: engine.empty([samples]),
+      slope: engine.empty([samples], "f64"),
+      vScale: column(coefficients.v),
+    };
+    engine.addon.flowStep(
+      engine.handle,
+      samples,
+      width,
+      handle(x),
+      handle(v),
+      handle(column(coefficients.x)),
+      handle(out.vScale),
+      handle(noise),
+      handle(next),
+      handle(out.mean),
+      next === null ? handle(out.next) : null,
+      termCode(flowTerms[kind]),
+      reduction,
+      handle(out.std),
+      handle(out.logProb),
+      handle(out.slope),
+    );
+    return out;
+  });
+}
+
+export interface FlowStepBackwardInputs {
+  /** f32 [B, D] of `flowStep`. */
+  next: TensorLike;
+  mean: TensorLike;
+  /** f64 [B] and f32 [B] of `flowStep`. */
+  slope: TensorLike;
+  vScale: TensorLike;
+  /** f32 [B]: gradient with respect to the log-probs. */
+  dLogProb: TensorLike;
+  /** f32 [B, D]: gradient with respect to the means from elsewhere, such as a KL. */
+  dMean?: TensorLike | null;
+}
+
+/**
+ * Gradient with respect to the velocity, through the mean alone: vScale (dLogProb slope (next - mean)
+ * + dMean). Exact zeros for samples that were reported.
+ *
+ * @returns f32 [B, D]
+ * @throws FiresteelError as `flowStep`
+ */
+export function flowStepBackward(engine: Engine, args: FlowStepBackwardInputs): Tensor {
+  checkKeys("the argument", args, ["next", "mean", "slope", "vScale", "dLogProb", "dMean"]);
+  const { next, mean, slope, dLogProb } = args;
+  return meanGradient(engine, {
+    value: ["next", next],
+    mean: ["mean", mean],
+    slope,
+    dOut: ["dLogProb", dLogProb],
+    dMean: args.dMean,
+    vScale: args.vScale,
+  });
+}

@@ -1,0 +1,252 @@
+import { checkChoice, checkKeys, checkNumber } from "../checks.js";
+import { newArray } from "../dtype.js";
+import type { Engine, TensorLike } from "../engine.js";
+import { handle, type Inputs, withInputs } from "../inputs.js";
+import type { Tensor } from "../tensor.js";
+import { MAX_STD, MIN_STD, type Reduction, reductions, type Term, terms } from "./gaussianTable.js";
+
+export interface GaussianOptions {
+  /** Over the valid elements of a sample; default "mean". */
+  reduction?: Reduction;
+}
+
+export interface GaussianLogProbInputs {
+  /** f32 [B, D]: what was drawn. No gradient flows through it. */
+  value: TensorLike;
+  /** f32 [B, D]: what the policy predicts. */
+  mean: TensorLike;
+  /** In [1e-15, 1e15]: of all samples, or f32 [B]. */
+  std: number | TensorLike;
+  /** u8 [B, D]: elements with 0 are left out. */
+  mask?: TensorLike | null;
+}
+
+export interface GaussianLogProbResult {
+  /** f32 [B]. */
+  logProb: Tensor;
+  /** f64 [B]: d logProb / d mean = slope (value - mean), which the backward pass needs. */
+  slope: Tensor;
+}
+
+/**
+ * Log-density of values under Gaussians with one standard deviation a sample: the mean (or sum) over
+ * valid elements of -(value - mean)^2 / (2 std^2) - log std - log(2 pi) / 2.
+ *
+ * The mean is what policies over latents and fields take (Flow-GRPO, arXiv 2505.05470; FAKER-Air,
+ * arXiv 2511.22169); a sum of 10^5 elements is a float that resolves 0.008. A sample without valid
+ * elements gives 0. A sample with a valid element that is not finite, or with a std outside its
+ * range, gives NaN, gradient 0, and is reported (Engine's `onFault`). A sample's result depends on its
+ * own values and on D alone.
+ *
+ * @throws FiresteelError ERR_SHAPE, ERR_DTYPE, ERR_RANGE, ERR_OPTION, ERR_DISPOSED, ERR_OUT_OF_MEMORY
+ */
+export function gaussianLogProb(
+  engine: Engine,
+  args: GaussianLogProbInputs,
+  options: GaussianOptions = {},
+): GaussianLogProbResult {
+  checkKeys("inputs", args, ["value", "mean", "std", "mask"]);
+  const mean = ["mean", args.mean] as const;
+  const given = { value: ["value", args.value] as const, mean, std: args.std, mask: args.mask };
+  const { out, slope } = reduceElements(engine, "log-prob", given, options);
+  return { logProb: out, slope };
+}
+
+export interface GaussianLogProbBackwardInputs {
+  value: TensorLike;
+  mean: TensorLike;
+  /** f64 [B] of the forward call. */
+  slope: TensorLike;
+  /** f32 [B]: gradient with respect to the log-probs. */
+  dLogProb: TensorLike;
+  mask?: TensorLike | null;
+}
+
+/**
+ * Gradient with respect to the mean: dLogProb slope (value - mean). Exact zeros where masked and in
+ * samples that were reported.
+ *
+ * @returns f32 [B, D]
+ * @throws FiresteelError as `gaussianLogProb`
+ */
+export function gaussianLogProbBackward(
+  engine: Engine,
+  args: GaussianLogProbBackwardInputs,
+): Tensor {
+  checkKeys("the argument", args, ["value", "mean", "slope", "dLogProb", "mask"]);
+  const { value, mean, slope, dLogProb, mask } = args;
+  return meanGradient(engine, {
+    value: ["value", value],
+    mean: ["mean", mean],
+    slope,
+    dOut: ["dLogProb", dLogProb],
+    mask,
+  });
+}
+
+export interface GaussianKlInputs {
+  /** f32 [B, D]: of the policy. */
+  mean: TensorLike;
+  /** f32 [B, D]: of the reference. */
+  refMean: TensorLike;
+  /** In [1e-15, 1e15]: of all samples, or f32 [B]; both policies have it. */
+  std: number | TensorLike;
+  /** u8 [B, D]: elements with 0 are left out. */
+  mask?: TensorLike | null;
+}
+
+export interface GaussianKlResult {
+  /** f32 [B]. */
+  kl: Tensor;
+  /** f64 [B]: d kl / d mean = slope (refMean - mean), which the backward pass needs. */
+  slope: Tensor;
+}
+
+/**
+ * KL between Gaussians with the same standard deviation: the mean (or sum) over valid elements of
+ * (mean - refMean)^2 / (2 std^2). Exact, also where the means nearly agree.
+ *
+ * With the diffusion of a flow step as `std` it is Flow-GRPO's KL, with the step's own std and the old
+ * policy's mean the bias of GRPO-Guard's ratio (arXiv 2510.22319), over a field the KL of FAKER-Air.
+ * Samples without valid elements and faulty ones as in `gaussianLogProb`.
+ *
+ * @throws FiresteelError as `gaussianLogProb`
+ */
+export function gaussianKl(
+  engine: Engine,
+  args: GaussianKlInputs,
+  options: GaussianOptions = {},
+): GaussianKlResult {
+  checkKeys("inputs", args, ["mean", "refMean", "std", "mask"]);
+  const value = ["refMean", args.refMean] as const;
+  const given = { value, mean: ["mean", args.mean] as const, std: args.std, mask: args.mask };
+  const { out, slope } = reduceElements(engine, "kl", given, options);
+  return { kl: out, slope };
+}
+
+export interface GaussianKlBackwardInputs {
+  mean: TensorLike;
+  refMean: TensorLike;
+  /** f64 [B] of the forward call. */
+  slope: TensorLike;
+  /** f32 [B]: gradient with respect to the KLs. */
+  dKl: TensorLike;
+  mask?: TensorLike | null;
+}
+
+/**
+ * Gradient with respect to the policy's mean: dKl slope (refMean - mean). Exact zeros where masked and
+ * in samples that were reported.
+ *
+ * @returns f32 [B, D]
+ * @throws FiresteelError as `gaussianLogProb`
+ */
+export function gaussianKlBackward(engine: Engine, args: GaussianKlBackwardInputs): Tensor {
+  checkKeys("the argument", args, ["mean", "refMean", "slope", "dKl", "mask"]);
+  const { mean, refMean, slope, dKl, mask } = args;
+  return meanGradient(engine, {
+    value: ["refMean", refMean],
+    mean: ["mean", mean],
+    slope,
+    dOut: ["dKl", dKl],
+    mask,
+  });
+}
+
+/** What the caller calls it, for messages, and the data. */
+type Named = readonly [name: string, data: TensorLike];
+
+function reduceElements(
+  engine: Engine,
+  term: Term,
+  args: {
+    value: Named;
+    mean: Named;
+    std: number | TensorLike;
+    mask?: TensorLike | null | undefined;
+  },
+  options: GaussianOptions,
+): { out: Tensor; slope: Tensor } {
+  checkKeys("options", options, ["reduction"]);
+  const reduction = reductionCode(options.reduction);
+  return withInputs(engine, (inputs) => {
+    const mean = inputs.tensor(...args.mean, "f32", [null, null]);
+    const [samples, width] = mean.shape as [number, number];
+    const value = inputs.tensor(...args.value, "f32", mean.shape);
+    const mask = inputs.optional("mask", args.mask, "u8", mean.shape);
+    const std = stdOf(engine, inputs, args.std, samples);
+    const out = engine.empty([samples]);
+    const slope = engine.empty([samples], "f64");
+    engine.addon.gaussianForward(
+      engine.handle,
+      samples,
+      width,
+      handle(value),
+      handle(mean),
+      handle(mask),
+      termCode(term),
+      reduction,
+      handle(std),
+      handle(out),
+      handle(slope),
+    );
+    return { out, slope };
+  });
+}
+
+function stdOf(engine: Engine, inputs: Inputs, std: number | TensorLike, samples: number): Tensor {
+  if (typeof std !== "number") return inputs.tensor("std", std, "f32", [samples]);
+  const value = checkNumber("std", std, MIN_STD, MAX_STD);
+  return engine.tensor(newArray("f32", samples).fill(value));
+}
+
+/** @internal vScale (dOut slope (value - mean) + dMean) at valid elements. */
+export function meanGradient(
+  engine: Engine,
+  args: {
+    value: Named;
+    mean: Named;
+    slope: TensorLike;
+    dOut: Named;
+    mask?: TensorLike | null | undefined;
+    dMean?: TensorLike | null | undefined;
+    vScale?: TensorLike;
+  },
+): Tensor {
+  return withInputs(engine, (inputs) => {
+    const mean = inputs.tensor(...args.mean, "f32", [null, null]);
+    const [samples, width] = mean.shape as [number, number];
+    const value = inputs.tensor(...args.value, "f32", mean.shape);
+    const mask = inputs.optional("mask", args.mask, "u8", mean.shape);
+    const slope = inputs.tensor("slope", args.slope, "f64", [samples]);
+    const dOut = inputs.tensor(...args.dOut, "f32", [samples]);
+    const dMean = inputs.optional("dMean", args.dMean, "f32", mean.shape);
+    const gain = inputs.optional("vScale", args.vScale, "f32", [samples]);
+    const out = engine.empty(mean.shape);
+    engine.addon.gaussianBackward(
+      engine.handle,
+      samples,
+      width,
+      handle(value),
+      handle(mean),
+      handle(mask),
+      handle(slope),
+      handle(dOut),
+      handle(dMean),
+      handle(gain),
+      handle(out),
+    );
+    return out;
+  });
+}
+
+/** @internal The native numbers of the choices. @throws FiresteelError ERR_OPTION */
+export function reductionCode(value: Reduction | undefined): number {
+  const known = Object.keys(reductions) as Reduction[];
+  return known.indexOf(checkChoice("reduction", value ?? "mean", known));
+}
+
+/** @internal */
+export function termCode(term: Term): number {
+  return Object.keys(terms).indexOf(term);
+}
