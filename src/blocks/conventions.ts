@@ -50,6 +50,7 @@ export type Conventions = keyof typeof conventions;
 export const conventionNames = Object.keys(conventions) as Conventions[];
 
 /** The presets that a block's options ask for. @throws FiresteelError ERR_OPTION */
-export function conventionsOf(options: { conventions?: unknown }): (typeof conventions)[Conventions] {
-  return conventions[checkChoice("conventions", options.conventions ?? "trl", conventionNames)];
+export function conventionsOf(options: unknown): (typeof conventions)[Conventions] {
+  const given = (options as { conventions?: unknown } | null)?.conventions;
+  return conventions[checkChoice("conventions", given ?? "trl", conventionNames)];
 }

@@ -7,7 +7,8 @@ export function advantages(engine, _, blocks) {
 
   return {
     async grpo_adv({ rewards, ddof = 1, eps = 1e-6, scale = "group" }) {
-      const scaling = scale === "none" ? { scale: "none" } : { scale: "std", scope: scale, ddof, eps };
+      const scaling =
+        scale === "none" ? { scale: "none" } : { scale: "std", scope: scale, ddof, eps };
       const options = { groupOffsets: one(rewards), singleton: "value", ...scaling };
       return (await groupAdvantages(engine, rewards, options)).advantage;
     },

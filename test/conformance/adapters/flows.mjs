@@ -1,10 +1,23 @@
 import { read } from "./read.mjs";
 
 /** Cases of flow steps: states are flat latents of one sample, or a scalar. */
-export function flows(engine, { flowStep, gaussianKl, gaussianLogProb, surrogate, surrogateMetrics }) {
+export function flows(
+  engine,
+  { flowStep, gaussianKl, gaussianLogProb, surrogate, surrogateMetrics },
+) {
   const one = (values) => engine.tensor(Float32Array.from(values), [1, values.length]);
 
-  async function step({ x, v, sigma, to, a, sigmaMax = null, noise = null, prev = null, kind = "sde" }) {
+  async function step({
+    x,
+    v,
+    sigma,
+    to,
+    a,
+    sigmaMax = null,
+    noise = null,
+    prev = null,
+    kind = "sde",
+  }) {
     const max = kind === "sde" ? (sigmaMax ?? undefined) : undefined;
     const result = await engine.scope(() => {
       const drawn = prev === null ? { noise: one(noise) } : { next: one(prev) };
@@ -32,7 +45,15 @@ export function flows(engine, { flowStep, gaussianKl, gaussianLogProb, surrogate
 
   return {
     async tpgrpo_sde_step({ x, v, sigma, sigma_prev, sigma_max, noise_level, prev }) {
-      const s = await step({ x, v, sigma, to: sigma_prev, a: noise_level, sigmaMax: sigma_max, prev });
+      const s = await step({
+        x,
+        v,
+        sigma,
+        to: sigma_prev,
+        a: noise_level,
+        sigmaMax: sigma_max,
+        prev,
+      });
       return [s.mean, s.std, s.logProb];
     },
 
@@ -47,13 +68,31 @@ export function flows(engine, { flowStep, gaussianKl, gaussianLogProb, surrogate
       return [s.mean[0], s.std, s.next[0], s.logProb];
     },
 
-    async guard_branch_sde_step({ x, v, sigma, sigma_next, noise_level, sigma_max, prev = null, eps = null }) {
+    async guard_branch_sde_step({
+      x,
+      v,
+      sigma,
+      sigma_next,
+      noise_level,
+      sigma_max,
+      prev = null,
+      eps = null,
+    }) {
       const state = { x, v, sigma, to: sigma_next, a: noise_level, sigmaMax: sigma_max };
       const s = await step({ ...state, prev, noise: eps });
       return [s.next, s.mean, s.scale, s.logProb];
     },
 
-    async flow_grpo_sde_step({ x, v, sigma, sigma_next, noise, a = 0.7, sigma_max = null, prev = null }) {
+    async flow_grpo_sde_step({
+      x,
+      v,
+      sigma,
+      sigma_next,
+      noise,
+      a = 0.7,
+      sigma_max = null,
+      prev = null,
+    }) {
       const s = await step({ x, v, sigma, to: sigma_next, a, sigmaMax: sigma_max, noise, prev });
       return [s.next, s.logProb, s.mean, s.scale];
     },

@@ -30,7 +30,12 @@ export function groupLosses(engine, { groupLoss, klHinge, rowScore }) {
     },
 
     async real_score({ logp_new, logp_old, mask }) {
-      const inputs = { logProb: logp_new, baseLogProb: logp_old, mask, rowOffsets: [0, mask.length] };
+      const inputs = {
+        logProb: logp_new,
+        baseLogProb: logp_old,
+        mask,
+        rowOffsets: [0, mask.length],
+      };
       return (await read(rowScore(engine, inputs, { pooling: "mean" }))).score[0];
     },
 

@@ -7,7 +7,9 @@ export function losses(engine, { klEstimate, surrogate, surrogateMetrics }, { cl
     const rowOffsets = inputs.rowOffsets ?? [0, inputs.logProb.length];
     const all = { aggregation: "seq-mean-token-mean", ...options };
     const values = await read(surrogate(engine, { rowOffsets, ...inputs }, all));
-    const metrics = Object.fromEntries(surrogateMetrics.map((name, i) => [name, values.metrics[i]]));
+    const metrics = Object.fromEntries(
+      surrogateMetrics.map((name, i) => [name, values.metrics[i]]),
+    );
     return { ...values, loss: values.loss[0], gradient: values.dLogProb, metrics };
   }
   const token = ({ logp, old, adv }) => ({ logProb: [logp], oldLogProb: [old], advantage: [adv] });
@@ -48,7 +50,10 @@ export function losses(engine, { klEstimate, surrogate, surrogateMetrics }, { cl
     gspo_token_grad: async (args) => (await gspo(args, "sequence-token")).gradient,
 
     async cispo_token({ eps_low = null, eps_high = 4, upper_is_absolute = false, ...args }) {
-      const clipRange = [eps_low === null ? 0 : 1 - eps_low, upper_is_absolute ? eps_high : 1 + eps_high];
+      const clipRange = [
+        eps_low === null ? 0 : 1 - eps_low,
+        upper_is_absolute ? eps_high : 1 + eps_high,
+      ];
       return (await row(token(args), { form: "cispo", clipRange })).loss;
     },
 
@@ -66,7 +71,15 @@ export function losses(engine, { klEstimate, surrogate, surrogateMetrics }, { cl
     },
     kl_grad: async (args) => (await kl(args)).gradient[0],
 
-    async tis({ logp_train_old, logp_rollout, mask, level = "token", mode = "truncate", lo = null, hi = 2 }) {
+    async tis({
+      logp_train_old,
+      logp_rollout,
+      mask,
+      level = "token",
+      mode = "truncate",
+      lo = null,
+      hi = 2,
+    }) {
       const old = sequence({ logp: logp_train_old, old: logp_train_old, mask, adv: 0 });
       const mismatch = mismatches[`${level} ${mode}`];
       const bounds = { mismatchLow: lo ?? 0, mismatchHigh: hi ?? Number.MAX_VALUE };

@@ -2,7 +2,9 @@
 export async function read(result) {
   const tensors = Object.entries(result).filter(([, tensor]) => tensor !== null);
   try {
-    const values = await Promise.all(tensors.map(async ([name, t]) => [name, [...(await t.read())]]));
+    const values = await Promise.all(
+      tensors.map(async ([name, t]) => [name, [...(await t.read())]]),
+    );
     return Object.fromEntries(values);
   } finally {
     for (const [, tensor] of tensors) tensor.dispose();
