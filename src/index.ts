@@ -120,6 +120,12 @@ export { type TokenConfig, tinyConfig } from "./policies/token/config.js";
 export { TokenPolicy } from "./policies/token/tokenPolicy.js";
 export { EmbeddedSampler } from "./samplers/embedded.js";
 export {
+  type ScoredRollout,
+  type ScoreOptions,
+  type ScoreSummary,
+  scoreFile,
+} from "./score/score.js";
+export {
   defineSystem,
   type PhaseDefinition,
   type SystemDefinition,

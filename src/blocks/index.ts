@@ -2,15 +2,21 @@
  * The vocabulary of systems. Every block is a pure function and a factory that checks its options and
  * makes the function a stage; a loss term's pure function is its kernel, which `firesteel` exports.
  */
+
+export { generalizedAdvantages } from "./advantage/generalizedAdvantage.js";
 export {
   type GroupAdvantageOptions,
   type GroupNormalizeOptions,
   groupAdvantages,
   groupNormalize,
 } from "./advantage/groupNormalize.js";
+export { discountedReturns, rewardToGo } from "./advantage/rewardToGo.js";
+export { teacherAdvantage, teacherAdvantages } from "./advantage/teacherAdvantage.js";
 export { groupOffsets, mapRows, perAction, withColumn } from "./columns.js";
 export { dropZeroVariance, isConstant, splitByVariance } from "./filter/zeroVariance.js";
+export { clippedValueLoss } from "./loss/clippedValue.js";
 export { type SurrogateOptions, surrogate } from "./loss/surrogate.js";
+export { type OverlongOptions, overlongPenalty, softOverlong } from "./reward/overlongPenalty.js";
 export { callReward, reward, rewardContext, weightedSum } from "./reward/reward.js";
 export { extraRollouts } from "./rollout/extraRollouts.js";
 export { intoGroups, rollout } from "./rollout/rollout.js";

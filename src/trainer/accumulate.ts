@@ -2,6 +2,7 @@ import type { Trajectory } from "../contract/data.js";
 import type { LossBatch, LossResult, LossScale, LossTerm } from "../contract/loss.js";
 import type { Phase } from "../contract/system.js";
 import { tensorOf } from "../engine/device.js";
+import type { Engine } from "../engine/engine.js";
 import { add } from "../engine/nn/elementwise.js";
 import { concatenate } from "../engine/ragged.js";
 import type { Tensor } from "../engine/tensor.js";
@@ -50,7 +51,7 @@ export function accumulate(
   };
   let evaluated: { results: EvaluatedTerm[]; gradient: Gradient };
   try {
-    evaluated = run.engine.scope(() => evaluate(run, phase.loss, batch));
+    evaluated = run.engine.scope(() => evaluateTerms(run.engine, phase.loss, batch));
   } catch (error) {
     forward.dispose();
     throw error;
@@ -71,13 +72,13 @@ interface Gradient {
 }
 
 /** All terms at once: their gradients added up. */
-function evaluate(
-  run: Run,
+export function evaluateTerms(
+  engine: Engine,
   terms: readonly LossTerm[],
   batch: LossBatch,
 ): { results: EvaluatedTerm[]; gradient: Gradient } {
   const results = terms.map((term) => term.evaluate(batch));
-  const sum = (parts: readonly Tensor[]) => parts.reduce((a, b) => add(run.engine, a, b));
+  const sum = (parts: readonly Tensor[]) => parts.reduce((a, b) => add(engine, a, b));
   const entropies = results.flatMap(({ dEntropy }) =>
     dEntropy === null ? [] : [tensorOf(dEntropy, "dEntropy")],
   );

@@ -26,12 +26,7 @@ export async function runPhase(run: Run, phase: Phase, step: number): Promise<Me
   groups = await through(phase.probe, groups, ctx);
   groups = await rewarded(groups, ctx);
   const whole = groups;
-  groups = await through(phase.filter, groups, ctx);
-  groups = await through(present(phase.advantage), groups, ctx);
-  groups = await through(phase.credit, groups, ctx);
-  groups = await through(present(phase.rows), groups, ctx);
-  groups = await through(phase.select, groups, ctx);
-  groups = await through(phase.weight, groups, ctx);
+  groups = await trainingGroups(phase, groups, ctx);
 
   const learning = performance.now();
   const trainedActions = await updatePhase(run, phase, groups, step, measure);
@@ -54,8 +49,19 @@ export async function runPhase(run: Run, phase: Phase, step: number): Promise<Me
   return metrics;
 }
 
-function present<T>(block: T | null): readonly T[] {
-  return block === null ? [] : [block];
+/** From rewarded rollouts to the rows that the loss sees: statistics, credit, selection, weights. */
+export async function trainingGroups(
+  phase: Phase,
+  rewarded: readonly Group[],
+  ctx: StepContext,
+): Promise<Group[]> {
+  const { filter, advantage, credit, rows, select, weight } = phase;
+  const blocks = [...filter, advantage, ...credit, rows, ...select, ...weight];
+  return through(
+    blocks.filter((block) => block !== null),
+    [...rewarded],
+    ctx,
+  );
 }
 
 async function through(

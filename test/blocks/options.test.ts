@@ -109,6 +109,7 @@ describe("a block shows every option with its value", () => {
     const { options } = groupNormalize({ center: "median", scale: "median-deviation", eps: 1e-3 });
     const values = Object.fromEntries(options.map(({ name, value }) => [name, value]));
     expect(values).toEqual({
+      conventions: "trl",
       center: "median",
       scale: "median-deviation",
       scope: "group",
@@ -120,6 +121,16 @@ describe("a block shows every option with its value", () => {
       singleton: "zero",
     });
     for (const option of options) expect(option.description).not.toBe("");
+  });
+
+  test("defaults follow the conventions, what is given holds", () => {
+    const options = (given: object) =>
+      Object.fromEntries(groupNormalize(given).options.map(({ name, value }) => [name, value]));
+    const verl = { conventions: "verl", eps: 1e-6, singleton: "value" };
+    expect(options({ conventions: "verl" })).toMatchObject(verl);
+    expect(options({ conventions: "verl", eps: 0.5 })).toMatchObject({ ...verl, eps: 0.5 });
+    expect(options({ conventions: "openrlhf" })).toMatchObject({ eps: 1e-9, singleton: "zero" });
+    expect(() => options({ conventions: "tlr" })).toThrow(/for conventions .*did you mean "trl"/);
   });
 
   test("an option without meaning beside the others is null", () => {

@@ -72,6 +72,7 @@ describe("the systems that come along", () => {
   test("grpo follows TRL's constants", () => {
     const blocks = Object.fromEntries(systemBlocks(systems.grpo!).map((b) => [b.at, b.options]));
     expect(blocks.advantage).toEqual({
+      conventions: "trl",
       center: "mean",
       scale: "std",
       scope: "group",

@@ -1,7 +1,7 @@
 import type { Advantage } from "../../contract/system.js";
 import { engineOf } from "../../engine/device.js";
 import type { Engine } from "../../engine/engine.js";
-import { defaultEps, type GroupNormOptions, groupNorm } from "../../engine/kernels/groupNorm.js";
+import { type GroupNormOptions, groupNorm } from "../../engine/kernels/groupNorm.js";
 import {
   type Center,
   centers,
@@ -17,6 +17,12 @@ import {
 import { choice, integer, number } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
 import { groupOffsets, mapRows, withColumn } from "../columns.js";
+import {
+  type Conventions,
+  conventionNames,
+  type conventions,
+  conventionsOf,
+} from "../conventions.js";
 
 /** As of the kernel `groupNorm`: groups by `groupOffsets` or `keys`. */
 export type GroupAdvantageOptions = Omit<GroupNormOptions, "valid">;
@@ -50,7 +56,8 @@ export async function groupAdvantages(
 const choicesOf = <T extends string>(table: Readonly<Record<T, string>>) =>
   Object.keys(table) as T[];
 
-const shape = {
+const shapeFor = (preset: (typeof conventions)[Conventions]["groupNormalize"]) => ({
+  conventions: choice("trl", conventionNames, "whose defaults ddof, eps and singleton have"),
   center: choice(
     "mean",
     choicesOf(centers).filter((center) => center !== "ema"),
@@ -63,8 +70,8 @@ const shape = {
     "whether the scale is each group's, the batch's or a blend",
   ),
   scopeBlend: number(0.5, { min: 0, max: 1 }, "the batch's share in scope blend"),
-  ddof: integer(1, { min: 0, max: 1 }, "1: sample std, 0: population std"),
-  eps: number(defaultEps, { min: 0 }, "keeps the divisor from 0"),
+  ddof: integer(preset.ddof, { min: 0, max: 1 }, "1: sample std, 0: population std"),
+  eps: number(preset.eps, { min: 0 }, "keeps the divisor from 0"),
   epsPlacement: choice(
     "outside",
     choicesOf(epsPlacements),
@@ -76,11 +83,11 @@ const shape = {
     "what divides where the scale is 0 though rewards differ: eps, or 1 (NeMo-RL)",
   ),
   singleton: choice(
-    "zero",
+    preset.singleton,
     choicesOf(singletons),
     "what a reward alone in its group gives: 0, or itself over 1 + eps (verl)",
   ),
-};
+});
 
 /**
  * How, without which rows: the groups are the phase's. Center "ema" is for callers of `groupAdvantages`
@@ -89,7 +96,7 @@ const shape = {
 export type GroupNormalizeOptions = Omit<
   GroupAdvantageOptions,
   "groupOffsets" | "keys" | "center" | "ema" | "emaBlend"
-> & { center?: Exclude<Center, "ema"> };
+> & { center?: Exclude<Center, "ema">; conventions?: Conventions };
 
 /** Scales that are 0 in groups of unequal rewards, where those are all 0 or 1. */
 const binaryDegeneracy: Readonly<Partial<Record<Scale, string>>> = {
@@ -99,9 +106,10 @@ const binaryDegeneracy: Readonly<Partial<Record<Scale, string>>> = {
     "the only success or failure of a group has others with a std of 0, and such advantages",
 };
 
-/** Group-relative advantages (Shao et al. 2024, section 4.1.2), one number a row. Defaults as in TRL. */
+/** Group-relative advantages (Shao et al. 2024, section 4.1.2), one number a row. Defaults as in TRL, or by `conventions`. */
 export function groupNormalize(options: GroupNormalizeOptions = {}): Advantage {
   const { ema: _, emaBlend: __, ...conditions } = inapplicable;
+  const shape = shapeFor(conventionsOf(options).groupNormalize);
   const { values, described } = parseOptions("groupNormalize", shape, options, {
     inapplicable: {
       ...conditions,
@@ -110,7 +118,9 @@ export function groupNormalize(options: GroupNormalizeOptions = {}): Advantage {
   });
   checkCombination(values, values.epsPlacement);
   const { scale, eps, zeroScale } = values;
-  const applicable = described.filter(({ value }) => value !== null);
+  const applicable = described.filter(
+    ({ name, value }) => value !== null && name !== "conventions",
+  );
   const statistics: GroupNormalizeOptions = Object.fromEntries(
     applicable.map(({ name, value }) => [name, value]),
   );

@@ -36,6 +36,10 @@ export interface KernelTable {
   /** Meaning of each choice, by axis; in the order of the native numbering. */
   readonly axes: Readonly<Record<string, Readonly<Record<string, string>>>>;
   readonly combinations: readonly Combination[];
+  /** Choices that are made beside the axes, by name; `rules` say what they need. */
+  readonly further?: KernelTable["axes"];
+  /** What goes with what beyond the combinations, one sentence each. */
+  readonly rules?: readonly string[];
   readonly tolerances: readonly Tolerance[];
 }
 

@@ -1,0 +1,261 @@
+import { groupNormalize } from "../blocks/advantage/groupNormalize.js";
+import { type SurrogateOptions, surrogate } from "../blocks/loss/surrogate.js";
+import { reward } from "../blocks/reward/reward.js";
+import { maskTruncated } from "../blocks/select/maskTruncated.js";
+import type { System } from "../contract/system.js";
+import { checkChoice, didYouMean, show } from "../engine/checks.js";
+import { FiresteelError } from "../engine/error.js";
+import { defineSystem } from "./defineSystem.js";
+
+const lossTypes = ["grpo", "dapo", "bnpo", "dr_grpo", "cispo", "sapo", "luspo", "vespo"] as const;
+const samplingModes = [
+  "token_truncate",
+  "token_mask",
+  "sequence_truncate",
+  "sequence_mask",
+] as const;
+
+/** Fields of TRL's GRPOConfig with their defaults there. */
+const defaults = {
+  loss_type: "dapo" as (typeof lossTypes)[number],
+  scale_rewards: "group" as boolean | "group" | "batch" | "none",
+  importance_sampling_level: "token" as "token" | "sequence",
+  beta: 0,
+  epsilon: 0.2,
+  epsilon_high: null as number | null,
+  delta: null as number | null,
+  use_bias_correction_kl: false,
+  off_policy_mask_threshold: null as number | null,
+  sapo_temperature_pos: 1,
+  sapo_temperature_neg: 1.05,
+  vespo_k_pos: 2,
+  vespo_lambda_pos: 3,
+  vespo_k_neg: 3,
+  vespo_lambda_neg: 2,
+  entropy_coef: 0,
+  reward_weights: null as readonly number[] | null,
+  mask_truncated_completions: false,
+  max_completion_length: 256,
+  use_vllm: false,
+  vllm_importance_sampling_correction: true,
+  vllm_importance_sampling_mode: "sequence_mask" as (typeof samplingModes)[number],
+  vllm_importance_sampling_clip_max: 3 as number | null,
+  vllm_importance_sampling_clip_min: null as number | null,
+};
+type Fields = typeof defaults;
+
+/** Fields that are settings of a run here, under this name. */
+const settings = {
+  num_generations: "numGenerations",
+  num_iterations: "numIterations",
+  temperature: "temperature",
+  max_completion_length: "maxCompletionLength",
+  learning_rate: "learningRate",
+  max_grad_norm: "maxGradNorm",
+  max_steps: "steps",
+  weight_decay: "weightDecay",
+  adam_beta1: "adamBeta1",
+  adam_beta2: "adamBeta2",
+  adam_epsilon: "adamEpsilon",
+  seed: "seed",
+} as const;
+
+/** Fields whose only value that has a counterpart here is the one given. */
+const fixed: Readonly<Record<string, unknown>> = {
+  multi_objective_aggregation: "sum_then_normalize",
+  top_entropy_quantile: 1,
+  use_adaptive_entropy: false,
+  top_p: 1,
+  top_k: 0,
+  min_p: null,
+  repetition_penalty: 1,
+};
+
+/** What a GRPOConfig says, in this project's terms. */
+export interface FromTRL {
+  system: System;
+  /** For `train`: only what the config gives. */
+  settings: Partial<Record<(typeof settings)[keyof typeof settings], number>>;
+}
+
+/**
+ * A recipe from the fields of TRL's `GRPOConfig`, in its spelling or in camelCase. Bundles come apart
+ * into this project's axes: `loss_type` into form, level and aggregation, `scale_rewards` into scale and
+ * scope, `importance_sampling_level` into level. Differences that remain, on purpose: a mean of "bnpo"
+ * is over the whole optimiser step, not the micro-batch, and masked tokens never get a gradient (TRL's
+ * "luspo" lets them where the loss is per token).
+ *
+ * @param config as in TRL at version 1.0 of 2026; what is not given has TRL's default
+ * @param rewards names of the rewards in the order of `reward_weights`
+ * @throws FiresteelError ERR_OPTION for a field that TRL does not have, that has no counterpart here, or
+ *   that its other fields make meaningless
+ */
+export function fromTRL(
+  config: Readonly<Record<string, unknown>>,
+  { rewards = [] }: { rewards?: readonly string[] } = {},
+): FromTRL {
+  const given = Object.fromEntries(
+    Object.entries(config).map(([name, value]) => [snakeCase(name), value]),
+  );
+  for (const [name, value] of Object.entries(given)) checkField(name, value);
+  const c = { ...defaults, ...given } as Fields;
+  checkChoice("loss_type", c.loss_type, lossTypes);
+  checkMeaning(c, given);
+  const system = defineSystem({
+    id: `trl-${c.loss_type.replace("_", "-")}`,
+    title: `GRPOTrainer with loss_type ${show(c.loss_type)}`,
+    arxiv: null,
+    evidence: "high",
+    reward: reward({ rewardWeights: rewardWeights(c, rewards) }),
+    advantage: groupNormalize(advantageOptions(c)),
+    select: c.mask_truncated_completions ? maskTruncated() : undefined,
+    loss: [surrogate(lossOptions(c))],
+  });
+  const ran = Object.entries(settings)
+    .filter(([name]) => given[name] !== undefined)
+    .map(([name, own]) => [own, given[name]]);
+  return { system, settings: Object.fromEntries(ran) };
+}
+
+function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+function checkField(name: string, value: unknown): void {
+  const known = [...Object.keys(defaults), ...Object.keys(settings), ...Object.keys(fixed)];
+  if (!known.includes(name)) {
+    throw new FiresteelError(
+      "ERR_OPTION",
+      `Expected fields of GRPOConfig that have a counterpart here but received ${show(name)}` +
+        didYouMean(name, known),
+    );
+  }
+  if (Object.hasOwn(fixed, name) && value !== fixed[name]) {
+    throw new FiresteelError(
+      "ERR_OPTION",
+      `Expected ${show(fixed[name])} for ${name} (others have no counterpart yet) but received ${show(value)}`,
+    );
+  }
+}
+
+/** Fields that TRL would leave unread in this combination. */
+function checkMeaning(c: Fields, given: Readonly<Record<string, unknown>>): void {
+  const clips = ["grpo", "dapo", "bnpo", "dr_grpo", "luspo"].includes(c.loss_type);
+  const unread: Record<string, string | null> = {
+    delta: clips ? null : `loss_type is ${show(c.loss_type)}`,
+    epsilon: clips ? null : `loss_type is ${show(c.loss_type)}`,
+    epsilon_high: clips || c.loss_type === "cispo" ? null : `loss_type is ${show(c.loss_type)}`,
+    use_bias_correction_kl: c.beta === 0 ? "beta is 0" : null,
+  };
+  for (const name of Object.keys(given)) {
+    if (name.startsWith("sapo_"))
+      unread[name] = c.loss_type === "sapo" ? null : "loss_type is not sapo";
+    if (name.startsWith("vespo_"))
+      unread[name] = c.loss_type === "vespo" ? null : "loss_type is not vespo";
+    if (name.startsWith("vllm_")) unread[name] = c.use_vllm ? null : "use_vllm is false";
+    const reason = unread[name];
+    const value = given[name];
+    if (!reason || value === null || value === false) continue;
+    throw new FiresteelError(
+      "ERR_OPTION",
+      `Expected nothing for ${name} (${reason}) but received ${show(value)}`,
+    );
+  }
+}
+
+function rewardWeights(c: Fields, names: readonly string[]): Record<string, number> {
+  const weights = c.reward_weights ?? [];
+  if (weights.length > 0 && weights.length !== names.length) {
+    throw new FiresteelError(
+      "ERR_OPTION",
+      `Expected ${weights.length} names in rewards, one for each of reward_weights, but received ${names.length}`,
+    );
+  }
+  return Object.fromEntries(weights.map((weight, i) => [names[i]!, weight]));
+}
+
+function advantageOptions(c: Fields): Parameters<typeof groupNormalize>[0] {
+  const scale =
+    typeof c.scale_rewards === "boolean" ? (c.scale_rewards ? "group" : "none") : c.scale_rewards;
+  checkChoice("scale_rewards", scale, ["group", "batch", "none"]);
+  return scale === "none"
+    ? { scale: "none" }
+    : { scale: "std", scope: scale as "group" | "batch", ddof: 1, eps: 1e-4 };
+}
+
+/** Aggregation by loss_type; rows without a trained token count, as TRL's means over rows do. */
+function aggregationOptions(c: Fields): SurrogateOptions {
+  switch (c.loss_type) {
+    case "grpo":
+    case "sapo":
+      return { aggregation: "seq-mean-token-mean", emptyRows: "count" };
+    case "dr_grpo":
+      return {
+        aggregation: "seq-mean-token-sum-norm",
+        horizon: c.max_completion_length,
+        emptyRows: "count",
+      };
+    case "luspo":
+      return { aggregation: "seq-mean-token-sum", emptyRows: "count" };
+    default:
+      return { aggregation: "token-mean" };
+  }
+}
+
+function formOptions(c: Fields): SurrogateOptions {
+  const level = c.importance_sampling_level;
+  checkChoice("importance_sampling_level", level, ["token", "sequence"]);
+  switch (c.loss_type) {
+    case "cispo":
+      return { form: "cispo", level, clipRange: [0, c.epsilon_high ?? c.epsilon] };
+    case "sapo":
+      return {
+        form: "sapo",
+        level,
+        tauPositive: c.sapo_temperature_pos,
+        tauNegative: c.sapo_temperature_neg,
+      };
+    case "vespo":
+      return {
+        form: "vespo",
+        level: "sequence-product",
+        kPositive: c.vespo_k_pos,
+        lambdaPositive: c.vespo_lambda_pos,
+        kNegative: c.vespo_k_neg,
+        lambdaNegative: c.vespo_lambda_neg,
+      };
+    default:
+      return {
+        form: "clip",
+        level,
+        epsilon: c.epsilon,
+        epsilonHigh: c.epsilon_high,
+        delta: c.delta,
+      };
+  }
+}
+
+function lossOptions(c: Fields): SurrogateOptions {
+  const corrected = c.use_vllm && c.vllm_importance_sampling_correction;
+  checkChoice("vllm_importance_sampling_mode", c.vllm_importance_sampling_mode, samplingModes);
+  return {
+    ...formOptions(c),
+    ...aggregationOptions(c),
+    beta: c.beta,
+    ...(c.beta > 0 ? { klEstimator: "k3", klRatio: c.use_bias_correction_kl } : {}),
+    offPolicyThreshold: c.off_policy_mask_threshold,
+    ...(corrected
+      ? {
+          mismatch: c.vllm_importance_sampling_mode.replace(
+            "_",
+            "-",
+          ) as SurrogateOptions["mismatch"],
+          mismatchLow: c.vllm_importance_sampling_clip_min ?? 0,
+          mismatchHigh: c.vllm_importance_sampling_clip_max ?? Number.MAX_VALUE,
+        }
+      : {}),
+    ...(c.entropy_coef === 0
+      ? {}
+      : { entropyCoefficient: c.entropy_coef, entropyAggregation: "token-mean" }),
+  };
+}

@@ -1,0 +1,17 @@
+/**
+ * Registers per thread that a kernel may take, by folder and kernel; `default` for all others. A block
+ * of 256 threads fits twice on a multiprocessor up to 128 registers, four times up to 64.
+ */
+export const registerBudgets: Readonly<Record<string, number>> = {
+  default: 128,
+  "kernels/log_prob/forward_kernel": 64,
+  "kernels/log_prob/backward_kernel": 64,
+  "gemm/gemm_kernel": 168,
+  // Tiles of keys, values and gradients stay in registers; blocks have 128 threads.
+  "nn/attention/attention_forward_kernel": 208,
+  "nn/attention/attention_d_q_kernel": 224,
+  "nn/attention/attention_dk_dv_kernel": 192,
+};
+
+/** Folders whose kernels stream rows from memory: they must load 16 bytes at a time. */
+export const rowKernels: readonly string[] = ["kernels/log_prob"];
