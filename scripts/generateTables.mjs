@@ -60,6 +60,13 @@ inline bool is_legal(SurrogateForm form, RatioLevel level, AdvantageUnit unit) {
   );
 }
 
+function divergence({ kinds, supports }) {
+  return header(
+    "src/engine/kernels/divergenceTable.ts",
+    [enumeration("DivergenceKind", kinds), enumeration("DivergenceSupport", supports)].join("\n"),
+  );
+}
+
 /**
  * @param tables by family: the exports of src/engine/kernels/<family>Table.ts
  * @returns by path from the project's root: the text of the file
@@ -71,13 +78,15 @@ export function nativeTables(tables) {
       "src/engine/kernels/surrogateTable.ts",
       enumeration("KlEstimator", tables.surrogate.klEstimators),
     ),
+    "native/kernels/divergence/kinds.h": divergence(tables.divergence),
   };
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const root = join(fileURLToPath(import.meta.url), "../..");
   const surrogate = await import("../dist/engine/kernels/surrogateTable.js");
-  for (const [path, text] of Object.entries(nativeTables({ surrogate }))) {
+  const divergence = await import("../dist/engine/kernels/divergenceTable.js");
+  for (const [path, text] of Object.entries(nativeTables({ surrogate, divergence }))) {
     const file = join(root, path);
     let before = "";
     try {

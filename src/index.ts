@@ -15,6 +15,14 @@ export {
 } from "./engine/engine.js";
 export { type ErrorCode, FiresteelError } from "./engine/error.js";
 export {
+  type DivergenceBackwardInputs,
+  type DivergenceOptions,
+  type DivergenceResult,
+  type DivergenceTeacher,
+  divergence,
+  divergenceBackward,
+} from "./engine/kernels/divergence.js";
+export {
   type GroupNormOptions,
   type GroupNormResult,
   groupNorm,

@@ -6,6 +6,7 @@ namespace firesteel {
 void register_log_prob(napi_env env, napi_value exports);
 void register_group_norm(napi_env env, napi_value exports);
 void register_surrogate(napi_env env, napi_value exports);
+void register_divergence(napi_env env, napi_value exports);
 void register_gemm(napi_env env, napi_value exports);
 void register_attention(napi_env env, napi_value exports);
 void register_nn(napi_env env, napi_value exports);
@@ -29,6 +30,7 @@ Napi::Object module(Napi::Env env, Napi::Object exports) {
   register_log_prob(env, exports);
   register_group_norm(env, exports);
   register_surrogate(env, exports);
+  register_divergence(env, exports);
   register_gemm(env, exports);
   register_attention(env, exports);
   register_nn(env, exports);

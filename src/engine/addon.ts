@@ -37,6 +37,9 @@ export interface Addon {
   groupNorm: Kernel;
   surrogate: Kernel;
   readonly surrogateMetrics: number;
+  divergenceForward: Kernel;
+  divergenceBackward: Kernel;
+  readonly divergenceStats: number;
   gemm: Kernel;
   attentionForward: Kernel;
   attentionBackward: Kernel;
