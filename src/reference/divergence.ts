@@ -79,7 +79,7 @@ export function outcomesOf(
 }
 
 /** An outcome's share of the divergence, and P times its derivative by P. */
-function shareOf(
+export function shareOf(
   { logP, logQ, q }: Outcome,
   { kind, weight }: DivergenceSetting,
 ): { value: number; pull: number } {

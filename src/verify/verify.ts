@@ -2,6 +2,10 @@ import type { Engine } from "../engine/engine.js";
 import { adamwChecks } from "./adamw.js";
 import { attentionChecks } from "./attention.js";
 import type { Check } from "./check.js";
+import { divergenceValueChecks } from "./divergence.js";
+import { divergenceBitChecks } from "./divergenceBits.js";
+import { divergenceEdgeChecks } from "./divergenceEdges.js";
+import { divergenceGoldenChecks } from "./divergenceGolden.js";
 import { elementwiseChecks } from "./elementwise.js";
 import { embedChecks } from "./embed.js";
 import { goldenChecks } from "./golden.js";
@@ -50,6 +54,10 @@ export function checksFor(device: Engine["device"]): Check[] {
     ...groupNormChecks(device),
     ...surrogateValueChecks(device),
     ...surrogateEdgeChecks(),
+    ...divergenceGoldenChecks(),
+    ...divergenceValueChecks(device),
+    ...divergenceBitChecks(device),
+    ...divergenceEdgeChecks(device),
     ...matmulChecks(device),
     ...attentionChecks(device),
     ...rmsNormChecks(),

@@ -62,7 +62,7 @@ struct DivergenceArgs {
   float* divergence;                // [T] out
   // [T, 5 + K] out. Full: max of the student, max of the teacher, with s the sums of 2^((x - max)
   // log2(e) / temperature) log2 of the teacher's s over the student's, 1 / the smaller s, and
-  // KL(p || q) or for jsd KL(p || m). Otherwise max of the student, log2 s, two coefficients of the
+  // KL(p || q) where it counts or for jsd KL(p || m). Otherwise max of the student, log2 s, two coefficients of the
   // gradient outside of the k tokens, 0; then d divergence / d (student / temperature) at each of
   // those. Zeros in masked rows, NaN in faulty ones.
   float* stats;

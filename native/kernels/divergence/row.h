@@ -40,7 +40,9 @@ FIRESTEEL_HD inline RowDivergence row_divergence(const DivergenceWeights& w, dou
     divergence = static_cast<double>(w.reverse) * second;
     if (w.forward > 0.0f) divergence += static_cast<double>(w.forward) * first;
   }
-  return {divergence / sum, static_cast<float>(1.0 / sum), static_cast<float>(second / sum)};
+  const bool wanted = w.mixture || w.reverse > 0.0f;  // by the gradient
+  return {divergence / sum, static_cast<float>(1.0 / sum),
+          wanted ? static_cast<float>(second / sum) : 0.0f};
 }
 
 FIRESTEEL_HD inline void write_stats(const DivergenceConstants& c, float log2_ratio,
