@@ -16,12 +16,11 @@ export {
 export { type ErrorCode, FiresteelError } from "./engine/error.js";
 export {
   type DivergenceBackwardInputs,
-  type DivergenceOptions,
   type DivergenceResult,
-  type DivergenceTeacher,
   divergence,
   divergenceBackward,
 } from "./engine/kernels/divergence.js";
+export type { DivergenceOptions, DivergenceTeacher } from "./engine/kernels/divergenceOptions.js";
 export {
   type GroupNormOptions,
   type GroupNormResult,

@@ -1,9 +1,6 @@
 import type { Engine } from "../engine/engine.js";
-import {
-  type DivergenceTeacher,
-  divergence,
-  divergenceBackward,
-} from "../engine/kernels/divergence.js";
+import { divergence, divergenceBackward } from "../engine/kernels/divergence.js";
+import type { DivergenceTeacher } from "../engine/kernels/divergenceOptions.js";
 import type { Tensor } from "../engine/tensor.js";
 import { type Check, firstOf } from "./check.js";
 import { identical, sameBits, values, zero } from "./compare.js";

@@ -1,10 +1,6 @@
 import type { Engine } from "../engine/engine.js";
-import {
-  type DivergenceOptions,
-  type DivergenceTeacher,
-  divergence,
-  divergenceBackward,
-} from "../engine/kernels/divergence.js";
+import { divergence, divergenceBackward } from "../engine/kernels/divergence.js";
+import type { DivergenceOptions, DivergenceTeacher } from "../engine/kernels/divergenceOptions.js";
 import {
   type DivergenceKind,
   type DivergenceSupport,

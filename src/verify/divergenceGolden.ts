@@ -1,9 +1,5 @@
-import {
-  type DivergenceOptions,
-  type DivergenceTeacher,
-  divergence,
-  divergenceBackward,
-} from "../engine/kernels/divergence.js";
+import { divergence, divergenceBackward } from "../engine/kernels/divergence.js";
+import type { DivergenceOptions, DivergenceTeacher } from "../engine/kernels/divergenceOptions.js";
 import { type Check, firstOf } from "./check.js";
 import { close, values } from "./compare.js";
 

@@ -1,6 +1,7 @@
 import { expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import { FiresteelError } from "../../src/engine/error.js";
+import { divergence, divergenceBackward } from "../../src/engine/kernels/divergence.js";
 import { groupNorm } from "../../src/engine/kernels/groupNorm.js";
 import { logProb, logProbBackward } from "../../src/engine/kernels/logProb.js";
 import { surrogate } from "../../src/engine/kernels/surrogate.js";
@@ -97,6 +98,7 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
       " ",
     ),
     ..."greedy param grad m lr beta1 beta2 weightDecay step gradSquare maxGradNorm".split(" "),
+    ..."student teacher topLogits topIds kind support dDivergence weight logFloor".split(" "),
     ..."transposeA transposeB accumulateInto accumulate device threads klEstimator".split(" "),
   ];
   const value = (depth = 0): unknown => {
@@ -117,6 +119,8 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
     logProbBackward,
     groupNorm,
     surrogate,
+    divergence,
+    divergenceBackward,
     matmul,
     attention,
     attentionBackward,

@@ -85,8 +85,7 @@ Outcome full_row(const DivergenceArgs& a, const DivergenceTable& table,
   if (p.wrong() || q.wrong()) return faulty(Fault::not_a_number);
   if (p.empty() || q.empty()) return faulty(Fault::no_support);
   const float ratio = log2_ratio(p.of.sum, q.of.sum);
-  const DivergenceConstants constants =
-      divergence_constants(p.scale, p.max, q.scale, q.max, ratio);
+  const DivergenceConstants constants = divergence_constants(p.scale, p.max, q.scale, q.max, ratio);
   const TokenSums sums = table.tokens(weights, constants, student, teacher);
   const RowDivergence row =
       row_divergence(weights, std::min(p.of.sum, q.of.sum), sums.first, sums.second);
@@ -113,8 +112,8 @@ struct TopLogits {
   double teacher(int64_t j) const { return value_at(teacher_row, teacher_dtype, j); }
 };
 
-// Whether all are in [0, vocab) and none is there twice. Ids below 2^20 are floats too, so that they
-// can be sorted where the slopes will be.
+// Whether all are in [0, vocab) and none is there twice. Ids below 2^20 are floats too, so that
+// they can be sorted where the slopes will be.
 bool are_distinct(const int32_t* ids, int64_t count, int64_t vocab, float* room) {
   for (int64_t j = 0; j < count; ++j) {
     if (ids[j] < 0 || ids[j] >= vocab) return false;
@@ -165,11 +164,11 @@ void write_zeros(const DivergenceBackwardArgs& a, char* out) {
   memset(out, 0, static_cast<size_t>(a.vocab * size_of(a.student_dtype)));
 }
 
-void backward_full_row(const DivergenceBackwardArgs& a, const DivergenceWeights& weights,
-                       int64_t t, const float* stats, float factor, char* out) {
-  const DivergenceConstants constants = divergence_constants(
-      exponent_scale(a.inverse_temperature), stats[0],
-      exponent_scale(a.inverse_teacher_temperature), stats[1], stats[2]);
+void backward_full_row(const DivergenceBackwardArgs& a, const DivergenceWeights& weights, int64_t t,
+                       const float* stats, float factor, char* out) {
+  const DivergenceConstants constants =
+      divergence_constants(exponent_scale(a.inverse_temperature), stats[0],
+                           exponent_scale(a.inverse_teacher_temperature), stats[1], stats[2]);
   divergence_table().gradient(
       weights, {{at(a.student, a.student_dtype, t * a.vocab), a.student_dtype, a.vocab},
                 {at(a.teacher, a.teacher_dtype, t * a.vocab), a.teacher_dtype, a.vocab},
@@ -185,17 +184,18 @@ void backward_top_k_row(const DivergenceBackwardArgs& a, int64_t t, const float*
   if (base == 0.0f && slope == 0.0f) {
     write_zeros(a, out);
   } else {
-    divergence_table().outside({{at(a.student, a.student_dtype, t * a.vocab), a.student_dtype,
-                                 a.vocab},
-                                exponent_scale(a.inverse_temperature),
-                                stats[0],
-                                stats[1],
-                                base,
-                                slope,
-                                out});
+    divergence_table().outside(
+        {{at(a.student, a.student_dtype, t * a.vocab), a.student_dtype, a.vocab},
+         exponent_scale(a.inverse_temperature),
+         stats[0],
+         stats[1],
+         base,
+         slope,
+         out});
   }
   const int32_t* ids = a.top_ids + t * a.top_k;
   for (int64_t j = 0; j < a.top_k; ++j) {
+    if (ids[j] < 0 || ids[j] >= a.vocab) continue;  // not those of forward
     store_at(out, a.student_dtype, ids[j], factor * stats[kDivergenceStats + j]);
   }
 }
@@ -235,8 +235,7 @@ Status divergence_backward(Context& context, const DivergenceBackwardArgs& a) {
     for (int64_t t = begin; t < end; ++t) {
       const float* stats = a.stats + t * (kDivergenceStats + a.top_k);
       char* out = static_cast<char*>(a.d_student) + t * a.vocab * size_of(a.student_dtype);
-      const bool moves =
-          is_trained(a.mask, t) && stats[0] == stats[0] && a.d_divergence[t] != 0.0f;
+      const bool moves = is_trained(a.mask, t) && stats[0] == stats[0] && a.d_divergence[t] != 0.0f;
       if (!moves) {
         write_zeros(a, out);
         continue;

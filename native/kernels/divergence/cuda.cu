@@ -86,9 +86,8 @@ Status divergence_forward(Context& context, const DivergenceArgs& a) {
   return with_float(a.student_dtype, [&](auto s) {
     using S = decltype(s);
     if (a.rule.support != DivergenceSupport::full) return top_k_forward<S>(context, a);
-    return with_float(a.teacher_dtype, [&](auto t) {
-      return full_forward<S, decltype(t)>(context, a);
-    });
+    return with_float(a.teacher_dtype,
+                      [&](auto t) { return full_forward<S, decltype(t)>(context, a); });
   });
 }
 
@@ -96,9 +95,8 @@ Status divergence_backward(Context& context, const DivergenceBackwardArgs& a) {
   return with_float(a.student_dtype, [&](auto s) {
     using S = decltype(s);
     if (a.rule.support != DivergenceSupport::full) return top_k_backward<S>(context, a);
-    return with_float(a.teacher_dtype, [&](auto t) {
-      return full_backward<S, decltype(t)>(context, a);
-    });
+    return with_float(a.teacher_dtype,
+                      [&](auto t) { return full_backward<S, decltype(t)>(context, a); });
   });
 }
 

@@ -1,5 +1,6 @@
-// Both sides over the whole vocabulary. Forward: one block per row reads both sides twice, first for
-// maximum and sum, then for the divergence's terms. Backward: no sums, so a row is cut into chunks.
+// Both sides over the whole vocabulary. Forward: one block per row reads both sides twice, first
+// for maximum and sum, then for the divergence's terms. Backward: no sums, so a row is cut into
+// chunks.
 #pragma once
 #include "kernels/divergence/cuda_group.h"
 #include "kernels/divergence/row.h"
@@ -104,8 +105,8 @@ __global__ void __launch_bounds__(1024)
   });
   first_sum = block_sum(first_sum);
   second_sum = block_sum(second_sum);
-  const RowDivergence result = row_divergence(weights, p.sum < q.sum ? p.sum : q.sum, first_sum,
-                                              second_sum);
+  const RowDivergence result =
+      row_divergence(weights, p.sum < q.sum ? p.sum : q.sum, first_sum, second_sum);
   if (!(result.divergence < static_cast<double>(INFINITY))) {
     return finish_without_stats(a, row, INFINITY, static_cast<int>(Fault::no_support));
   }
@@ -147,8 +148,8 @@ __global__ void __launch_bounds__(kChunkThreads)
 #pragma unroll
       for (int i = 0; i < kGroup; ++i) {
         const auto pair = token_pair(constants, x[i], y[i], Exp2Approx());
-        const float slope = weights.mixture ? jsd_gradient(weights, kl, pair)
-                                            : kl_gradient(weights, kl, pair);
+        const float slope =
+            weights.mixture ? jsd_gradient(weights, kl, pair) : kl_gradient(weights, kl, pair);
         x[i] = fmaf(factor, slope, 0.0f);  // + 0: never -0
       }
     }

@@ -21,8 +21,8 @@ __device__ __forceinline__ void load_group(const T* row, int first, int vocab, b
 #pragma unroll
   for (int k = 0; k < packs; ++k) {
     const T* p = row + first + k * size;
-    pack[k] = whole ? load_pack_streaming(p)
-                    : load_pack_partial(p, vocab - first - k * size, nothing);
+    pack[k] =
+        whole ? load_pack_streaming(p) : load_pack_partial(p, vocab - first - k * size, nothing);
   }
 #pragma unroll
   for (int i = 0; i < kGroup; ++i) x[i] = widen(pack[i / size].x[i % size]);
@@ -89,7 +89,8 @@ __device__ __forceinline__ void each_group_of_chunk(int chunk, int vocab, Body b
   const int threads = static_cast<int>(blockDim.x);
 #pragma unroll
   for (int k = 0; k < kChunkGroups; ++k) {
-    const int first = ((chunk * kChunkGroups + k) * threads + static_cast<int>(threadIdx.x)) * kGroup;
+    const int first =
+        ((chunk * kChunkGroups + k) * threads + static_cast<int>(threadIdx.x)) * kGroup;
     if (first < vocab) body(first);
   }
 }

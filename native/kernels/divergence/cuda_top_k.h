@@ -1,6 +1,6 @@
-// The teacher's k tokens. Forward: one block per row checks the ids, streams the student's row twice
-// where p is normalised over the vocabulary (maximum, then sums), and then works on the k tokens.
-// Backward: what lies outside of them in chunks of a row, then the k tokens over it.
+// The teacher's k tokens. Forward: one block per row checks the ids, streams the student's row
+// twice where p is normalised over the vocabulary (maximum, then sums), and then works on the k
+// tokens. Backward: what lies outside of them in chunks of a row, then the k tokens over it.
 #pragma once
 #include "kernels/divergence/cuda_full.h"
 #include "kernels/divergence/top_k.h"
@@ -44,8 +44,9 @@ struct DeviceTopLogits {
   }
 };
 
-// Ids whose bits a block keeps in shared memory at a time: 48 KiB of them.
-constexpr int kSeenIds = 48 * 1024 * 8;
+// Ids whose bits a block keeps in shared memory at a time: 32 KiB of them, as 48 KiB is what every
+// card gives unasked, the reductions' scratch included.
+constexpr int kSeenIds = 32 * 1024 * 8;
 
 // Whether all are in [0, vocab) and none is there twice: a bit for every id.
 __device__ __forceinline__ bool are_distinct(const int32_t* ids, int64_t count, int vocab) {
@@ -130,8 +131,7 @@ __global__ void __launch_bounds__(kTopThreads) top_k_kernel(DivergenceArgs a, bo
   }
   const DeviceTopLogits<S> logits{student, ids, a.teacher, a.teacher_dtype, row * a.top_k};
   float* stats = a.stats + row * (kDivergenceStats + a.top_k);
-  const TopKResult result =
-      top_k_row(BlockTeam{}, a.rule, top, logits, stats + kDivergenceStats);
+  const TopKResult result = top_k_row(BlockTeam{}, a.rule, top, logits, stats + kDivergenceStats);
   if (result.fault >= 0) {
     __syncthreads();  // the slopes have been written, by other threads
     const bool infinite = result.divergence == static_cast<double>(INFINITY);
@@ -184,8 +184,10 @@ __global__ void __launch_bounds__(kTopThreads)
   const float* stats = a.stats + row * (kDivergenceStats + a.top_k);
   const float factor = gradient_factor(a, row, stats);
   if (j >= a.top_k || factor == 0.0f) return;
+  const int32_t id = a.top_ids[row * a.top_k + j];
+  if (id < 0 || id >= a.vocab) return;  // not those of forward
   S* out = static_cast<S*>(a.d_student) + row * a.vocab;
-  out[a.top_ids[row * a.top_k + j]] = narrow<S>(factor * stats[kDivergenceStats + j]);
+  out[id] = narrow<S>(factor * stats[kDivergenceStats + j]);
 }
 
 }  // namespace firesteel

@@ -65,8 +65,7 @@ FIRESTEEL_HD inline auto token_pair(const DivergenceConstants& c, F student, F t
   const F difference = (t - s) - F(c.teacher_offset - c.student_offset);
   const F log2_ratio = select(difference == difference, difference, zero);  // -inf - -inf
   const auto teacher_higher = log2_ratio >= zero;
-  const F log2_higher =
-      select(teacher_higher, t - F(c.teacher_offset), s - F(c.student_offset));
+  const F log2_higher = select(teacher_higher, t - F(c.teacher_offset), s - F(c.student_offset));
   const F higher = exp2_of(max(least, log2_higher));
   const F distance = abs(log2_ratio);
   const F ratio = exp2_of(max(least, -distance));

@@ -1,5 +1,5 @@
-// Row maths of the divergences over the whole vocabulary, shared by the CPU and by CUDA: from the sums
-// of both sides to the constants of its tokens, from those to the result, and back from the
+// Row maths of the divergences over the whole vocabulary, shared by the CPU and by CUDA: from the
+// sums of both sides to the constants of its tokens, from those to the result, and back from the
 // statistics.
 #pragma once
 #include <math.h>

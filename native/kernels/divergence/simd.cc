@@ -202,11 +202,10 @@ FIRESTEEL_INLINE void write_gradient(const DivergenceGradientRow& row, const Slo
 void gradient(const DivergenceWeights& w, const DivergenceGradientRow& row) {
   const F32 kl(row.kl);
   if (w.mixture) {
-    write_gradient(
-        row, [&](const TokenPair<F32, Mask>& pair) { return jsd_gradient(w, kl, pair); });
-  } else {
     write_gradient(row,
-                   [&](const TokenPair<F32, Mask>& pair) { return kl_gradient(w, kl, pair); });
+                   [&](const TokenPair<F32, Mask>& pair) { return jsd_gradient(w, kl, pair); });
+  } else {
+    write_gradient(row, [&](const TokenPair<F32, Mask>& pair) { return kl_gradient(w, kl, pair); });
   }
 }
 

@@ -1,8 +1,8 @@
 // One row of a divergence over the teacher's k tokens, in double, for a team that is one CPU thread
 // or one CUDA block.
 //
-// The outcomes are those tokens and, by support, what lies outside of them. With g the derivative of
-// the divergence by an outcome's P, every kind's gradient is
+// The outcomes are those tokens and, by support, what lies outside of them. With g the derivative
+// of the divergence by an outcome's P, every kind's gradient is
 //
 //   d / d z_v = p_v (g of v's outcome - sum over outcomes of P g)
 //
@@ -79,8 +79,8 @@ FIRESTEEL_HD inline bool has_log_probs(DivergenceSupport support) {
   return support == DivergenceSupport::tail || support == DivergenceSupport::truncated;
 }
 
-// A row, and of its tokens outside of the k the student's sums of 2^t and of t 2^t, t = log2(e) times
-// their distance from student_max (ExponentSums of table.h).
+// A row, and of its tokens outside of the k the student's sums of 2^t and of t 2^t, t = log2(e)
+// times their distance from student_max (ExponentSums of table.h).
 struct TopKRow {
   int64_t top_k;
   double inverse_temperature, inverse_teacher_temperature;

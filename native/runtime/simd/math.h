@@ -87,7 +87,8 @@ FIRESTEEL_INLINE F32 log1p(F32 x) {
   // y = 2^n (1 + r) with 1 + r in [2^-1/2, 2^1/2), what was lost included. Where n is 0, r is x.
   const I32 above = (I32)to_bits(y) - 0x3f3504f3;
   const I32 n = above >> 23;
-  const F32 r = (from_bits(to_bits(y) - ((U32)n << 23)) - one) + lost * from_bits((U32)(127 - n) << 23);
+  const F32 r =
+      (from_bits(to_bits(y) - ((U32)n << 23)) - one) + lost * from_bits((U32)(127 - n) << 23);
   F32 p = fma(r, -0x1.41ee12p-4f, 0x1.07d0f2p-3f);
   p = fma(p, r, -0x1.0ce07ap-3f);
   p = fma(p, r, 0x1.226e4ap-3f);

@@ -95,20 +95,21 @@ export const divergenceTable: KernelTable = {
       cpu: eightRoundings,
       cuda: eightRoundings,
       relativeTo:
-        "sum over tokens of (1 + z) (term + |p - q|); z: how far the token's logits are below their maxima, the term in its non-negative form",
+        "sum over tokens of (1 + z) (term + |p - q|), z = -log min(p, q), terms in the form that is never negative; for jsd over min(weight, 1 - weight)",
     },
     {
-      of: "divergence over the k tokens",
+      of: "divergence, k tokens",
       cpu: 2 ** -23,
       cuda: 2 ** -23,
-      relativeTo: "the result, and what the tail's mass moves when it is off by eightfold rounding",
+      relativeTo:
+        "the result; beside it what it moves by when the mass outside of the k tokens is off by 2^-21 (1 + its mean z) of itself",
     },
     {
       of: "d logits",
       cpu: eightRoundings,
       cuda: eightRoundings,
       relativeTo:
-        "max(p, q) (1 + z) (1 + |d divergence / d log p|), beside one rounding to the dtype",
+        "(1 + z) (p + p sum |P g| + |P g|), P g: mass times derivative of the token's outcome, the sum over all; for jsd over min(weight, 1 - weight); beside one rounding to the dtype",
     },
   ],
 };
