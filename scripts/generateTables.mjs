@@ -60,6 +60,13 @@ inline bool is_legal(SurrogateForm form, RatioLevel level, AdvantageUnit unit) {
   );
 }
 
+function divergence({ kinds, supports }) {
+  return header(
+    "src/engine/kernels/divergenceTable.ts",
+    [enumeration("DivergenceKind", kinds), enumeration("DivergenceSupport", supports)].join("\n"),
+  );
+}
+
 function groupNorm(tables) {
   const { centers, scales, scopes, epsPlacements, zeroScales, singletons } = tables.groupNorm;
   return header(
@@ -76,7 +83,14 @@ function groupNorm(tables) {
 }
 
 /** Families that native code dispatches on: src/engine/kernels/<family>Table.ts. */
-export const tableFamilies = ["surrogate", "groupNorm", "groupLoss", "rowScore", "gaussian"];
+export const tableFamilies = [
+  "surrogate",
+  "groupNorm",
+  "groupLoss",
+  "rowScore",
+  "gaussian",
+  "divergence",
+];
 
 /**
  * @param tables by family: the exports of src/engine/kernels/<family>Table.ts
@@ -108,6 +122,7 @@ export function nativeTables(tables) {
         enumeration("GaussianReduction", tables.gaussian.reductions),
       ].join("\n"),
     ),
+    "native/kernels/divergence/kinds.h": divergence(tables.divergence),
   };
 }
 

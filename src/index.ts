@@ -23,6 +23,13 @@ export {
   bernoulliBackward,
 } from "./engine/kernels/bernoulli.js";
 export {
+  type DivergenceBackwardInputs,
+  type DivergenceResult,
+  divergence,
+  divergenceBackward,
+} from "./engine/kernels/divergence.js";
+export type { DivergenceOptions, DivergenceTeacher } from "./engine/kernels/divergenceOptions.js";
+export {
   type FlowCoefficients,
   type FlowNoise,
   type FlowSchedule,

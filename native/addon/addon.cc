@@ -11,6 +11,7 @@ void register_group_loss(napi_env env, napi_value exports);
 void register_gaussian(napi_env env, napi_value exports);
 void register_bernoulli(napi_env env, napi_value exports);
 void register_kl(napi_env env, napi_value exports);
+void register_divergence(napi_env env, napi_value exports);
 void register_gemm(napi_env env, napi_value exports);
 void register_attention(napi_env env, napi_value exports);
 void register_nn(napi_env env, napi_value exports);
@@ -39,6 +40,7 @@ Napi::Object module(Napi::Env env, Napi::Object exports) {
   register_gaussian(env, exports);
   register_bernoulli(env, exports);
   register_kl(env, exports);
+  register_divergence(env, exports);
   register_gemm(env, exports);
   register_attention(env, exports);
   register_nn(env, exports);

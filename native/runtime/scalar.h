@@ -26,6 +26,8 @@ T exp2(T) = delete;
 template <class T>
 T log(T) = delete;
 template <class T>
+T log1p(T) = delete;
+template <class T>
 T log2(T) = delete;
 template <class T>
 T max(T, T) = delete;
@@ -55,6 +57,9 @@ FIRESTEEL_HD inline float exp2(float x) {
 }
 FIRESTEEL_HD inline float log(float x) {
   return logf(x);
+}
+FIRESTEEL_HD inline float log1p(float x) {
+  return log1pf(x);
 }
 FIRESTEEL_HD inline float log2(float x) {
   return log2f(x);
@@ -89,6 +94,9 @@ FIRESTEEL_HD inline float exp2(float x) {
 }
 FIRESTEEL_HD inline float log(float x) {
   return __builtin_logf(x);
+}
+FIRESTEEL_HD inline float log1p(float x) {
+  return __builtin_log1pf(x);
 }
 FIRESTEEL_HD inline float log2(float x) {
   return __builtin_log2f(x);

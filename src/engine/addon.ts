@@ -58,6 +58,9 @@ export interface Addon {
   gaussianBackward: Kernel;
   bernoulliForward: Kernel;
   bernoulliBackward: Kernel;
+  divergenceForward: Kernel;
+  divergenceBackward: Kernel;
+  readonly divergenceStats: number;
   gemm: Kernel;
   attentionForward: Kernel;
   attentionBackward: Kernel;

@@ -2,6 +2,7 @@
 export * from "./adamw.js";
 export * from "./attention.js";
 export * from "./bernoulli.js";
+export * from "./divergence.js";
 export * from "./embed.js";
 export * from "./finiteDifference.js";
 export * from "./float16.js";

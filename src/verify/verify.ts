@@ -4,6 +4,10 @@ import { attentionChecks } from "./attention.js";
 import { bernoulliValueChecks } from "./bernoulli.js";
 import { bernoulliEdgeChecks } from "./bernoulliEdges.js";
 import type { Check } from "./check.js";
+import { divergenceValueChecks } from "./divergence.js";
+import { divergenceBitChecks } from "./divergenceBits.js";
+import { divergenceEdgeChecks } from "./divergenceEdges.js";
+import { divergenceGoldenChecks } from "./divergenceGolden.js";
 import { elementwiseChecks } from "./elementwise.js";
 import { embedChecks } from "./embed.js";
 import { flowStepValueChecks } from "./flowStep.js";
@@ -86,6 +90,10 @@ export function checksFor(device: Engine["device"]): Check[] {
     ...linearLogProbBitChecks(device),
     ...linearLogProbEdgeChecks(),
     ...linearLogProbMemoryChecks(device),
+    ...divergenceGoldenChecks(),
+    ...divergenceValueChecks(device),
+    ...divergenceBitChecks(device),
+    ...divergenceEdgeChecks(device),
     ...matmulChecks(device),
     ...attentionChecks(device),
     ...rmsNormChecks(),

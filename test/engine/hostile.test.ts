@@ -2,6 +2,7 @@ import { expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import { FiresteelError } from "../../src/engine/error.js";
 import { bernoulli, bernoulliBackward } from "../../src/engine/kernels/bernoulli.js";
+import { divergence, divergenceBackward } from "../../src/engine/kernels/divergence.js";
 import { flowCoefficients } from "../../src/engine/kernels/flowCoefficients.js";
 import { flowStep, flowStepBackward } from "../../src/engine/kernels/flowStep.js";
 import {
@@ -133,6 +134,7 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
     ),
     ..."dKl dMean vScale actions refLogits reduction".split(" "),
     ..."columns vocabMean dVocabMean vocabStart vocab".split(" "),
+    ..."student teacher topLogits topIds kind support dDivergence weight logFloor".split(" "),
     ..."transposeA transposeB accumulateInto accumulate device threads klEstimator".split(" "),
   ];
   const value = (depth = 0): unknown => {
@@ -168,6 +170,8 @@ it("hostile arguments give results or a FiresteelError, and the engine goes on",
     gaussianKlBackward,
     bernoulli,
     bernoulliBackward,
+    divergence,
+    divergenceBackward,
     matmul,
     attention,
     attentionBackward,

@@ -22,6 +22,9 @@ void probe_exp2(const float* x, float* y, int n) {
 void probe_exp2_nonpositive(const float* x, float* y, int n) {
   map(x, y, n, [](F32 v) { return exp2_nonpositive(v); });
 }
+void probe_log1p(const float* x, float* y, int n) {
+  map(x, y, n, [](F32 v) { return log1p(v); });
+}
 void probe_round_even(const float* x, float* y, int n) {
   map(x, y, n, [](F32 v) { return round_even(v); });
 }
@@ -67,6 +70,7 @@ const SimdProbe simd_probe_table = {F32::lanes,
                                     probe_exp,
                                     probe_exp2,
                                     probe_exp2_nonpositive,
+                                    probe_log1p,
                                     probe_round_even,
                                     probe_floor,
                                     convert<bf16, float>,

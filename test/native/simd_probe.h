@@ -12,6 +12,7 @@ struct SimdProbe {
   void (*exp)(const float* x, float* y, int n);
   void (*exp2)(const float* x, float* y, int n);
   void (*exp2_nonpositive)(const float* x, float* y, int n);
+  void (*log1p)(const float* x, float* y, int n);
   void (*round_even)(const float* x, float* y, int n);
   void (*floor)(const float* x, float* y, int n);
   void (*widen_bf16)(const bf16* x, float* y, int n);

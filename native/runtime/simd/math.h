@@ -79,5 +79,29 @@ FIRESTEEL_INLINE F32 exp(F32 x) {
   return ldexp(fma(p, r * r, r) + 1.0f, n);
 }
 
+// log(1 + x), at most 2 ULP for x in [2^-24 - 1, 2^126]; NaN stays NaN.
+FIRESTEEL_INLINE F32 log1p(F32 x) {
+  const F32 one(1.0f);
+  const F32 y = one + x;
+  const F32 lost = x - (y - one);  // what rounding took
+  // y = 2^n (1 + r) with 1 + r in [2^-1/2, 2^1/2), what was lost included. Where n is 0, r is x.
+  const I32 above = (I32)to_bits(y) - 0x3f3504f3;
+  const I32 n = above >> 23;
+  const F32 r =
+      (from_bits(to_bits(y) - ((U32)n << 23)) - one) + lost * from_bits((U32)(127 - n) << 23);
+  F32 p = fma(r, -0x1.41ee12p-4f, 0x1.07d0f2p-3f);
+  p = fma(p, r, -0x1.0ce07ap-3f);
+  p = fma(p, r, 0x1.226e4ap-3f);
+  p = fma(p, r, -0x1.54788ap-3f);
+  p = fma(p, r, 0x1.99a596p-3f);
+  p = fma(p, r, -0x1.000220p-2f);
+  p = fma(p, r, 0x1.55554ap-2f);
+  const F32 square = r * r;
+  const F32 whole = from_int(n);
+  // ln 2 in two parts, as in exp.
+  const F32 rest = fma(whole, 0x1.7f7d1cp-20f, fma(p * square, r, square * -0.5f));
+  return fma(whole, 0x1.62e4p-1f, r + rest);
+}
+
 }  // namespace FIRESTEEL_ISA
 }  // namespace firesteel
