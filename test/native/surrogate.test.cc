@@ -1,298 +1,255 @@
-// surrogate on the CPU against the formulas in float64, and its gradient against finite
-// differences.
+// surrogate on the CPU against the formulas in float64, and its gradient against difference
+// quotients of them.
 #include "kernels/surrogate/surrogate.h"
 
 #include <algorithm>
 
 #include "arrays.h"
 #include "every_isa.h"
+#include "surrogate_oracle.h"
 
 namespace firesteel {
 namespace {
 
-struct Batch {
-  std::vector<int32_t> offsets{0};
-  Array log_prob, old_log_prob, ref_log_prob, advantage, weight;
-  std::vector<uint8_t> mask;
-  SurrogateArgs options{};  // what is not an array
-
-  Batch() {
-    options.epsilon_low = 0.2f;
-    options.epsilon_high = 0.28f;
-    options.delta = kInfinity;
-    options.dual_clip = kInfinity;
-    options.kl = KlEstimator::k3;
-    options.horizon = 1.0;
-  }
-  int64_t rows() const { return static_cast<int64_t>(offsets.size()) - 1; }
-  int64_t tokens() const { return offsets.back(); }
-};
-
-// Rows of all lengths around a vector's, an empty one and a masked one; ratios from 0.4 to 2.5, so
-// that every arm of every clip occurs.
-Batch random_batch(uint32_t seed) {
-  Batch b;
-  for (const int length : {5, 0, 17, 1, 64, 3, 33}) b.offsets.push_back(b.offsets.back() + length);
-  const int64_t n = b.tokens();
-  b.old_log_prob = random_array(n, seed, -5.0f, -0.1f);
-  b.log_prob = random_array(n, seed + 1, -0.9f, 0.9f);
-  b.ref_log_prob = random_array(n, seed + 2, -1.5f, 1.5f);
-  for (size_t t = 0; t < size_t(n); ++t) {
-    b.log_prob[t] += b.old_log_prob[t];
-    b.ref_log_prob[t] += b.log_prob[t];
-  }
-  b.advantage = random_array(n, seed + 3, -2.0f, 2.0f);
-  b.weight = random_array(n, seed + 4, 0.0f, 2.0f);
-  b.mask.assign(size_t(n), 1);
-  std::mt19937 random(seed);
-  for (size_t t = 0; t < size_t(n); ++t) {
-    if (random() % 4 == 0) b.mask[t] = 0;
-    if (random() % 9 == 0) b.advantage[t] = 0.0f;
-  }
-  for (int32_t t = b.offsets[5]; t < b.offsets[6]; ++t) b.mask[size_t(t)] = 0;
-  for (size_t t = 0; t < size_t(n); ++t) {
-    if (b.mask[t] == 0) b.log_prob[t] = b.advantage[t] = b.ref_log_prob[t] = b.weight[t] = kNaN;
-  }
-  b.options.advantage_per_token = true;
-  return b;
-}
-
-struct Result {
-  double loss = 0.0;
-  Array d_log_prob;
-  std::vector<double> metrics;
-  FaultWord faults;
-};
-
-Result run(const Batch& b, int threads = 2) {
-  Result out;
-  out.d_log_prob.assign(size_t(b.tokens()), kNaN);
-  out.metrics.assign(kMetricCount, 7.0);
-  for (int k = 0; k < kFaultKinds; ++k) {
-    out.faults.count[k] = 0;
-    out.faults.first_row[k] = 0xffffffffu;
-  }
-  SurrogateArgs a = b.options;
-  a.tokens = b.tokens();
-  a.rows = b.rows();
-  a.row_offsets = b.offsets.data();
-  a.log_prob = b.log_prob.data();
-  a.old_log_prob = b.old_log_prob.data();
-  a.ref_log_prob = b.ref_log_prob.empty() ? nullptr : b.ref_log_prob.data();
-  a.advantage = b.advantage.data();
-  a.weight = b.weight.empty() ? nullptr : b.weight.data();
-  a.mask = b.mask.empty() ? nullptr : b.mask.data();
-  a.loss = &out.loss;
-  a.d_log_prob = out.d_log_prob.data();
-  a.metrics = out.metrics.data();
-  a.faults = &out.faults;
-  std::vector<double> workspace(size_t(surrogate_workspace(a.tokens, a.rows) / 8 + 1));
-  a.workspace = workspace.data();
+SurrogateResult run(const SurrogateBatch& b, int threads = 2) {
   Threads cpu(threads);
-  REQUIRE(surrogate(cpu, a).ok());
-  return out;
+  return run_surrogate(cpu, b);
 }
 
-double kl_of(KlEstimator kl, double d) {  // d = ref - current
-  switch (kl) {
-    case KlEstimator::k1:
-      return -d;
-    case KlEstimator::k2:
-      return 0.5 * d * d;
-    case KlEstimator::abs:
-      return std::fabs(d);
-    default:
-      return std::expm1(d) - d;
-  }
+void check(const SurrogateBatch& b) {
+  Threads cpu(2);
+  check_surrogate(cpu, b);
 }
 
-// The formulas of the contract, term by term, in float64.
-struct Exact {
-  double loss = 0.0, magnitude = 0.0;
-  std::vector<double> metrics = std::vector<double>(kMetricCount, 0.0);
-  std::vector<double> scale;  // of each token's gradient: of its terms before they cancel
-};
-Exact exact(const Batch& b, const std::vector<double>& log_prob, KlEstimator kl) {
-  const SurrogateArgs& o = b.options;
-  const double low = double(1.0f - o.epsilon_low), high = double(1.0f + o.epsilon_high);
-  Exact out;
-  std::vector<double> row_tokens;
-  for (size_t r = 0; r < size_t(b.rows()); ++r) {
-    double n = 0.0;
-    for (int32_t t = b.offsets[r]; t < b.offsets[r + 1]; ++t) n += b.mask[size_t(t)] != 0;
-    row_tokens.push_back(n);
-    out.metrics[kTrainedTokens] += n;
-    out.metrics[kActiveRows] += n > 0.0;
-  }
-  double divisor = o.aggregation == Aggregation::token_sum    ? 1.0
-                   : o.aggregation == Aggregation::token_mean ? out.metrics[kTrainedTokens]
-                                                              : out.metrics[kActiveRows];
-  divisor = o.denominator != 0.0 ? o.denominator : std::max(divisor, 1.0);
-  out.metrics[kRatioMin] = double(kInfinity);
-  out.metrics[kRatioMax] = -double(kInfinity);
-  for (size_t r = 0; r < size_t(b.rows()); ++r) {
-    double factor = 1.0 / divisor;
-    if (o.aggregation == Aggregation::seq_mean_token_mean) factor /= std::max(row_tokens[r], 1.0);
-    if (o.aggregation == Aggregation::seq_mean_token_sum_norm) factor /= o.horizon;
-    for (size_t t = size_t(b.offsets[r]); t < size_t(b.offsets[r + 1]); ++t) {
-      out.scale.push_back(0.0);
-      if (b.mask[t] == 0) continue;
-      const double advantage = double(b.advantage[o.advantage_per_token ? t : r]);
-      const double log_ratio = log_prob[t] - double(b.old_log_prob[t]);
-      const double ratio = std::exp(log_ratio);
-      const double clipped = std::min(std::max(ratio, low), high);
-      double policy = -std::min(std::min(ratio, double(o.delta)) * advantage, clipped * advantage);
-      if (advantage < 0.0) policy = std::min(policy, -double(o.dual_clip) * advantage);
-      if (!b.weight.empty()) policy *= double(b.weight[t]);
-      const double estimate =
-          b.ref_log_prob.empty() ? 0.0 : kl_of(kl, double(b.ref_log_prob[t]) - log_prob[t]);
-      out.metrics[kPolicyLossSum] += factor * policy;
-      out.metrics[kKlLossSum] += factor * double(o.beta) * estimate;
-      out.metrics[kKlTokenSum] += estimate;
-      out.metrics[kClippedLow] += ratio < low && advantage < 0.0;
-      out.metrics[kClippedHigh] += ratio > high && advantage > 0.0;
-      out.metrics[kRatioSum] += ratio;
-      out.metrics[kRatioMin] = std::min(out.metrics[kRatioMin], ratio);
-      out.metrics[kRatioMax] = std::max(out.metrics[kRatioMax], ratio);
-      out.metrics[kLogRatioSquared] += 0.5 * log_ratio * log_ratio;
-      out.scale.back() = factor * (2.0 * std::fabs(advantage) * ratio + double(o.beta) * 5.0);
-      out.magnitude += factor * (std::fabs(policy) + double(o.beta) * std::fabs(estimate));
+// All lengths around a vector's, an empty row and, in `fill`, a masked one.
+const std::vector<int> kLengths{5, 0, 17, 1, 40, 3, 33};
+
+BatchShape everything(uint32_t seed) {
+  BatchShape shape{kLengths};
+  shape.seed = seed;
+  shape.weighted = shape.reference = shape.sampler = shape.entropies = shape.shaped = true;
+  return shape;
+}
+
+void mask_row(SurrogateBatch& b, size_t row) {
+  std::fill(b.mask.begin() + b.rows[row], b.mask.begin() + b.rows[row + 1], uint8_t{0});
+}
+
+TEST_CASE("every legal combination with a mask alone") {
+  for_legal([](SurrogateForm form, RatioLevel level, AdvantageUnit unit) {
+    BatchShape shape{kLengths};
+    SurrogateBatch b = surrogate_batch(shape);
+    mask_row(b, 5);
+    set_form(b, form, level, unit);
+    check(b);
+  });
+}
+
+TEST_CASE("every legal combination with everything that goes with it") {
+  uint32_t turn = 0;
+  for_legal([&](SurrogateForm form, RatioLevel level, AdvantageUnit unit) {
+    SurrogateBatch b = surrogate_batch(everything(++turn));
+    mask_row(b, 5);
+    const Array old_log_prob = b.old_log_prob;
+    set_form(b, form, level, unit);
+    b.old_log_prob = old_log_prob;
+    SurrogateTerms& s = b.terms();
+    s.beta = 0.3f;
+    s.kl = KlEstimator(turn % 5);
+    s.kl_difference_limit = 1.2f;
+    s.kl_value_limit = 0.9f;
+    s.kl_ratio = form != SurrogateForm::gmpo && form != SurrogateForm::vespo;
+    s.mismatch = Mismatch(turn % 6);
+    s.off_policy_threshold = turn % 2 == 0 ? 0.01f : kInfinity;
+    s.log_ratio_low = -0.35f;
+    s.log_ratio_high = 0.4f;
+    s.shape_by_old = turn % 2 == 1;
+    b.options.aggregation = Aggregation(turn % 7);
+    if (unit != AdvantageUnit::row && b.options.aggregation == Aggregation::balanced) {
+      b.options.aggregation = Aggregation::seq_mean_token_mean;
     }
-  }
-  out.loss = out.metrics[kPolicyLossSum] + out.metrics[kKlLossSum];
-  return out;
+    b.options.entropy_coefficient = 0.2f;
+    b.options.entropy_token_mean = turn % 3 == 0;
+    b.options.limits_per_row = turn % 2 == 0;
+    const size_t limits = b.options.limits_per_row ? b.row_count() : b.tokens();
+    b.low = random_array(int64_t(limits), 5, s.low - 0.01f, s.low + 0.01f);
+    b.high = random_array(int64_t(limits), 6, s.high - 0.01f, s.high + 0.01f);
+    b.group_weight = random_array(int64_t(b.groups.size()) - 1, 7, 0.5f, 2.0f);
+    check(b);
+    b.options.denominator = 123.0;
+    b.options.entropy_denominator = 45.0;
+    check(b);
+  });
 }
 
-// Whether the loss bends at this token within what a finite difference would straddle.
-bool near_kink(const Batch& b, size_t t) {
-  const SurrogateArgs& o = b.options;
-  const double ratio = std::exp(double(b.log_prob[t]) - double(b.old_log_prob[t]));
-  for (const double kink : {double(1.0f - o.epsilon_low), double(1.0f + o.epsilon_high),
-                            double(o.delta), double(o.dual_clip)}) {
-    if (std::fabs(ratio - kink) < 1e-4) return true;
-  }
-  return !b.ref_log_prob.empty() && std::fabs(double(b.ref_log_prob[t] - b.log_prob[t])) < 1e-4;
-}
-
-void check(const Batch& b) {
-  const Result got = run(b);
-  std::vector<double> log_prob(b.log_prob.begin(), b.log_prob.end());
-  const Exact want = exact(b, log_prob, b.options.kl);
-  CHECK(std::fabs(got.loss - want.loss) <= 1e-6 * want.magnitude);  // the contract
-  for (int m = 0; m < kMetricCount; ++m) {
-    INFO(m);
-    CHECK(got.metrics[size_t(m)] == doctest::Approx(want.metrics[size_t(m)]).epsilon(1e-6));
-  }
-  CHECK(got.faults.count[int(Fault::not_a_number)] == 0);
-  // k3+ has the gradient of k2 by design.
-  const KlEstimator slope = b.options.kl == KlEstimator::k3_plus ? KlEstimator::k2 : b.options.kl;
-  for (size_t t = 0; t < size_t(b.tokens()); ++t) {
-    if (b.mask[t] == 0) {
-      CHECK(got.d_log_prob[t] == 0.0f);
-      continue;
-    }
-    if (near_kink(b, t)) continue;
-    const double h = 1e-5, x = log_prob[t];
-    log_prob[t] = x + h;
-    const double above = exact(b, log_prob, slope).loss;
-    log_prob[t] = x - h;
-    const double below = exact(b, log_prob, slope).loss;
-    log_prob[t] = x;
-    // The difference's own error is about 1e-16 |loss| / h + h^2 = 2e-10 of the terms.
-    const double error = double(got.d_log_prob[t]) - (above - below) / (2 * h);
-    CHECK(std::fabs(error) <= 4e-7 * want.scale[t] + 1e-9);
-  }
-}
-
-TEST_CASE("loss, metrics and gradient agree with float64 for every aggregation and estimator") {
-  for (int aggregation = 0; aggregation <= 4; ++aggregation) {
-    for (int kl = 0; kl <= 4; ++kl) {
-      INFO(aggregation);
-      INFO(kl);
-      Batch b = random_batch(uint32_t(10 * aggregation + kl));
+TEST_CASE("every aggregation, with and without rows that have nothing trained") {
+  for (int aggregation = 0; aggregation <= 6; ++aggregation) {
+    for (const RatioLevel level : {RatioLevel::token, RatioLevel::segment, RatioLevel::sequence}) {
+      INFO("aggregation ", aggregation, ", level ", int(level));
+      SurrogateBatch b = surrogate_batch(everything(40));
       b.options.aggregation = Aggregation(aggregation);
-      b.options.kl = KlEstimator(kl);
-      b.options.beta = 0.3f;
-      b.options.horizon = 50.0;
+      b.options.entropy_coefficient = 0.1f;
+      b.terms().level = level;
+      b.terms().beta = 0.1f;
+      b.advantage[2] = 0.0f;
       check(b);
-      b.options.denominator = 123.0;
+      mask_row(b, 6);
+      b.options.count_empty_rows = true;
+      check(b);
+      b.mask.clear();
+      check(b);
+    }
+  }
+}
+
+TEST_CASE("every estimator, bounded and multiplied by the ratio") {
+  for (int kl = 0; kl <= 4; ++kl) {
+    for (const bool ratio : {false, true}) {
+      for (const RatioLevel level : {RatioLevel::token, RatioLevel::sequence_product,
+                                     RatioLevel::sequence_token, RatioLevel::none}) {
+        INFO("kl ", kl, ", ratio ", ratio, ", level ", int(level));
+        BatchShape shape{kLengths};
+        shape.reference = true;
+        SurrogateBatch b = surrogate_batch(shape, 0.3);
+        b.terms().level = level;
+        b.terms().kl = KlEstimator(kl);
+        b.terms().kl_ratio = ratio;
+        b.terms().beta = 0.7f;
+        check(b);
+        b.terms().kl_difference_limit = 1.0f;
+        check(b);
+        b.terms().kl_value_limit = 0.2f;
+        check(b);
+      }
+    }
+  }
+}
+
+TEST_CASE("every correction for the sampler, alone and inside vespo") {
+  for (int mismatch = 1; mismatch <= 5; ++mismatch) {
+    for (const double spread : {0.05, 0.5, 1.0}) {
+      INFO("mismatch ", mismatch, ", spread ", spread);
+      BatchShape shape{kLengths};
+      shape.sampler = true;
+      SurrogateBatch b = surrogate_batch(shape, spread);
+      b.terms().mismatch = Mismatch(mismatch);
+      check(b);
+      set_form(b, SurrogateForm::vespo, RatioLevel::sequence_product, AdvantageUnit::row);
+      check(b);
+      b.terms().mismatch_low = 0.0f;
+      b.terms().mismatch_high = kInfinity;
       check(b);
     }
   }
 }
 
 TEST_CASE("two-sided and dual clipping, alone and together") {
-  for (const float delta : {kInfinity, 1.5f, 1.1f}) {
-    for (const float dual_clip : {kInfinity, 3.0f, 1.7f, 1.2f}) {
-      INFO(delta);
-      INFO(dual_clip);
-      Batch b = random_batch(77);
-      b.options.delta = delta;
-      b.options.dual_clip = dual_clip;
-      b.ref_log_prob.clear();
-      check(b);
-      b.weight.clear();
-      check(b);
+  for (const RatioLevel level : {RatioLevel::token, RatioLevel::sequence}) {
+    for (const float delta : {kInfinity, 1.5f, 1.1f}) {
+      for (const float dual_clip : {kInfinity, 3.0f, 1.7f, 1.2f}) {
+        INFO("level ", int(level), ", delta ", delta, ", dual_clip ", dual_clip);
+        BatchShape shape{kLengths};
+        shape.weighted = true;
+        SurrogateBatch b = surrogate_batch(shape);
+        b.terms().level = level;
+        b.terms().delta = delta;
+        b.terms().dual_clip = dual_clip;
+        check(b);
+      }
     }
   }
 }
 
-TEST_CASE("an advantage per row is that of all its tokens") {
-  Batch b = random_batch(5);
-  b.options.advantage_per_token = false;
-  b.advantage = random_array(b.rows(), 6, -2.0f, 2.0f);
-  check(b);
+TEST_CASE("normalised ratios: gradient of the log-prob and of the bias") {
+  for (const SurrogateForm form :
+       {SurrogateForm::clip, SurrogateForm::unclipped, SurrogateForm::sapo}) {
+    SurrogateBatch b = surrogate_batch(everything(50));
+    b.terms().form = form;
+    b.ratio_scale = random_array(int64_t(b.tokens()), 51, 0.2f, 3.0f);
+    b.ratio_bias = random_array(int64_t(b.tokens()), 52, -0.2f, 0.2f);
+    check(b);
+    b.terms().beta = 0.2f;
+    b.terms().kl_ratio = true;
+    b.terms().log_ratio_low = -0.5f;
+    b.terms().log_ratio_high = 0.5f;
+    check(b);
+  }
 }
 
-// One token whose ratio is a given float exactly: log_prob = old_log_prob = 0 gives 1, and the clip
-// range is put at it.
-Result at_ratio_one(float advantage, float epsilon_low, float epsilon_high, float delta,
-                    float dual_clip) {
-  Batch b;
-  b.offsets = {0, 1};
+TEST_CASE("a normalised ratio loses nothing to a large scale") {
+  std::mt19937 random(3);
+  std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
+  double worst = 0.0;
+  for (int i = 0; i < 2000; ++i) {
+    SurrogateBatch b;
+    b.rows = {0, 1};
+    b.log_prob = {-30.0f + uniform(random)};
+    b.old_log_prob = {b.log_prob[0] + 0.3f * uniform(random)};
+    b.ratio_bias = {0.3f * uniform(random)};
+    b.ratio_scale = {40.0f + 10.0f * uniform(random)};
+    b.advantage = {1.0f};
+    b.terms().form = SurrogateForm::unclipped;
+    const double x = double(b.ratio_scale[0]) *
+                     (double(b.log_prob[0]) - double(b.old_log_prob[0]) + double(b.ratio_bias[0]));
+    worst = std::max(worst, std::fabs(run(b).loss / -std::exp(x) - 1.0));
+  }
+  CHECK(worst <= 3e-7);
+}
+
+// One token whose ratio is 1 exactly, and the clip range put at it.
+SurrogateResult at_ratio_one(float advantage, float low, float high, float delta, float dual_clip,
+                             bool plain = true) {
+  SurrogateBatch b;
+  b.rows = {0, 1};
   b.log_prob = b.old_log_prob = {-1.25f};
   b.advantage = {advantage};
-  b.options.epsilon_low = epsilon_low;
-  b.options.epsilon_high = epsilon_high;
-  b.options.delta = delta;
-  b.options.dual_clip = dual_clip;
+  if (!plain) b.sampler_log_prob = {-1.25f};
+  b.terms().low = low;
+  b.terms().high = high;
+  b.terms().delta = delta;
+  b.terms().dual_clip = dual_clip;
   return run(b);
 }
 
 TEST_CASE("every bound belongs to the inside: at it the gradient still flows") {
-  for (const float advantage : {2.0f, -2.0f}) {
-    CHECK(at_ratio_one(advantage, 0.0f, 0.0f, kInfinity, kInfinity).d_log_prob[0] == -advantage);
-    CHECK(at_ratio_one(advantage, 0.5f, 0.5f, 1.0f, kInfinity).d_log_prob[0] == -advantage);
-    CHECK(at_ratio_one(advantage, 0.5f, 0.5f, kInfinity, 1.0f).d_log_prob[0] == -advantage);
+  for (const bool plain : {true, false}) {
+    const auto slope = [&](float advantage, float low, float high, float delta, float dual_clip) {
+      return at_ratio_one(advantage, low, high, delta, dual_clip, plain).d_log_prob[0];
+    };
+    for (const float advantage : {2.0f, -2.0f}) {
+      CHECK(slope(advantage, 1.0f, 1.0f, kInfinity, kInfinity) == -advantage);
+      CHECK(slope(advantage, 0.5f, 1.5f, 1.0f, kInfinity) == -advantage);
+      CHECK(slope(advantage, 0.5f, 1.5f, kInfinity, 1.0f) == -advantage);
+    }
+    // Just outside: A > 0 above the range and A < 0 below it stand still, the other two move on.
+    CHECK(slope(2.0f, 0.5f, 0.99f, kInfinity, kInfinity) == 0.0f);
+    CHECK(slope(-2.0f, 0.5f, 0.99f, kInfinity, kInfinity) == 2.0f);
+    CHECK(slope(-2.0f, 1.01f, 1.5f, kInfinity, kInfinity) == 0.0f);
+    CHECK(slope(2.0f, 1.01f, 1.5f, kInfinity, kInfinity) == -2.0f);
+    // Above delta and beyond the dual clip A < 0 stands still; the loss is the cap.
+    const SurrogateResult capped = at_ratio_one(-2.0f, 0.5f, 0.5f, 0.75f, kInfinity, plain);
+    CHECK(capped.d_log_prob[0] == 0.0f);
+    CHECK(capped.loss == 1.5);
+    const SurrogateResult dual = at_ratio_one(-2.0f, 0.5f, 1.5f, kInfinity, 0.75f, plain);
+    CHECK(dual.d_log_prob[0] == 0.0f);
+    CHECK(dual.loss == 1.5);
   }
-  // Just outside: A > 0 above the range and A < 0 below it stand still, the other two move on.
-  CHECK(at_ratio_one(2.0f, 0.5f, -0.01f, kInfinity, kInfinity).d_log_prob[0] == 0.0f);
-  CHECK(at_ratio_one(-2.0f, 0.5f, -0.01f, kInfinity, kInfinity).d_log_prob[0] == 2.0f);
-  CHECK(at_ratio_one(-2.0f, -0.01f, 0.5f, kInfinity, kInfinity).d_log_prob[0] == 0.0f);
-  CHECK(at_ratio_one(2.0f, -0.01f, 0.5f, kInfinity, kInfinity).d_log_prob[0] == -2.0f);
-  // Above delta and beyond the dual clip A < 0 stands still; the loss is the cap.
-  const Result capped = at_ratio_one(-2.0f, 0.5f, -0.5f, 0.75f, kInfinity);
-  CHECK(capped.d_log_prob[0] == 0.0f);
-  CHECK(capped.loss == 1.5);
-  const Result dual = at_ratio_one(-2.0f, 0.5f, 0.5f, kInfinity, 0.75f);
-  CHECK(dual.d_log_prob[0] == 0.0f);
-  CHECK(dual.loss == 1.5);
 }
 
-Result single(float log_prob, float old_log_prob, float ref_log_prob, float advantage, float beta,
-              float weight = 1.0f, KlEstimator kl = KlEstimator::k3) {
-  Batch b;
-  b.offsets = {0, 1};
+SurrogateBatch single(float log_prob, float old_log_prob, float ref_log_prob, float advantage,
+                      float beta, float weight = 1.0f, KlEstimator kl = KlEstimator::k3) {
+  SurrogateBatch b;
+  b.rows = {0, 1};
   b.log_prob = {log_prob};
   b.old_log_prob = {old_log_prob};
   b.ref_log_prob = {ref_log_prob};
   b.advantage = {advantage};
   b.weight = {weight};
-  b.options.beta = beta;
-  b.options.kl = kl;
-  b.options.epsilon_low = 1.0f;
-  b.options.epsilon_high = kInfinity;
-  return run(b);
+  b.terms().beta = beta;
+  b.terms().kl = kl;
+  b.terms().low = 0.0f;
+  b.terms().high = kInfinity;
+  return b;
 }
 
 TEST_CASE("single terms are within 4e-7 of float64, far from 0 and close to it") {
@@ -303,11 +260,11 @@ TEST_CASE("single terms are within 4e-7 of float64, far from 0 and close to it")
     const float size = std::ldexp(20.0f, -int(random() % 20));
     const float old_log_prob = -20.0f * std::fabs(spread[i]);
     const float log_prob = old_log_prob + size * spread[i + 1];
-    const Result policy = single(log_prob, old_log_prob, 0.0f, 1.7f, 0.0f, 0.9f);
+    const double loss = run(single(log_prob, old_log_prob, 0.0f, 1.7f, 0.0f, 0.9f)).loss;
     const double d = double(log_prob) - double(old_log_prob);
     const double want = -std::exp(d) * double(1.7f) * double(0.9f);
-    worst_policy = std::max(worst_policy, std::fabs(policy.loss / want - 1.0));
-    const Result kl = single(old_log_prob, 0.0f, log_prob, 0.0f, 1.0f);
+    worst_policy = std::max(worst_policy, std::fabs(loss / want - 1.0));
+    const SurrogateResult kl = run(single(old_log_prob, 0.0f, log_prob, 0.0f, 1.0f));
     if (d != 0.0) {
       // expm1(d) - d cancels too where d is small; its series does not.
       const double exact_kl =
@@ -323,140 +280,430 @@ TEST_CASE("single terms are within 4e-7 of float64, far from 0 and close to it")
 }
 
 TEST_CASE("micro-batches with a common denominator add up to the batch, to the bit per token") {
-  Batch whole = random_batch(31);
-  whole.options.beta = 0.1f;
-  whole.options.horizon = 40.0;
-  for (int aggregation = 0; aggregation <= 4; ++aggregation) {
-    INFO(aggregation);
-    whole.options.aggregation = Aggregation(aggregation);
-    whole.options.denominator = 0.0;
-    const Result all = run(whole);
-    const double count = all.metrics[aggregation == 0 ? kTrainedTokens : kActiveRows];
-    double loss = 0.0;
-    for (size_t r = 0; r < size_t(whole.rows()); ++r) {
-      const auto cut = [&](const Array& x) {
-        return Array(x.begin() + whole.offsets[r], x.begin() + whole.offsets[r + 1]);
-      };
-      Batch part;
-      part.options = whole.options;
-      part.options.denominator = aggregation == 4 ? 1.0 : count;
-      part.offsets = {0, whole.offsets[r + 1] - whole.offsets[r]};
-      part.log_prob = cut(whole.log_prob);
-      part.old_log_prob = cut(whole.old_log_prob);
-      part.ref_log_prob = cut(whole.ref_log_prob);
-      part.advantage = cut(whole.advantage);
-      part.weight = cut(whole.weight);
-      part.mask.assign(whole.mask.begin() + whole.offsets[r],
-                       whole.mask.begin() + whole.offsets[r + 1]);
-      const Result one = run(part);
-      loss += one.loss;
-      CHECK(one.d_log_prob == cut(all.d_log_prob));
+  for (const RatioLevel level : {RatioLevel::token, RatioLevel::sequence, RatioLevel::none}) {
+    for (int aggregation = 0; aggregation <= 4; ++aggregation) {
+      INFO("level ", int(level), ", aggregation ", aggregation);
+      SurrogateBatch whole = surrogate_batch(everything(31));
+      whole.terms().level = level;
+      whole.terms().beta = 0.1f;
+      whole.options.aggregation = Aggregation(aggregation);
+      const SurrogateResult all = run(whole);
+      const double count = all.metrics[aggregation == 0 ? kTrainedTokens : kActiveRows];
+      double loss = 0.0;
+      for (size_t r = 0; r < whole.row_count(); ++r) {
+        const auto cut = [&](const auto& x) {
+          return x.empty() ? x
+                           : std::decay_t<decltype(x)>(x.begin() + whole.rows[r],
+                                                       x.begin() + whole.rows[r + 1]);
+        };
+        SurrogateBatch part = whole;
+        part.options.denominator = aggregation == 4 ? 1.0 : count;
+        part.rows = {0, whole.rows[r + 1] - whole.rows[r]};
+        for (auto array : {&SurrogateBatch::log_prob, &SurrogateBatch::old_log_prob,
+                           &SurrogateBatch::ref_log_prob, &SurrogateBatch::sampler_log_prob,
+                           &SurrogateBatch::weight, &SurrogateBatch::entropy}) {
+          part.*array = cut(whole.*array);
+        }
+        part.mask = cut(whole.mask);
+        part.advantage = {whole.advantage[r]};
+        part.shaped = {whole.shaped[r]};
+        part.segments.clear();
+        part.groups.clear();
+        const SurrogateResult one = run(part);
+        loss += one.loss;
+        CHECK(one.d_log_prob == cut(all.d_log_prob));
+      }
+      CHECK(loss == doctest::Approx(all.loss).epsilon(1e-14));
     }
-    CHECK(loss == doctest::Approx(all.loss).epsilon(1e-14));
   }
 }
 
 TEST_CASE("the thread count changes no bit") {
-  Batch b;
-  for (int r = 0; r < 3000; ++r) b.offsets.push_back(b.offsets.back() + r % 41);
-  const int64_t n = b.tokens();
-  b.old_log_prob = random_array(n, 1, -3.0f, 0.0f);
-  b.log_prob = random_array(n, 2, -3.0f, 0.0f);
-  b.advantage = random_array(b.rows(), 3);
-  const Result one = run(b, 1), two = run(b, 2), three = run(b, 3);
-  CHECK(one.loss == two.loss);
-  CHECK(one.loss == three.loss);
-  CHECK(one.metrics == two.metrics);
-  CHECK(one.metrics == three.metrics);
-  CHECK(one.d_log_prob == two.d_log_prob);
-  CHECK(one.d_log_prob == three.d_log_prob);
+  for (const RatioLevel level : {RatioLevel::token, RatioLevel::sequence, RatioLevel::segment}) {
+    BatchShape shape = everything(1);
+    shape.lengths.clear();
+    for (int r = 0; r < 3000; ++r) shape.lengths.push_back(r % 41);
+    SurrogateBatch b = surrogate_batch(shape);
+    b.terms().level = level;
+    const SurrogateResult one = run(b, 1), two = run(b, 2), three = run(b, 3);
+    CHECK(one.loss == two.loss);
+    CHECK(one.loss == three.loss);
+    CHECK(one.metrics == two.metrics);
+    CHECK(one.metrics == three.metrics);
+    CHECK(one.d_log_prob == two.d_log_prob);
+    CHECK(one.d_log_prob == three.d_log_prob);
+  }
+}
+
+TEST_CASE("a token of a plain call has the bits of the same token in a call with everything") {
+  BatchShape shape{{70, 3, 19}};
+  for (const SurrogateForm form :
+       {SurrogateForm::clip, SurrogateForm::unclipped, SurrogateForm::cispo, SurrogateForm::sapo,
+        SurrogateForm::dppo_tv}) {
+    SurrogateBatch plain = surrogate_batch(shape);
+    set_form(plain, form, RatioLevel::token, AdvantageUnit::row);
+    SurrogateBatch full = plain;
+    full.sampler_log_prob = full.old_log_prob;
+    full.terms().log_ratio_low = -50.0f;
+    CHECK(run(plain).d_log_prob == run(full).d_log_prob);
+  }
 }
 
 TEST_CASE("nothing to train: loss 0, gradients 0, no extremes") {
-  Batch masked = random_batch(41);
+  SurrogateBatch masked = surrogate_batch(everything(41));
   std::fill(masked.mask.begin(), masked.mask.end(), uint8_t{0});
-  Batch empty;
-  Batch rows_only;
-  rows_only.offsets = {0, 0, 0};
+  SurrogateBatch empty;
+  empty.segments = {0};
+  empty.groups = {0};
+  empty.old_log_prob.reserve(1);
+  SurrogateBatch rows_only;
+  rows_only.rows = {0, 0, 0};
+  rows_only.segments = {0, 0};
+  rows_only.groups = {0, 2};
   rows_only.advantage = {1.0f, 1.0f};
-  for (Batch* b : {&masked, &empty, &rows_only}) {
-    for (int aggregation = 0; aggregation <= 4; ++aggregation) {
-      b->options.aggregation = Aggregation(aggregation);
-      b->options.beta = 0.5f;
-      const Result out = run(*b);
-      CHECK(out.loss == 0.0);
-      for (const float g : out.d_log_prob) CHECK(g == 0.0f);
-      CHECK(out.metrics[kTrainedTokens] == 0.0);
-      CHECK(out.metrics[kActiveRows] == 0.0);
-      CHECK(out.metrics[kPolicyLossSum] == 0.0);
-      CHECK(out.metrics[kKlLossSum] == 0.0);
-      CHECK(out.metrics[kRatioMin] == double(kInfinity));
-      CHECK(out.metrics[kRatioMax] == -double(kInfinity));
-      CHECK(out.faults.count[int(Fault::not_a_number)] == 0);
+  for (SurrogateBatch b : {masked, empty, rows_only}) {
+    const bool nowhere = b.tokens() == 0;
+    // An array without elements would be one that the call does not have.
+    if (nowhere) b.terms().form = SurrogateForm::reinforce;
+    for (const RatioLevel level : {RatioLevel::token, RatioLevel::segment, RatioLevel::sequence}) {
+      for (int aggregation = 0; aggregation <= 6; ++aggregation) {
+        b.options.aggregation = Aggregation(aggregation);
+        b.terms().level = nowhere ? RatioLevel::none : level;
+        b.terms().beta = nowhere ? 0.0f : 0.5f;
+        const SurrogateResult out = run(b);
+        REQUIRE(out.refusal == "");
+        CHECK(out.intact);
+        CHECK(out.loss == 0.0);
+        for (const float g : out.d_log_prob) CHECK(g == 0.0f);
+        for (int m = 0; m < kMetricCount; ++m) {
+          const bool lowest = m == kClippedLowRowMin || m == kRatioMin || m == kMismatchMin;
+          const bool highest = m == kClippedHighRowMax || m == kRatioMax || m == kMismatchMax ||
+                               m == kSamplerDifferenceMax;
+          CHECK(out.metrics[size_t(m)] == (lowest ? kFar : highest ? -kFar : 0.0));
+        }
+        CHECK(out.fault_count() == 0);
+      }
     }
   }
+}
+
+// Nothing masked, so that any token may be spoilt.
+SurrogateBatch spoilable(RatioLevel level) {
+  SurrogateBatch b = surrogate_batch(everything(51));
+  b.mask.clear();
+  b.shaped.clear();
+  b.terms().level = level;
+  b.terms().beta = 0.1f;
+  b.options.aggregation = Aggregation::token_sum;
+  return b;
 }
 
 TEST_CASE("a trained NaN is counted, left out, and changes no other token") {
-  Batch b = random_batch(51);
-  std::fill(b.mask.begin(), b.mask.end(), uint8_t{1});
-  for (Array* x : {&b.log_prob, &b.ref_log_prob, &b.advantage, &b.weight}) {
-    for (float& v : *x) v = v == v ? v : 0.5f;
-  }
-  b.options.aggregation = Aggregation::token_sum;
-  b.options.beta = 0.1f;
-  const Result clean = run(b);
-  for (Array* x : {&b.log_prob, &b.old_log_prob, &b.ref_log_prob, &b.advantage, &b.weight}) {
-    const float kept = (*x)[30];  // of the row of 64
-    (*x)[30] = kNaN;
-    const Result out = run(b);
-    CHECK(out.faults.count[int(Fault::not_a_number)] == 1);
-    CHECK(out.faults.first_row[int(Fault::not_a_number)] == 4);
-    CHECK(out.d_log_prob[30] == 0.0f);
-    for (size_t t = 0; t < size_t(b.tokens()); ++t) {
-      if (t != 30) CHECK(out.d_log_prob[t] == clean.d_log_prob[t]);
+  SurrogateBatch b = spoilable(RatioLevel::token);
+  b.options.advantage_unit = AdvantageUnit::token;
+  b.advantage = random_array(int64_t(b.tokens()), 3);
+  b.options.limits_per_row = false;
+  b.low = Array(b.tokens(), 0.8f);
+  b.high = Array(b.tokens(), 1.2f);
+  b.ratio_scale = Array(b.tokens(), 1.5f);
+  b.ratio_bias = Array(b.tokens(), 0.01f);
+  b.terms().mismatch = Mismatch::token_mask;
+  const SurrogateResult clean = run(b);
+  const size_t bad = 30;  // of the row of 40
+  for (Array* x : {&b.log_prob, &b.old_log_prob, &b.ref_log_prob, &b.sampler_log_prob, &b.weight,
+                   &b.advantage, &b.low, &b.high, &b.ratio_scale, &b.ratio_bias, &b.entropy}) {
+    const float kept = (*x)[bad];
+    for (const float advantage : {b.advantage[bad], 0.0f}) {
+      const float before = b.advantage[bad];
+      b.advantage[bad] = advantage;
+      (*x)[bad] = kNaN;
+      const SurrogateResult out = run(b);
+      CHECK(out.fault_count() == 1);
+      CHECK(out.fault_row() == 4);
+      CHECK(out.d_log_prob[bad] == 0.0f);
+      CHECK(out.d_entropy[bad] == 0.0f);
+      CHECK(out.d_ratio_bias[bad] == 0.0f);
+      CHECK(out.mismatch_weight[bad] == 0.0f);
+      for (size_t t = 0; t < b.tokens(); ++t) {
+        if (t != bad) CHECK(out.d_log_prob[t] == clean.d_log_prob[t]);
+      }
+      for (const double metric : out.metrics) CHECK(std::isfinite(metric));
+      CHECK(out.metrics[kTrainedTokens] == clean.metrics[kTrainedTokens]);
+      CHECK(out.metrics[kRatioTokens] == clean.metrics[kRatioTokens] - 1.0);
+      b.advantage[bad] = before;
     }
-    CHECK(std::isfinite(out.loss));
-    CHECK(out.metrics[kTrainedTokens] == clean.metrics[kTrainedTokens]);
-    (*x)[30] = kept;
+    (*x)[bad] = kept;
   }
 }
 
+TEST_CASE("tokens of the plain form are held to the same") {
+  BatchShape shape{kLengths};
+  shape.masked = false;
+  shape.weighted = shape.reference = shape.entropies = true;
+  for (const SurrogateForm form :
+       {SurrogateForm::clip, SurrogateForm::unclipped, SurrogateForm::cispo, SurrogateForm::sapo,
+        SurrogateForm::dppo_tv}) {
+    SurrogateBatch b = surrogate_batch(shape);
+    set_form(b, form, RatioLevel::token, AdvantageUnit::token);
+    b.terms().beta = 0.1f;
+    for (Array* x :
+         {&b.log_prob, &b.old_log_prob, &b.ref_log_prob, &b.weight, &b.advantage, &b.entropy}) {
+      for (Array* idle : {&b.weight, &b.advantage}) {
+        const float kept = (*x)[9], other = (*idle)[9];
+        (*idle)[9] = 0.0f;
+        (*x)[9] = kNaN;
+        const SurrogateResult out = run(b);
+        CHECK(out.fault_count() == 1);
+        CHECK(out.d_log_prob[9] == 0.0f);
+        for (const double metric : out.metrics) CHECK(metric == metric);
+        (*idle)[9] = other;
+        (*x)[9] = kept;
+      }
+    }
+  }
+}
+
+TEST_CASE("a fault takes along what shares its ratio or its row's weight, and nothing else") {
+  struct Case {
+    RatioLevel level;
+    Mismatch mismatch;
+    bool whole_row;
+  };
+  for (const Case& c : {Case{RatioLevel::sequence, Mismatch::none, true},
+                        Case{RatioLevel::sequence_product, Mismatch::token_mask, true},
+                        Case{RatioLevel::sequence_token, Mismatch::none, true},
+                        Case{RatioLevel::segment, Mismatch::none, false},
+                        Case{RatioLevel::segment, Mismatch::sequence_truncate, true},
+                        Case{RatioLevel::token, Mismatch::geometric_mask, true},
+                        Case{RatioLevel::none, Mismatch::sequence_mask, true}}) {
+    INFO("level ", int(c.level), ", mismatch ", int(c.mismatch));
+    SurrogateBatch b = spoilable(c.level);
+    b.terms().mismatch = c.mismatch;
+    b.terms().mismatch_low = 0.0f;
+    b.terms().mismatch_high = kInfinity;
+    const SurrogateResult clean = run(b);
+    REQUIRE(clean.fault_count() == 0);
+    const size_t bad = 30, begin = 23, half = 43, end = 63;  // the row of 40 and its halves
+    b.old_log_prob[bad] = kNaN;
+    const SurrogateResult out = run(b);
+    const size_t lost_end = c.whole_row ? end : half;
+    CHECK(out.fault_count() == int(lost_end - begin));
+    CHECK(out.fault_row() == 4);
+    for (size_t t = 0; t < b.tokens(); ++t) {
+      const bool lost = t >= begin && t < lost_end;
+      CHECK(out.d_log_prob[t] == (lost ? 0.0f : clean.d_log_prob[t]));
+      if (lost) CHECK(out.d_entropy[t] == 0.0f);
+    }
+    for (const double metric : out.metrics) CHECK(std::isfinite(metric));
+    // The loss is that of the rest.
+    SurrogateBatch rest = spoilable(c.level);
+    rest.options = b.options;
+    rest.mask.assign(rest.tokens(), 1);
+    std::fill(rest.mask.begin() + begin, rest.mask.begin() + int64_t(lost_end), uint8_t{0});
+    const bool sums_row = c.mismatch == Mismatch::sequence_truncate && !c.whole_row;
+    if (!sums_row) CHECK(out.loss == doctest::Approx(run(rest).loss).epsilon(1e-12));
+  }
+}
+
+TEST_CASE("one gradient that is not finite fails its unit, although every input is a number") {
+  for (const RatioLevel level : {RatioLevel::sequence, RatioLevel::sequence_product}) {
+    SurrogateBatch b = spoilable(level);
+    b.terms().kl = KlEstimator::k3;
+    b.ref_log_prob[30] = 200.0f;  // exp(200) is no float
+    const SurrogateResult out = run(b);
+    CHECK(out.fault_count() == 40);
+    for (size_t t = 23; t < 63; ++t) CHECK(out.d_log_prob[t] == 0.0f);
+    CHECK(std::isfinite(out.loss));
+  }
+  // The ratio of the whole row is inf; without advantage nothing is at stake.
+  SurrogateBatch b = spoilable(RatioLevel::sequence_product);
+  b.terms().form = SurrogateForm::unclipped;
+  for (size_t t = 23; t < 63; ++t) b.log_prob[t] = b.old_log_prob[t] + 5.0f;
+  CHECK(run(b).fault_count() == 40);
+  b.advantage[4] = 0.0f;
+  CHECK(run(b).fault_count() == 0);
+  // The sum of pulls is beyond a float, each of them below.
+  SurrogateBatch large = spoilable(RatioLevel::sequence_product);
+  large.terms().form = SurrogateForm::unclipped;
+  large.weight = Array(large.tokens(), 1.0f);
+  large.advantage[4] = 3e37f;
+  for (size_t t = 23; t < 63; ++t) large.log_prob[t] = large.old_log_prob[t];
+  CHECK(run(large).fault_count() == 40);
+}
+
 TEST_CASE("infinite log-probs: what has a limit gets it, what has none is a fault") {
-  const int number = int(Fault::not_a_number);
-  const Result gone = single(-kInfinity, -1.0f, 0.0f, 1.0f, 0.0f, 1.0f, KlEstimator::k1);
+  const SurrogateResult gone =
+      run(single(-kInfinity, -1.0f, 0.0f, 1.0f, 0.0f, 1.0f, KlEstimator::k1));
   CHECK(gone.loss == 0.0);
   CHECK(gone.d_log_prob[0] == 0.0f);
-  CHECK(gone.faults.count[number] == 0);
+  CHECK(gone.fault_count() == 0);
   // No advantage or no weight: nothing at stake, although the ratio is inf.
-  for (const Result& nothing : {single(-1.0f, -kInfinity, 0.0f, 0.0f, 0.0f),
-                                single(-1.0f, -kInfinity, 0.0f, 1.0f, 0.0f, 0.0f),
-                                single(-1.0f, -kInfinity, 0.0f, -1.0f, 0.0f, 0.0f)}) {
+  for (const SurrogateBatch& b : {single(-1.0f, -kInfinity, 0.0f, 0.0f, 0.0f),
+                                  single(-1.0f, -kInfinity, 0.0f, 1.0f, 0.0f, 0.0f),
+                                  single(-1.0f, -kInfinity, 0.0f, -1.0f, 0.0f, 0.0f)}) {
+    const SurrogateResult nothing = run(b);
     CHECK(nothing.loss == 0.0);
     CHECK(nothing.d_log_prob[0] == 0.0f);
-    CHECK(nothing.faults.count[number] == 0);
+    CHECK(nothing.fault_count() == 0);
   }
-  const Result undefined = single(-kInfinity, -kInfinity, 0.0f, 1.0f, 0.0f);
-  CHECK(undefined.faults.count[number] == 1);
+  const SurrogateResult undefined = run(single(-kInfinity, -kInfinity, 0.0f, 1.0f, 0.0f));
+  CHECK(undefined.fault_count() == 1);
   CHECK(undefined.loss == 0.0);
   CHECK(undefined.d_log_prob[0] == 0.0f);
   // The reference gives probability 0: an infinite KL, with a finite gradient.
-  const Result apart = single(-1.0f, -1.0f, -kInfinity, 0.0f, 0.5f);
-  CHECK(apart.loss == double(kInfinity));
+  const SurrogateResult apart = run(single(-1.0f, -1.0f, -kInfinity, 0.0f, 0.5f));
+  CHECK(apart.loss == kFar);
   CHECK(apart.d_log_prob[0] == 0.5f);
+  // Limits hold it.
+  SurrogateBatch held = single(-1.0f, -1.0f, -kInfinity, 0.0f, 0.5f);
+  held.terms().kl_difference_limit = 20.0f;
+  held.terms().kl_value_limit = 10.0f;
+  CHECK(run(held).loss == 5.0);
+  CHECK(run(held).d_log_prob[0] == 0.0f);
   // The policy gives probability 0 to what the reference allows: of no interest while beta is 0,
   // and without a usable gradient above.
-  const Result unused = single(-kInfinity, -1.0f, -1.0f, 1.0f, 0.0f);
-  CHECK(unused.faults.count[number] == 0);
+  const SurrogateResult unused = run(single(-kInfinity, -1.0f, -1.0f, 1.0f, 0.0f));
+  CHECK(unused.fault_count() == 0);
   CHECK(unused.loss == 0.0);
-  const Result used = single(-kInfinity, -1.0f, -1.0f, 1.0f, 0.5f);
-  CHECK(used.faults.count[number] == 1);
+  const SurrogateResult used = run(single(-kInfinity, -1.0f, -1.0f, 1.0f, 0.5f));
+  CHECK(used.fault_count() == 1);
   CHECK(used.d_log_prob[0] == 0.0f);
   // Nor has an unclipped ratio of inf.
-  const Result burst = single(-1.0f, -kInfinity, 0.0f, -1.0f, 0.0f);
-  CHECK(burst.faults.count[number] == 1);
+  const SurrogateResult burst = run(single(-1.0f, -kInfinity, 0.0f, -1.0f, 0.0f));
+  CHECK(burst.fault_count() == 1);
   CHECK(burst.loss == 0.0);
   CHECK(burst.d_log_prob[0] == 0.0f);
+  // A clamp makes it finite.
+  SurrogateBatch clamped = single(-1.0f, -kInfinity, 0.0f, -1.0f, 0.0f);
+  clamped.terms().log_ratio_high = 20.0f;
+  const SurrogateResult calm = run(clamped);
+  CHECK(calm.loss == doctest::Approx(std::exp(20.0)).epsilon(1e-6));
+  CHECK(calm.d_log_prob[0] == 0.0f);
+  CHECK(calm.metrics[kClampedRatios] == 1.0);
+}
+
+TEST_CASE("a soft gate survives ratios of any size") {
+  for (const float log_ratio : {-200.0f, -20.0f, 20.0f, 80.0f, 200.0f, kInfinity}) {
+    for (const float advantage : {1.0f, -1.0f}) {
+      SurrogateBatch b = single(0.0f, -log_ratio, 0.0f, advantage, 0.0f);
+      b.terms().form = SurrogateForm::sapo;
+      b.terms().tau_positive = 100.0f;
+      const SurrogateResult out = run(b);
+      CHECK(out.fault_count() == 0);
+      CHECK(std::isfinite(out.loss));
+      CHECK(std::isfinite(out.d_log_prob[0]));
+    }
+  }
+}
+
+TEST_CASE("a coefficient that is no float is a fault of every token, not a crash or an infinity") {
+  for (const RatioLevel level : {RatioLevel::token, RatioLevel::sequence}) {
+    for (const double denominator : {1e-300, std::nan("")}) {
+      SurrogateBatch b = spoilable(level);
+      b.options.denominator = denominator;
+      const SurrogateResult out = run(b);
+      CHECK(out.loss == 0.0);
+      CHECK(out.fault_count() == int(b.tokens()));
+      for (const float g : out.d_log_prob) CHECK(g == 0.0f);
+    }
+  }
+  SurrogateBatch b = spoilable(RatioLevel::token);
+  b.options.aggregation = Aggregation::group_weighted;
+  b.group_weight = Array(b.groups.size() - 1, 1.0f);
+  b.group_weight[1] = kNaN;  // rows 2 and 3: 18 tokens
+  const SurrogateResult out = run(b);
+  CHECK(out.fault_count() == 18);
+  CHECK(out.fault_row() == 2);
+  CHECK(std::isfinite(out.loss));
+}
+
+TEST_CASE("an infinite KL of a row without a coefficient stays a metric") {
+  SurrogateBatch b = spoilable(RatioLevel::token);
+  b.options.aggregation = Aggregation::balanced;
+  b.advantage[4] = 0.0f;
+  b.ref_log_prob[30] = -kInfinity;
+  b.terms().kl = KlEstimator::k1;
+  const SurrogateResult out = run(b);
+  CHECK(std::isfinite(out.loss));
+  CHECK(out.metrics[kKlSum] == kFar);
+  CHECK(out.fault_count() == 0);
+}
+
+TEST_CASE("what stands under a mask changes nothing") {
+  for (const RatioLevel level :
+       {RatioLevel::token, RatioLevel::segment, RatioLevel::sequence_product, RatioLevel::none}) {
+    SurrogateBatch b = surrogate_batch(everything(61));
+    b.terms().level = level;
+    b.terms().mismatch = Mismatch::sequence_truncate;
+    b.terms().off_policy_threshold = 0.1f;
+    b.terms().beta = 0.1f;
+    const SurrogateResult clean = run(b);
+    std::mt19937 random(5);
+    for (Array* x : {&b.log_prob, &b.old_log_prob, &b.ref_log_prob, &b.sampler_log_prob, &b.weight,
+                     &b.entropy}) {
+      for (size_t t = 0; t < b.tokens(); ++t) {
+        const float filth[] = {kNaN, kInfinity, -kInfinity};
+        if (b.mask[t] == 0) (*x)[t] = filth[random() % 3];
+      }
+    }
+    const SurrogateResult out = run(b);
+    CHECK(out.d_log_prob == clean.d_log_prob);
+    CHECK(out.metrics == clean.metrics);
+    CHECK(out.loss == clean.loss);
+    CHECK(out.fault_count() == 0);
+  }
+}
+
+TEST_CASE("what does not go together is refused") {
+  const auto refusal = [](auto change) {
+    SurrogateBatch b = surrogate_batch(everything(71));
+    change(b);
+    const SurrogateResult out = run(b);
+    CHECK(out.refusal != "");
+  };
+  CHECK(run(surrogate_batch(everything(71))).refusal == "");
+  refusal([](auto& b) { b.terms().form = SurrogateForm(8); });
+  refusal([](auto& b) { b.terms().form = SurrogateForm(-1); });
+  refusal([](auto& b) { b.terms().level = RatioLevel(6); });
+  refusal([](auto& b) { b.terms().kl = KlEstimator(5); });
+  refusal([](auto& b) { b.terms().mismatch = Mismatch(6); });
+  refusal([](auto& b) { b.options.aggregation = Aggregation(7); });
+  refusal([](auto& b) { b.options.advantage_unit = AdvantageUnit(3); });
+  refusal([](auto& b) { b.terms().form = SurrogateForm::gmpo; });
+  refusal([](auto& b) { b.old_log_prob.clear(); });
+  refusal([](auto& b) {
+    b.terms().mismatch = Mismatch::token_mask;
+    b.sampler_log_prob.clear();
+  });
+  refusal([](auto& b) {
+    b.terms().beta = 0.1f;
+    b.ref_log_prob.clear();
+  });
+  refusal([](auto& b) {
+    b.terms().level = RatioLevel::segment;
+    b.segments.clear();
+  });
+  refusal([](auto& b) {
+    b.options.aggregation = Aggregation::balanced;
+    b.groups.clear();
+  });
+  refusal([](auto& b) {
+    b.options.aggregation = Aggregation::balanced;
+    b.options.advantage_unit = AdvantageUnit::token;
+    b.advantage.resize(b.tokens());
+  });
+  refusal([](auto& b) { b.low = Array(b.tokens(), 0.0f); });
+  refusal([](auto& b) { b.ratio_scale = Array(b.tokens(), 1.0f); });
+  refusal([](auto& b) {
+    b.terms().level = RatioLevel::sequence;
+    b.ratio_scale = b.ratio_bias = Array(b.tokens(), 1.0f);
+  });
+  refusal([](auto& b) {
+    b.terms().level = RatioLevel::none;
+    b.terms().form = SurrogateForm::reinforce;
+    b.terms().shape_by_old = true;
+    b.old_log_prob.clear();
+  });
 }
 
 }  // namespace

@@ -287,10 +287,9 @@ __device__ __forceinline__ void take_tile(const SurrogateCall& call, const Token
   }
   if (!unit.failed) {
     all.policy_loss += unit.coefficient * sums.policy;
-    // With beta 0 the estimate is a metric only, and may be infinite.
-    if (plan.beta != 0.0f) {
-      all.kl_loss += unit.coefficient * static_cast<double>(plan.beta) * sums.kl_loss;
-    }
+    // Where it is a metric only the estimate may be infinite.
+    const double beta = static_cast<double>(plan.beta) * unit.coefficient;
+    if (beta != 0.0) all.kl_loss += beta * sums.kl_loss;
     all.entropy_loss += unit.entropy * sums.entropy;
     all.entropy += sums.entropy;
   }

@@ -333,7 +333,7 @@ FIRESTEEL_HD inline TokenTerm<F> token_term(const SurrogatePlan& s, const Surrog
     }
     valid = valid & (t.kl_loss == t.kl_loss);
   }
-  if (s.entropies) valid = valid & (x.entropy == x.entropy);
+  if (s.entropies) valid = valid & (abs(x.entropy) < infinity);
   valid = valid & (abs(t.policy) < infinity);
   if (!kPlain) valid = valid & (abs(t.direct) < infinity) & (abs(t.pull) < infinity);
   t.valid = valid;

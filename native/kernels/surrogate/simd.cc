@@ -21,41 +21,46 @@ struct Reader {
   int64_t i;
   int n;
 
-  FIRESTEEL_MEMBER F32 operator()(const float* p, float absent) const {
-    if (p == nullptr) return F32(absent);
-    return kFull ? load(p + i) : load_partial(p + i, n, absent);
+  FIRESTEEL_MEMBER F32 operator()(const float* p) const {
+    return kFull ? load(p + i) : load_partial(p + i, n, 0.0f);
   }
-  FIRESTEEL_MEMBER F32 operator()(const float* p, bool per_token, float absent) const {
-    return per_token ? (*this)(p, absent) : F32(*p);
+  FIRESTEEL_MEMBER F32 operator()(const float* p, float absent) const {
+    return p != nullptr ? (*this)(p) : F32(absent);
+  }
+  FIRESTEEL_MEMBER F32 operator()(const float* p, bool per_token) const {
+    return per_token ? (*this)(p) : F32(*p);
   }
   FIRESTEEL_MEMBER Mask trained(const uint8_t* mask) const {
     if (mask == nullptr) return first_lanes(kFull ? F32::lanes : n);
     return kFull ? load_mask(mask + i) : load_mask_partial(mask + i, n);
   }
   FIRESTEEL_MEMBER void write(float* p, F32 x) const {
-    if (p == nullptr) return;
     if (kFull) {
       store(p + i, x);
     } else {
       store_partial(p + i, x, n);
     }
   }
+  FIRESTEEL_MEMBER void write_if(float* p, F32 x) const {
+    if (p != nullptr) write(p, x);
+  }
 };
 
 template <bool kPlain, bool kFull>
-FIRESTEEL_INLINE TokenInput<F32> read_tokens(const SurrogateSpan& span, const Reader<kFull>& read) {
+FIRESTEEL_INLINE TokenInput<F32> read_tokens(const SurrogatePlan& s, const SurrogateSpan& span,
+                                             const Reader<kFull>& read) {
   TokenInput<F32> x;
-  x.log_prob = read(span.log_prob, 0.0f);
-  x.old_log_prob = read(span.old_log_prob, 0.0f);
+  x.log_prob = read(span.log_prob);
+  x.old_log_prob = kPlain ? read(span.old_log_prob) : read(span.old_log_prob, 0.0f);
   x.ref_log_prob = read(span.ref_log_prob, 0.0f);
-  x.advantage = read(span.advantage, span.advantage_per_token, 0.0f);
+  x.advantage = read(span.advantage, span.advantage_per_token);
   x.weight = read(span.weight, 1.0f);
-  x.low = read(span.low, !kPlain && span.limits_per_token, 0.0f);
-  x.high = read(span.high, !kPlain && span.limits_per_token, 0.0f);
   x.entropy = read(span.entropy, 0.0f);
-  x.sampler_log_prob = read(kPlain ? nullptr : span.sampler_log_prob, 0.0f);
-  x.ratio_scale = read(kPlain ? nullptr : span.ratio_scale, 1.0f);
-  x.ratio_bias = read(kPlain ? nullptr : span.ratio_bias, 0.0f);
+  x.low = kPlain ? F32(s.low) : read(span.low, span.limits_per_token);
+  x.high = kPlain ? F32(s.high) : read(span.high, span.limits_per_token);
+  x.sampler_log_prob = kPlain ? F32(0.0f) : read(span.sampler_log_prob, 0.0f);
+  x.ratio_scale = kPlain ? F32(1.0f) : read(span.ratio_scale, 1.0f);
+  x.ratio_bias = kPlain ? F32(0.0f) : read(span.ratio_bias, 0.0f);
   return x;
 }
 
@@ -97,7 +102,7 @@ struct SumUnit {
   template <bool kFull>
   FIRESTEEL_MEMBER void take(const Reader<kFull>& read) {
     const Mask used = read.trained(span.mask);
-    const TokenSums<F32> sums = token_sums(s, false, read_tokens<false>(span, read));
+    const TokenSums<F32> sums = token_sums(s, false, read_tokens<false>(s, span, read));
     trained += count(used);
     log_ratio = log_ratio + widen_used(used, sums.log_ratio);
     mismatch = mismatch + widen_used(used, sums.mismatch);
@@ -123,7 +128,7 @@ struct SumPull {
   FIRESTEEL_MEMBER void flush() {}
   template <bool kFull>
   FIRESTEEL_MEMBER void take(const Reader<kFull>& read) {
-    const TokenTerm<F32> t = token_term<false>(s, unit, read_tokens<false>(span, read));
+    const TokenTerm<F32> t = token_term<false>(s, unit, read_tokens<false>(s, span, read));
     const Mask trained = read.trained(span.mask);
     const Mask used =
         t.valid & (abs(own_gradient<false>(s, unit, t, F32(1.0f))) < F32(kLargestPart));
@@ -171,7 +176,7 @@ struct Total {
 template <bool kPlain>
 struct TakeTokens {
   const SurrogatePlan& s;
-  const SurrogateUnit& unit;
+  const SurrogateUnit unit;  // a copy, which no store to memory can change
   const SurrogateSpan& span;
   SurrogateCounts counts{};
   Total policy, kl, kl_loss, entropy, ratio, log_ratio_squared, mismatch, sampler_difference;
@@ -185,7 +190,7 @@ struct TakeTokens {
   template <bool kFull>
   FIRESTEEL_MEMBER void take(const Reader<kFull>& read) {
     const F32 zero(0.0f), infinity(kInfinity);
-    const TokenInput<F32> x = read_tokens<kPlain>(span, read);
+    const TokenInput<F32> x = read_tokens<kPlain>(s, span, read);
     const Mask trained = read.trained(span.mask);
     const TokenTerm<F32> t = token_term<kPlain>(s, unit, x);
     F32 gradient = own_gradient<kPlain>(s, unit, t, x.ratio_scale);
@@ -195,7 +200,7 @@ struct TakeTokens {
     const Mask valid = t.valid & (abs(gradient) < infinity);
     const Mask used = trained & valid;
     read.write(span.d_log_prob, select(used, gradient, zero));
-    read.write(span.d_entropy, select(used, F32(static_cast<float>(unit.entropy)), zero));
+    read.write_if(span.d_entropy, select(used, F32(static_cast<float>(unit.entropy)), zero));
 
     counts.faults += count(trained & !valid);
     counts.clipped_low += count(used & t.clipped_low);
@@ -215,7 +220,7 @@ struct TakeTokens {
       const F32 coefficient(static_cast<float>(unit.coefficient));
       read.write(span.d_ratio_bias, select(used, bias * coefficient, zero));
     }
-    read.write(span.mismatch_weight, select(used, t.mismatch, zero));
+    read.write_if(span.mismatch_weight, select(used, t.mismatch, zero));
     counts.clamped += count(used & t.clamped);
     counts.mismatch_changed += count(used & t.mismatch_changed);
     counts.dropped += count(used & t.dropped);
@@ -243,11 +248,9 @@ struct TakeTokens {
   FIRESTEEL_MEMBER void add_to(SurrogateLanes& lanes) const {
     add(lanes.policy_loss, policy.sum, unit.coefficient);
     if (s.reference) {
-      // With beta 0 the estimate is a metric only, and may be infinite.
-      if (s.beta != 0.0f) {
-        const double beta = static_cast<double>(s.beta);
-        add(lanes.kl_loss, kPlain ? kl.sum : kl_loss.sum, beta * unit.coefficient);
-      }
+      // Where it is a metric only the estimate may be infinite.
+      const double beta = static_cast<double>(s.beta) * unit.coefficient;
+      if (beta != 0.0) add(lanes.kl_loss, kPlain ? kl.sum : kl_loss.sum, beta);
       add(lanes.kl, kl.sum);
     }
     if (s.entropies) {
