@@ -72,7 +72,6 @@ export {
 export type { Combination, KernelTable, Refusal, Tolerance } from "./engine/kernels/kernelTable.js";
 export { type KlInputs, type KlOptions, type KlResult, klEstimate } from "./engine/kernels/kl.js";
 export { type KlHingeOptions, klHinge } from "./engine/kernels/klHinge.js";
-export { klTable } from "./engine/kernels/klTable.js";
 export {
   type LinearLogProbBackwardInputs,
   type LinearLogProbGradients,
@@ -119,7 +118,7 @@ export type {
   SurrogateOptions,
   SurrogateResult,
 } from "./engine/kernels/surrogateArguments.js";
-export { surrogateTable } from "./engine/kernels/surrogateTable.js";
+export { kernelTables } from "./engine/kernels/tables.js";
 export { Offsets, type OffsetsLike } from "./engine/offsets.js";
 export { type ReadOptions, Tensor } from "./engine/tensor.js";
 export { CharTokenizer } from "./policies/token/charTokenizer.js";

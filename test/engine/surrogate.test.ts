@@ -1,5 +1,3 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import { FiresteelError } from "../../src/engine/error.js";
@@ -429,16 +427,4 @@ describe("kl", () => {
     expect(error.message).toMatch(message);
     expect(error.code).toBe(code);
   });
-});
-
-test("the generated headers are those of the tables", async () => {
-  const root = join(import.meta.dirname, "../..");
-  // A script without types of its own.
-  const script = join(root, "scripts/generateTables.mjs");
-  const { nativeTables } = (await import(script)) as {
-    nativeTables(tables: object): Record<string, string>;
-  };
-  const files = Object.entries(nativeTables({ surrogate: table }));
-  expect(files.length).toBeGreaterThan(1);
-  for (const [path, text] of files) expect(readFileSync(join(root, path), "utf8")).toBe(text);
 });

@@ -8,7 +8,7 @@
 namespace firesteel {
 
 struct Exp2Approx {
-  __device__ __forceinline__ float operator()(float x) const { return exp2_approx(x); }
+  __host__ __device__ __forceinline__ float operator()(float x) const { return exp2_approx(x); }
 };
 
 // Of the tokens seen: the maximum, and the sum of 2^((x - maximum) scale); around 0 while only -inf

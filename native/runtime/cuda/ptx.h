@@ -16,7 +16,7 @@
 namespace firesteel {
 
 // 2^x by the special function unit: relative error <= 2^-22, results below 2^-126 are 0, NaN stays.
-__device__ __forceinline__ float exp2_approx(float x) {
+__host__ __device__ __forceinline__ float exp2_approx(float x) {
 #ifdef __CUDA_ARCH__
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
