@@ -136,6 +136,7 @@ export {
   type PhaseDefinition,
   type SystemDefinition,
 } from "./systems/defineSystem.js";
+export { type FromTRL, fromTRL } from "./systems/fromTRL.js";
 export { systems } from "./systems/index.js";
 export { tasks } from "./tasks/index.js";
 export { namedSystem, namedTask, type TrainOptions, train } from "./train.js";

@@ -13,6 +13,7 @@ export {
 export { discountedReturns, rewardToGo } from "./advantage/rewardToGo.js";
 export { teacherAdvantage, teacherAdvantages } from "./advantage/teacherAdvantage.js";
 export { groupOffsets, mapRows, perAction, withColumn } from "./columns.js";
+export { type Conventions, conventions } from "./conventions.js";
 export { dropZeroVariance, isConstant, splitByVariance } from "./filter/zeroVariance.js";
 export { clippedValueLoss } from "./loss/clippedValue.js";
 export { type SurrogateOptions, surrogate } from "./loss/surrogate.js";
@@ -21,3 +22,4 @@ export { callReward, reward, rewardContext, weightedSum } from "./reward/reward.
 export { extraRollouts } from "./rollout/extraRollouts.js";
 export { intoGroups, rollout } from "./rollout/rollout.js";
 export { compensate, dropPivot, lowerMedian, pivotIndex } from "./select/dropPivot.js";
+export { maskTruncated } from "./select/maskTruncated.js";

@@ -96,8 +96,8 @@ describe("options that are wrong are refused, naming what was expected and what 
     ],
     [
       "contradictory ones",
-      () => surrogate({ epsilonHigh: 0.5, delta: 1.4 }),
-      /a number above 1 \+ epsilonHigh = 1\.5 for surrogate\.delta but received 1\.4/,
+      () => surrogate({ mismatch: "token-mask", mismatchLow: 2, mismatchHigh: 1 }),
+      /a number >= mismatchLow for surrogate\.mismatchHigh but received 1/,
     ],
   ])("%s", (_, call, message) => {
     expect(refusal(call)).toMatch(message);

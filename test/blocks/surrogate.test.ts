@@ -168,8 +168,34 @@ describe("options", () => {
     expect(value({}, "epsilon")).toBe(0.2);
     expect(value({ form: "gmpo", level: "sequence" }, "epsilon")).toBe(0.4);
     expect(value({ form: "sapo" }, "epsilon")).toBeNull();
-    expect(value({ mismatch: "token-truncate" }, "mismatchHigh")).toBe(2);
-    expect(value({ mismatch: "sequence-mask" }, "mismatchHigh")).toBe(3);
+  });
+
+  test("defaults follow the conventions, what is given holds", () => {
+    const values = (options: SurrogateOptions) =>
+      Object.fromEntries(surrogate(options).options.map(({ name, value }) => [name, value]));
+    const rows = { aggregation: "seq-mean-token-mean" } as const;
+    const trl = { emptyRows: "count", dualClip: null, logRatioClamp: null, mismatchHigh: null };
+    expect(values(rows)).toMatchObject({ conventions: "trl", ...trl });
+    expect(values({ form: "cispo" })).toMatchObject({ clipRange: [0, 5], epsilon: null });
+    expect(values({ form: "cispo", epsilonHigh: 4 })).toMatchObject({ clipRange: null });
+    const verl = { ...rows, conventions: "verl", beta: 1 } as const;
+    expect(values({ ...verl, mismatch: "token-truncate" })).toMatchObject({
+      emptyRows: "skip",
+      dualClip: 3,
+      logRatioClamp: [-20, 20],
+      klClamp: { difference: 20, value: 10 },
+      mismatchHigh: 2,
+    });
+    expect(values({ ...verl, dualClip: 5 })).toMatchObject({ dualClip: 5 });
+    expect(values({ conventions: "verl", form: "cispo" })).toMatchObject({
+      clipRange: null,
+      epsilon: 0.2,
+      dualClip: null,
+    });
+    expect(values({ conventions: "verl", form: "dppo-tv" }).ratioCap).toBe(3);
+    const corrected = { conventions: "openrlhf", mismatch: "geometric-mask" } as const;
+    expect(values(corrected)).toMatchObject({ mismatchLow: 0.5, mismatchHigh: 5 });
+    expect(() => values({ conventions: "slime" as "trl" })).toThrow(/for conventions but received/);
   });
 
   test.each<[string, SurrogateOptions, RegExp]>([

@@ -80,14 +80,14 @@ describe("advantages, losses and gradients", () => {
       expect.closeTo(-advantage, 6),
       0,
     ]);
-    // seq-mean-token-mean over the three rows that have a trained token.
-    expect(rows[0]!.loss).toBeCloseTo((-advantage * ratio) / 3, 6);
+    // seq-mean-token-mean over all four rows: TRL counts one without tokens too.
+    expect(rows[0]!.loss).toBeCloseTo((-advantage * ratio) / 4, 6);
     expect(rows[0]!.dLogProb).toEqual([
-      expect.closeTo((-advantage * ratio) / 6, 6),
+      expect.closeTo((-advantage * ratio) / 8, 6),
       0,
-      expect.closeTo((-advantage * ratio) / 6, 6),
+      expect.closeTo((-advantage * ratio) / 8, 6),
     ]);
-    expect(rows[2]!.loss).toBeCloseTo((advantage * ratio) / 3, 6);
+    expect(rows[2]!.loss).toBeCloseTo((advantage * ratio) / 4, 6);
     expect(rows[3]).toMatchObject({ loss: 0, dLogProb: [], dropped: false, weight: null });
     expect(summary).toMatchObject({ rollouts: 4, groups: 2, dropped: 0, badLines: 0 });
     expect(summary.loss).toBeCloseTo(0, 6);

@@ -123,7 +123,7 @@ function optionsOf(
   applies: ReadonlySet<string>,
   batch: LossBatch,
 ): KernelOptions {
-  const { limits: _limits, shaped: _shaped, emptyRows, ...kernel } = o;
+  const { conventions: _conventions, limits: _limits, shaped: _shaped, emptyRows, ...kernel } = o;
   const now = Object.entries(kernel)
     .filter(([name, value]) => value !== null && applies.has(name))
     .map(([name, value]) => [name, isSchedule(value) ? atStep(value, batch.step) : value]);

@@ -27,6 +27,12 @@ import {
   scheduled,
 } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
+import {
+  type Conventions,
+  conventionNames,
+  type conventions,
+  conventionsOf,
+} from "../conventions.js";
 
 type Moving = Pick<
   KernelOptions,
@@ -56,6 +62,8 @@ export type SurrogateOptions = {
     aggregation?: KernelOptions["aggregation"];
     /** Clamps every token's log-ratio; low <= 0 <= high, low null for none. Default null. */
     logRatioClamp?: readonly [low: number | null, high: number] | null;
+    /** Whose defaults hold where none is given here; default "trl". */
+    conventions?: Conventions;
     /** Where the form's limits come from; default "options", else the columns "clipLow", "clipHigh". */
     limits?: "options" | "columns";
     /** Whether rows whose column "shaped" is 1 take the loss -A p / (p + shapeGamma); default false. */
@@ -64,42 +72,55 @@ export type SurrogateOptions = {
 
 const names = <K extends string>(table: Readonly<Record<K, string>>) => Object.keys(table) as K[];
 
+type Preset = (typeof conventions)[Conventions]["surrogate"];
+
+/** The same option with another default. */
+function initially<T>(initial: NoInfer<T>, option: Option<T>): Option<T> {
+  return { ...option, default: initial };
+}
+
 /** One option each, in the order in which a loss is thought of; some defaults follow the form. */
-function shapeOf(form: Form, mismatch: string) {
+function shapeOf(form: Form, preset: Preset, distances: boolean) {
   const positive = { above: 0 };
   const atLeast0 = { min: 0 };
   const own = (name: keyof typeof formOptions, description: string, range: object = positive) => {
     const { default: initial } = formOptions[name];
     return scheduled(initial ?? 0, range, `${formOptions[name].form}: ${description}`);
   };
-  const most = mismatch.endsWith("truncate") ? 2 : 3;
+  const cispoRange = form === "cispo" && !distances ? preset.cispoRange : null;
   return {
+    conventions: choice("trl", conventionNames, "whose defaults some options below have"),
     level: choice("token", names(levels), "what the ratio of new to old probability is taken over"),
     form: choice("clip", names(forms), "how ratio and advantage make a loss"),
     epsilon: scheduled(defaultEpsilon[form] ?? 0.2, atLeast0, "lower clip distance"),
     epsilonHigh: orNull(scheduled, null, atLeast0, "upper clip distance; null: epsilon"),
-    clipRange: pair("the limits themselves, instead of distances; null: none"),
-    limits: choice("options", ["options", "columns"], "columns: clipLow and clipHigh of the rows"),
-    delta: orNull(
-      scheduled,
-      null,
-      { above: 1 },
-      "cap of the ratio in the unclipped arm; null: none",
+    clipRange: initially(
+      cispoRange,
+      pair("the limits themselves, instead of distances; null: none"),
     ),
+    limits: choice("options", ["options", "columns"], "columns: clipLow and clipHigh of the rows"),
+    delta: orNull(scheduled, null, positive, "cap of the ratio in the unclipped arm; null: none"),
     dualClip: orNull(
       scheduled,
-      null,
+      preset.dualClip,
       positive,
       "for A < 0 the loss is at most -dualClip A; null: none",
     ),
     tauPositive: own("tauPositive", "temperature where A > 0"),
     tauNegative: own("tauNegative", "temperature where A < 0"),
-    ratioCap: own("ratioCap", "the greatest ratio a token counts with"),
+    ratioCap: scheduled(
+      preset.ratioCap,
+      positive,
+      "dppo-tv: the greatest ratio a token counts with",
+    ),
     kPositive: own("kPositive", "exponent k where A >= 0", atLeast0),
     lambdaPositive: own("lambdaPositive", "lambda where A >= 0", atLeast0),
     kNegative: own("kNegative", "exponent k where A < 0", atLeast0),
     lambdaNegative: own("lambdaNegative", "lambda where A < 0", atLeast0),
-    logRatioClamp: pairOrOpen("of every token's log-ratio; null: none"),
+    logRatioClamp: initially(
+      preset.logRatioClamp,
+      pairOrOpen("of every token's log-ratio; null: none"),
+    ),
     shaped: flag(false, "rows whose column shaped is 1 take the loss -A p / (p + shapeGamma)"),
     shapeGamma: scheduled(0.1, positive, "gamma of shaped rows"),
     shapeBase: choice("current", ["current", "old"], "whose p stands under shaped rows"),
@@ -110,14 +131,17 @@ function shapeOf(form: Form, mismatch: string) {
       "of the KL; k3+ has k3's value and k2's gradient",
     ),
     klRatio: flag(false, "multiplies the KL by the ratio, with gradient through it"),
-    klClamp: named(["difference", "value"], positive, "clamps of the KL; null: none"),
+    klClamp: initially(
+      preset.klClamp,
+      named(["difference", "value"], positive, "clamps of the KL; null: none"),
+    ),
     mismatch: choice(
       "none",
       names(mismatches),
       "weights for a sampler that was not the old policy",
     ),
-    mismatchLow: scheduled(0, atLeast0, "least mismatch weight"),
-    mismatchHigh: scheduled(most, atLeast0, "greatest mismatch weight"),
+    mismatchLow: scheduled(preset.mismatchLow, atLeast0, "least mismatch weight"),
+    mismatchHigh: scheduled(preset.mismatchHigh, atLeast0, "greatest mismatch weight"),
     offPolicyThreshold: orNull(
       scheduled,
       null,
@@ -126,7 +150,11 @@ function shapeOf(form: Form, mismatch: string) {
     ),
     aggregation: choice("token-mean", names(aggregations), "how token losses become one number"),
     horizon: orNull(number, null, positive, "divides the row sums of seq-mean-token-sum-norm"),
-    emptyRows: choice("skip", ["skip", "count"], "whether rows without a trained token count"),
+    emptyRows: choice(
+      preset.emptyRows,
+      ["skip", "count"],
+      "whether rows without a trained token count",
+    ),
     entropyCoefficient: scheduled(0, {}, "the mean entropy times it is taken off the loss"),
     entropyAggregation: choice("loss", ["loss", "token-mean"], "how entropies become one number"),
   };
@@ -139,9 +167,10 @@ export type SurrogateValues = {
 
 /** Options with defaults, checked against the table. @throws FiresteelError ERR_OPTION */
 export function parseSurrogate(options: SurrogateOptions) {
-  const { form, mismatch } = (options ?? {}) as Record<string, unknown>;
+  const { form, epsilon, epsilonHigh } = (options ?? {}) as Record<string, unknown>;
   const known = typeof form === "string" && Object.hasOwn(forms, form) ? (form as Form) : "clip";
-  const shape = shapeOf(known, String(mismatch));
+  const distances = (epsilon ?? epsilonHigh ?? null) !== null;
+  const shape = shapeOf(known, conventionsOf(options).surrogate, distances);
   return parseOptions("surrogate", shape, options, {
     inapplicable: Object.fromEntries(
       Object.keys(shape).map((name) => [
@@ -162,13 +191,6 @@ export function parseSurrogate(options: SurrogateOptions) {
         range === null || ((range[0] ?? 0) <= 0 && range[1] >= 0)
           ? null
           : "[low, high] with low <= 0 <= high",
-      delta: (o) => {
-        const high = o.clipRange?.[1] ?? 1 + greatest(o.epsilonHigh ?? o.epsilon);
-        const above = o.delta === null || o.limits === "columns" || least(o.delta) > high;
-        return above
-          ? null
-          : `a number above ${o.clipRange ? "clipRange[1]" : "1 + epsilonHigh"} = ${high}`;
-      },
       mismatchHigh: (o) =>
         least(o.mismatchHigh) < greatest(o.mismatchLow) ? "a number >= mismatchLow" : null,
     },

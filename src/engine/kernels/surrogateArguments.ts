@@ -83,7 +83,7 @@ export interface SurrogateOptions {
   epsilonHigh?: number;
   /** The limits themselves, [low, high], instead of distances; TRL's CISPO is [0, 5]. */
   clipRange?: readonly [number, number];
-  /** clip: caps the ratio of the unclipped arm (TRL); above the upper limit. Default none. */
+  /** clip: caps the ratio of the unclipped arm (TRL; sensible above the upper limit); > 0. Default none. */
   delta?: number;
   /** clip: for A < 0 the loss is at most -dualClip A (verl clip_ratio_c); > 0. Default none. */
   dualClip?: number;

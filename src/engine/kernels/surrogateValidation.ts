@@ -73,7 +73,7 @@ export function resolveSurrogate(given: GivenInputs, options: SurrogateOptions) 
     ...use,
     ...{ low, high },
     limitsPerRow: has(given.rowLimits),
-    delta: above("delta", o.delta, none, Number.isFinite(high) ? high : 1),
+    delta: above("delta", o.delta, none),
     dualClip: above("dualClip", o.dualClip, none),
     tauPositive: above("tauPositive", o.tauPositive, formOptions.tauPositive.default),
     tauNegative: above("tauNegative", o.tauNegative, formOptions.tauNegative.default),

@@ -3,7 +3,7 @@ import { read } from "./read.mjs";
 /** Cases of flow steps: states are flat latents of one sample, or a scalar. */
 export function flows(
   engine,
-  { flowStep, gaussianKl, gaussianLogProb, surrogate, surrogateMetrics },
+  { flowCoefficients, flowStep, gaussianKl, gaussianLogProb, surrogate, surrogateMetrics },
 ) {
   const one = (values) => engine.tensor(Float32Array.from(values), [1, values.length]);
 
@@ -44,6 +44,11 @@ export function flows(
   }
 
   return {
+    flow_noise_std({ sigmas, a = 0.7 }) {
+      const schedule = { sigma: sigmas.slice(0, -1), sigmaNext: sigmas.slice(1) };
+      return flowCoefficients(schedule, { kind: "sde", noiseLevel: a, sigmaMax: sigmas[1] }).std;
+    },
+
     async tpgrpo_sde_step({ x, v, sigma, sigma_prev, sigma_max, noise_level, prev }) {
       const s = await step({
         x,
