@@ -18,7 +18,7 @@ import {
   forwardTolerance,
   type LogProbCase,
   rowsOf,
-} from "../verify/logProb.js";
+} from "../verify/logProb/cases.js";
 import type { Ceiling } from "./ceiling.js";
 import { measure, measurePlain, type Timing } from "./measure.js";
 

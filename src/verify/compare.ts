@@ -57,3 +57,6 @@ export function zero(what: string, got: ArrayLike<number>): string | null {
   }
   return null;
 }
+
+/** What inputs rounded to floats may move a result of order 1. */
+export const ROUNDED_INPUTS = 2e-6;

@@ -1,42 +1,22 @@
 import type { Engine } from "../engine/engine.js";
 import { adamwChecks } from "./adamw.js";
-import { attentionChecks } from "./attention.js";
-import { bernoulliValueChecks } from "./bernoulli.js";
-import { bernoulliEdgeChecks } from "./bernoulliEdges.js";
+import { attentionChecks } from "./attention/values.js";
+import { bernoulliChecks } from "./bernoulli/checks.js";
 import type { Check } from "./check.js";
-import { divergenceValueChecks } from "./divergence.js";
-import { divergenceBitChecks } from "./divergenceBits.js";
-import { divergenceEdgeChecks } from "./divergenceEdges.js";
-import { divergenceGoldenChecks } from "./divergenceGolden.js";
+import { divergenceChecks } from "./divergence/checks.js";
 import { elementwiseChecks } from "./elementwise.js";
 import { embedChecks } from "./embed.js";
-import { flowStepValueChecks } from "./flowStep.js";
-import { flowStepEdgeChecks } from "./flowStepEdges.js";
-import { gaussianValueChecks } from "./gaussian.js";
-import { gaussianEdgeChecks } from "./gaussianEdges.js";
-import { goldenChecks } from "./golden.js";
-import { groupLossValueChecks } from "./groupLoss.js";
-import { groupLossEdgeChecks } from "./groupLossEdges.js";
-import { groupLossGoldenChecks } from "./groupLossGolden.js";
-import { groupNormValueChecks } from "./groupNorm.js";
-import { groupNormBitChecks } from "./groupNormBits.js";
-import { groupNormEdgeChecks } from "./groupNormEdges.js";
-import { groupNormGoldenChecks } from "./groupNormGolden.js";
+import { gaussianChecks } from "./gaussian/checks.js";
+import { groupLossChecks } from "./groupLoss/checks.js";
+import { groupNormChecks } from "./groupNorm/checks.js";
 import { klChecks } from "./kl.js";
-import { linearLogProbValueChecks } from "./linearLogProb.js";
-import { linearLogProbBitChecks } from "./linearLogProbBits.js";
-import { linearLogProbEdgeChecks } from "./linearLogProbEdges.js";
-import { linearLogProbMemoryChecks } from "./linearLogProbMemory.js";
-import { logProbBitChecks } from "./logProbBits.js";
-import { logProbEdgeChecks } from "./logProbEdges.js";
-import { logProbShardChecks } from "./logProbShardChecks.js";
-import { logProbValueChecks } from "./logProbValues.js";
+import { linearLogProbChecks } from "./linearLogProb/checks.js";
+import { logProbChecks } from "./logProb/checks.js";
 import { matmulChecks } from "./matmul.js";
 import { rmsNormChecks } from "./rmsNorm.js";
 import { ropeChecks } from "./rope.js";
-import { rowScoreChecks } from "./rowScore.js";
 import { sampleChecks } from "./sample.js";
-import { surrogateChecks } from "./surrogate/surrogate.js";
+import { surrogateChecks } from "./surrogate/checks.js";
 import { swigluChecks } from "./swiglu.js";
 
 export type { Check } from "./check.js";
@@ -65,35 +45,15 @@ export interface VerifyOptions {
 /** All checks for a device; the emulated one gets smaller shapes. */
 export function checksFor(device: Engine["device"]): Check[] {
   return [
-    ...goldenChecks(),
-    ...logProbValueChecks(device),
-    ...logProbBitChecks(),
-    ...logProbEdgeChecks(),
-    ...logProbShardChecks(device),
-    ...groupNormValueChecks(device),
-    ...groupNormBitChecks(device),
-    ...groupNormEdgeChecks(),
-    ...groupNormGoldenChecks(),
+    ...logProbChecks(device),
+    ...linearLogProbChecks(device),
+    ...groupNormChecks(device),
     ...surrogateChecks(device),
     ...klChecks(device),
-    ...rowScoreChecks(device),
-    ...groupLossGoldenChecks(),
-    ...groupLossValueChecks(device),
-    ...groupLossEdgeChecks(),
-    ...gaussianValueChecks(device),
-    ...gaussianEdgeChecks(device),
-    ...flowStepValueChecks(device),
-    ...flowStepEdgeChecks(device),
-    ...bernoulliValueChecks(device),
-    ...bernoulliEdgeChecks(device),
-    ...linearLogProbValueChecks(device),
-    ...linearLogProbBitChecks(device),
-    ...linearLogProbEdgeChecks(),
-    ...linearLogProbMemoryChecks(device),
-    ...divergenceGoldenChecks(),
-    ...divergenceValueChecks(device),
-    ...divergenceBitChecks(device),
-    ...divergenceEdgeChecks(device),
+    ...groupLossChecks(device),
+    ...divergenceChecks(device),
+    ...gaussianChecks(device),
+    ...bernoulliChecks(device),
     ...matmulChecks(device),
     ...attentionChecks(device),
     ...rmsNormChecks(),

@@ -3,12 +3,18 @@ import { Engine } from "../../src/engine/engine.js";
 import type { SurrogateOptions } from "../../src/engine/kernels/surrogateArguments.js";
 import { refuseAggregation, refuseKlRatio } from "../../src/engine/kernels/surrogateTable.js";
 import { temperatureOf } from "../../src/reference/logProb.js";
-import { checkEdges, edgeBatch } from "../../src/verify/bernoulli.js";
+import { checkEdges, edgeBatch } from "../../src/verify/bernoulli/values.js";
 import { sameBits } from "../../src/verify/compare.js";
-import { checkGaussian, gaussianBatch, quantities, reductions } from "../../src/verify/gaussian.js";
-import { samePicked } from "../../src/verify/gaussianEdges.js";
-import * as groupNorm from "../../src/verify/groupNormBatch.js";
+import { samePicked } from "../../src/verify/gaussian/edges.js";
+import {
+  checkGaussian,
+  gaussianBatch,
+  quantities,
+  reductions,
+} from "../../src/verify/gaussian/values.js";
+import * as groupNorm from "../../src/verify/groupNorm/batch.js";
 import { type Float, Random } from "../../src/verify/inputs.js";
+import { pick } from "../../src/verify/logProb/bits.js";
 import {
   backward,
   compareBackward,
@@ -16,9 +22,8 @@ import {
   forward,
   type LogProbCase,
   makeCase,
-} from "../../src/verify/logProb.js";
-import { pick } from "../../src/verify/logProbBits.js";
-import { shardedBackward, shardedForward } from "../../src/verify/logProbShards.js";
+} from "../../src/verify/logProb/cases.js";
+import { shardedBackward, shardedForward } from "../../src/verify/logProb/shards.js";
 import { aggregated, call, type TokenBatch, tokenBatch } from "../../src/verify/surrogate/batch.js";
 import { cut, partOptions } from "../../src/verify/surrogate/bits.js";
 import { checkSurrogate } from "../../src/verify/surrogate/compare.js";
