@@ -61,7 +61,8 @@ function refusals({ axes, combinations }) {
   );
 }
 
-const scientific = (x) => (x === 0 ? "0" : x.toExponential().replace("e", "e").replace("+", ""));
+/** At most three digits. */
+const scientific = (x) => Number(x.toPrecision(3)).toExponential().replace("+", "");
 
 function family(t) {
   const legal = t.combinations.filter(({ refusal }) => refusal === null).length;

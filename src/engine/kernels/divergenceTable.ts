@@ -86,7 +86,7 @@ const eightRoundings = 2 ** -21;
 export const divergenceTable: KernelTable = {
   family: "divergence",
   summary: "distillation losses between student logits and a teacher, with gradient",
-  source: "sources by kind and support above",
+  source: "stated with each kind and support",
   axes,
   combinations: combine(axes, (c) => refuseCombination(c as unknown as Choices)),
   tolerances: [

@@ -61,7 +61,7 @@ export const gaussianTable: KernelTable = {
   family: "gaussian",
   summary:
     "actions that are vectors: log-probs and KL of Gaussians with one std a sample, steps of flow models",
-  source: "formulas by function below; log-probs are means over elements, as in Flow-GRPO",
+  source: "stated with each kind; log-probs are means over elements, as in Flow-GRPO",
   axes,
   combinations: combine(axes, () => null),
   tolerances: [

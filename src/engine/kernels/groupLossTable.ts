@@ -64,9 +64,17 @@ export const pairKinds: readonly GroupLossKind[] = ["dpo", "ipo"];
 export const groupLossTable: KernelTable = {
   family: "group-loss",
   summary: "objectives that couple the rows of a group or of a pair, with d loss / d score",
-  source: "by kind, above",
+  source: "stated with each kind",
   axes: { kind: kinds },
   combinations: combine({ kind: kinds }, () => null),
+  rules: (Object.keys(kinds) as GroupLossKind[]).map((kind) => {
+    const inputs = ["score", ...kindInputs[kind]].join(", ");
+    const options = Object.entries(kindOptions[kind]).map(
+      ([name, initial]) =>
+        `${name} (${initial === undefined ? "no default" : `default ${initial}`})`,
+    );
+    return `${kind} takes ${inputs}; ${options.join(", ")}; divides by ${denominators[kind]}.`;
+  }),
   tolerances: [
     {
       of: "loss",

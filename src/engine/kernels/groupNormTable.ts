@@ -126,9 +126,10 @@ const axes = { center: centers, scale: scales, scope: scopes } as const;
 export const groupNormTable: KernelTable = {
   family: "group-norm",
   summary: "advantages of values relative to their group: (value - centre) / (scale + eps)",
-  source: "sources by centre and scale above; eps, ddof and scope as in TRL, verl and OpenRLHF",
+  source: "stated with each centre and scale; eps, ddof and scope as in TRL, verl and OpenRLHF",
   axes,
   combinations: combine(axes, (c) => refuseCombination(c as unknown as GroupNormChoices)),
+  further: { epsPlacement: epsPlacements, zeroScale: zeroScales, singleton: singletons },
   tolerances: [
     {
       // One rounding to float; float64 sums of n values lose n roundings of the largest before that.

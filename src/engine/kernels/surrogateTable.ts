@@ -243,14 +243,37 @@ export function refuseAggregation(
 
 const axes = { form: forms, level: levels, advantage: advantages } as const;
 
+const names = <K extends string>(table: Readonly<Record<K, unknown>>) => Object.keys(table) as K[];
+const list = (choices: readonly string[]) => choices.join(", ");
+const formsWhere = (takes: (form: Form) => boolean) => list(names(forms).filter(takes));
+
+/** What goes with what beside form, level and advantage, as the functions above have it. */
+const rules = [
+  ...(["ratio", "log-ratio", "probability"] as const).map(
+    (kind) =>
+      `Limits of the ${kind === "probability" ? "difference of probabilities" : kind}: ${formsWhere((f) => limits[f] === kind)}.`,
+  ),
+  ...names(formOptions).map((name) => {
+    const { form, default: initial } = formOptions[name];
+    return `${name} belongs to ${form}; default ${initial ?? "none"}.`;
+  }),
+  `klRatio goes with ${formsWhere((f) => refuseKlRatio(f) === null)}.`,
+  `Normalised ratios (ratioScale, ratioBias) go with ${formsWhere((f) => refuseNormalisedRatio(f, "token") === null)}, at level token.`,
+  `Groups are asked for by ${list(groupedAggregations)}; balanced takes advantages of rows.`,
+  `emptyRows applies to ${list(rowAggregations)}.`,
+  "Shaped rows take -A p / (p + shapeGamma) instead of form and level, with any of them.",
+];
+
 export const surrogateTable: KernelTable = {
   family: "surrogate",
   summary: "policy-gradient losses over ragged rows of tokens, with gradient and metrics",
-  source: "sources by form and level above; KL estimators Schulman 2020; aggregations verl",
+  source: "stated with each form and level; KL estimators Schulman 2020; aggregations verl",
   axes,
   combinations: combine(axes, (c) =>
     refuseCombination(c.form as Form, c.level as Level, c.advantage as AdvantageUnit),
   ),
+  further: { klEstimator: klEstimators, aggregation: aggregations, mismatch: mismatches },
+  rules,
   tolerances: [
     { of: "loss", cpu: 1e-6, cuda: 1e-6, relativeTo: "the sum of absolute terms" },
     {
