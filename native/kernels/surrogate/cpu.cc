@@ -243,8 +243,8 @@ void reduce(const SurrogateLanes& lanes, double* m) {
   }
 }
 
-// The plain form of token_term has weights of 1 for the sampler.
-void add_plain_mismatch(double* m) {
+// Without a correction the weights are 1.
+void add_neutral_mismatch(double* m) {
   m[kMismatchSum] = m[kRatioTokens];
   if (m[kRatioTokens] > 0.0) m[kMismatchMin] = m[kMismatchMax] = 1.0;
 }
@@ -257,7 +257,7 @@ void take_chunk(const Batch& batch, int64_t chunk, double* m) {
   const int64_t end = std::min((chunk + 1) * size, batch.a.rows);
   for (int64_t r = chunk * size; r < end; ++r) take_row(batch, r, lanes, m);
   reduce(lanes, m);
-  if (batch.take_plain != nullptr) add_plain_mismatch(m);
+  if (batch.plan.mismatch == Mismatch::none) add_neutral_mismatch(m);
 }
 
 bool is_plain(const SurrogateArgs& a, const SurrogatePlan& s) {

@@ -80,16 +80,12 @@ constexpr int kFlush = 4;
 template <class Body>
 FIRESTEEL_INLINE void for_vectors(int64_t tokens, Body& body) {
   int64_t i = 0;
-  while (i + F32::lanes <= tokens) {
-    for (int v = 0; v < kFlush && i + F32::lanes <= tokens; ++v, i += F32::lanes) {
-      body.take(Reader<true>{i, F32::lanes});
-    }
-    body.flush();
+  for (int v = 1; i + F32::lanes <= tokens; i += F32::lanes, ++v) {
+    body.take(Reader<true>{i, F32::lanes});
+    if (v % kFlush == 0) body.flush();
   }
-  if (i < tokens) {
-    body.take(Reader<false>{i, static_cast<int>(tokens - i)});
-    body.flush();
-  }
+  if (i < tokens) body.take(Reader<false>{i, static_cast<int>(tokens - i)});
+  body.flush();
 }
 
 struct SumUnit {
@@ -104,10 +100,10 @@ struct SumUnit {
     const Mask used = read.trained(span.mask);
     const TokenSums<F32> sums = token_sums(s, false, read_tokens<false>(s, span, read));
     trained += count(used);
-    log_ratio = log_ratio + widen_used(used, sums.log_ratio);
-    mismatch = mismatch + widen_used(used, sums.mismatch);
-    correction = correction + widen_used(used, sums.correction);
-    off_policy = off_policy + widen_used(used, sums.off_policy);
+    if (s.sums_log_ratio) log_ratio = log_ratio + widen_used(used, sums.log_ratio);
+    if (s.sums_mismatch) mismatch = mismatch + widen_used(used, sums.mismatch);
+    if (s.sums_correction) correction = correction + widen_used(used, sums.correction);
+    if (s.sums_off_policy) off_policy = off_policy + widen_used(used, sums.off_policy);
   }
 };
 
@@ -222,15 +218,19 @@ struct TakeTokens {
     }
     read.write_if(span.mismatch_weight, select(used, t.mismatch, zero));
     counts.clamped += count(used & t.clamped);
-    counts.mismatch_changed += count(used & t.mismatch_changed);
     counts.dropped += count(used & t.dropped);
-    kl_loss.add(used, t.kl_loss);
-    mismatch.add(used, t.mismatch);
-    mismatch_min = min(mismatch_min, select(used, t.mismatch, infinity));
-    mismatch_max = max(mismatch_max, select(used, t.mismatch, -infinity));
-    sampler_difference.add(used, t.sampler_difference);
-    sampler_difference_max =
-        max(sampler_difference_max, select(used, t.sampler_difference, -infinity));
+    if (s.kl_ratio) kl_loss.add(used, t.kl_loss);
+    if (s.mismatch != Mismatch::none) {
+      counts.mismatch_changed += count(used & t.mismatch_changed);
+      mismatch.add(used, t.mismatch);
+      mismatch_min = min(mismatch_min, select(used, t.mismatch, infinity));
+      mismatch_max = max(mismatch_max, select(used, t.mismatch, -infinity));
+    }
+    if (s.sampler && s.old) {
+      sampler_difference.add(used, t.sampler_difference);
+      sampler_difference_max =
+          max(sampler_difference_max, select(used, t.sampler_difference, -infinity));
+    }
   }
 
   FIRESTEEL_MEMBER void flush() {
@@ -250,7 +250,7 @@ struct TakeTokens {
     if (s.reference) {
       // Where it is a metric only the estimate may be infinite.
       const double beta = static_cast<double>(s.beta) * unit.coefficient;
-      if (beta != 0.0) add(lanes.kl_loss, kPlain ? kl.sum : kl_loss.sum, beta);
+      if (beta != 0.0) add(lanes.kl_loss, kPlain || !s.kl_ratio ? kl.sum : kl_loss.sum, beta);
       add(lanes.kl, kl.sum);
     }
     if (s.entropies) {
@@ -263,9 +263,11 @@ struct TakeTokens {
     lower(lanes.ratio_min, ratio_min);
     raise(lanes.ratio_max, ratio_max);
     if (kPlain) return;
-    add(lanes.mismatch, mismatch.sum);
-    lower(lanes.mismatch_min, mismatch_min);
-    raise(lanes.mismatch_max, mismatch_max);
+    if (s.mismatch != Mismatch::none) {
+      add(lanes.mismatch, mismatch.sum);
+      lower(lanes.mismatch_min, mismatch_min);
+      raise(lanes.mismatch_max, mismatch_max);
+    }
     if (!s.sampler || !s.old) return;
     add(lanes.sampler_difference, sampler_difference.sum);
     raise(lanes.sampler_difference_max, sampler_difference_max);
