@@ -340,6 +340,24 @@ TEST_CASE("infinite log-probs: what has a limit gets it, what has none is a faul
   CHECK(calm.metrics[kClampedRatios] == 1.0);
 }
 
+TEST_CASE("losses too large to be added up are faults, those below are not") {
+  for (const bool plain : {true, false}) {
+    BatchShape shape{{64}};
+    shape.masked = false;
+    SurrogateBatch b = surrogate_batch(shape);
+    b.log_prob = b.old_log_prob;
+    if (!plain) b.sampler_log_prob = b.old_log_prob;
+    b.terms().form = SurrogateForm::unclipped;
+    b.advantage = {4e37f};
+    const SurrogateResult large = run(b);
+    CHECK(large.fault_count() == 0);
+    CHECK(large.loss == doctest::Approx(-4e37));
+    b.advantage = {5e37f};
+    CHECK(run(b).fault_count() == 64);
+    CHECK(run(b).loss == 0.0);
+  }
+}
+
 TEST_CASE("a soft gate survives ratios of any size") {
   for (const float log_ratio : {-200.0f, -20.0f, 20.0f, 80.0f, 200.0f, kInfinity}) {
     for (const float advantage : {1.0f, -1.0f}) {

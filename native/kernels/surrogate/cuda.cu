@@ -31,7 +31,7 @@ __device__ __forceinline__ SurrogateUnit unit_of_tile(const SurrogateCall& call,
                  entropy_slope(a, coefficient, batch), own, row);
 }
 
-__global__ void __launch_bounds__(kThreads) pull_kernel(SurrogateCall call) {
+__global__ void __launch_bounds__(kThreads, 4) pull_kernel(SurrogateCall call) {
   const SurrogateArgs& a = call.a;
   for_tiles(call, [&](const TokenTile& tile) {
     double sum = 0.0;

@@ -32,8 +32,7 @@ FIRESTEEL_HD inline LogRatio<F> normalised(const LogRatio<F>& x, F scale, F bias
   const F a = upper_half(scale), b = upper_half(sum.value);
   const F a_low = scale - a, b_low = sum.value - b;
   const F lost = ((a * b - product) + a * b_low + a_low * b) + a_low * b_low;
-  const F rest = lost + scale * (sum.rest + x.rest);
-  return {product, select(abs(rest) < F(1.0f), rest, F(0.0f))};
+  return {product, lost + scale * (sum.rest + x.rest)};
 }
 
 // x before it is clamped; 0 where the token's loss has no ratio.
@@ -59,6 +58,12 @@ struct TokenSums {
   LogRatio<F> log_ratio, mismatch, correction, off_policy;
 };
 
+// For sums, where an infinite value is to stay what it is.
+template <class F>
+FIRESTEEL_HD inline LogRatio<F> summable(const LogRatio<F>& x) {
+  return {x.value, select(abs(x.value) < F(__builtin_inff()), x.rest, F(0.0f))};
+}
+
 template <class F>
 FIRESTEEL_HD inline LogRatio<F> vespo_correction(const SurrogatePlan& s, const LogRatio<F>& log_w) {
   const LogRatio<F> low{s.log_mismatch_low, s.log_mismatch_low_rest};
@@ -80,15 +85,18 @@ FIRESTEEL_HD inline TokenSums<F> token_sums(const SurrogatePlan& s, bool shaped,
   TokenSums<F> sums{nothing, nothing, nothing, nothing};
   if (shaped) return sums;
   if (s.sums_log_ratio) {
-    sums.log_ratio = clamp(free_log_ratio(s, shaped, x), s.log_ratio_low, s.log_ratio_high);
-    if (s.form == SurrogateForm::gmpo) sums.log_ratio = clip_by_sign(sums.log_ratio, x);
+    LogRatio<F> own = clamp(free_log_ratio(s, shaped, x), s.log_ratio_low, s.log_ratio_high);
+    if (s.form == SurrogateForm::gmpo) own = clip_by_sign(own, x);
+    sums.log_ratio = summable(own);
   }
   if (s.sums_mismatch || s.sums_correction) {
-    sums.mismatch = log_ratio_of(x.old_log_prob, x.sampler_log_prob);
-    if (s.sums_correction) sums.correction = vespo_correction(s, sums.mismatch);
+    const LogRatio<F> log_w = log_ratio_of(x.old_log_prob, x.sampler_log_prob);
+    sums.mismatch = summable(log_w);
+    if (s.sums_correction) sums.correction = vespo_correction(s, log_w);
   }
   if (s.sums_off_policy) {
-    sums.off_policy = log_ratio_of(s.sampler ? x.sampler_log_prob : x.old_log_prob, x.log_prob);
+    const F sampler = s.sampler ? x.sampler_log_prob : x.old_log_prob;
+    sums.off_policy = summable(log_ratio_of(sampler, x.log_prob));
   }
   return sums;
 }
@@ -216,7 +224,7 @@ FIRESTEEL_HD inline TokenTerm<F> token_term(const SurrogatePlan& s, const Surrog
     valid = valid & (t.kl_loss == t.kl_loss);
   }
   if (s.entropies) valid = valid & (abs(x.entropy) < infinity);
-  valid = valid & (abs(t.policy) < infinity);
+  valid = valid & (abs(t.policy) < F(kLargestLoss));
   if (!kPlain) valid = valid & (abs(t.direct) < infinity) & (abs(t.pull) < infinity);
   t.valid = valid;
   return t;
@@ -227,6 +235,7 @@ template <bool kPlain, class F>
 FIRESTEEL_HD inline F own_gradient(const SurrogatePlan& s, const SurrogateUnit& unit,
                                    const TokenTerm<F>& t, F ratio_scale) {
   const F coefficient(static_cast<float>(unit.coefficient));
+  if (kPlain && !s.reference) return (follows_ratio(s.form) ? t.pull : t.direct) * coefficient;
   if (kPlain) return (t.direct + t.pull) * coefficient;
   if (s.pools && !unit.shaped) return t.direct * coefficient;
   return (t.direct + select(t.moves, ratio_scale * t.pull, F(0.0f))) * coefficient;

@@ -74,17 +74,17 @@ FIRESTEEL_INLINE F64 widen_used(Mask used, const LogRatio<F32>& x) {
   return widen_used(used, x.value) + widen_used(used, x.rest);
 }
 
-// body.take(reader) over the span, one vector after the other, and body.flush() after every few:
-// that many terms may be added up in float.
+// body.take(reader) over a range of tokens, one vector after the other, and body.flush() after
+// every few: that many terms may be added up in float.
 constexpr int kFlush = 4;
 template <class Body>
-FIRESTEEL_INLINE void for_vectors(int64_t tokens, Body& body) {
-  int64_t i = 0;
-  for (int v = 1; i + F32::lanes <= tokens; i += F32::lanes, ++v) {
+FIRESTEEL_INLINE void for_vectors(int64_t begin, int64_t end, Body& body) {
+  int64_t i = begin;
+  for (int v = 1; i + F32::lanes <= end; i += F32::lanes, ++v) {
     body.take(Reader<true>{i, F32::lanes});
     if (v % kFlush == 0) body.flush();
   }
-  if (i < tokens) body.take(Reader<false>{i, static_cast<int>(tokens - i)});
+  if (i < end) body.take(Reader<false>{i, static_cast<int>(end - i)});
   body.flush();
 }
 
@@ -109,7 +109,7 @@ struct SumUnit {
 
 SurrogateStatistics statistics(const SurrogatePlan& s, const SurrogateSpan& span) {
   SumUnit sums{s, span};
-  for_vectors(span.tokens, sums);
+  for_vectors(0, span.tokens, sums);
   return {static_cast<double>(sums.trained), reduce_add(sums.log_ratio), reduce_add(sums.mismatch),
           reduce_add(sums.correction), reduce_add(sums.off_policy)};
 }
@@ -135,7 +135,7 @@ struct SumPull {
 
 SurrogatePull pull(const SurrogatePlan& s, const SurrogateUnit& unit, const SurrogateSpan& span) {
   SumPull sums{s, unit, span};
-  for_vectors(span.tokens, sums);
+  for_vectors(0, span.tokens, sums);
   return {reduce_add(sums.pull), sums.faults};
 }
 
@@ -162,7 +162,7 @@ struct Total {
   F64 sum = no_sum();
   F32 part = F32(0.0f);
 
-  FIRESTEEL_MEMBER void add(Mask used, F32 x) { part = part + select(used, x, F32(0.0f)); }
+  FIRESTEEL_MEMBER void add(Mask used, F32 x) { part = select(used, part + x, part); }
   FIRESTEEL_MEMBER void flush() {
     sum = sum + widen(part);
     part = F32(0.0f);
@@ -204,8 +204,8 @@ struct TakeTokens {
     policy.add(used, t.policy);
     ratio.add(used, t.ratio);
     log_ratio_squared.add(used, t.log_ratio * t.log_ratio);
-    ratio_min = min(ratio_min, select(used, t.ratio, infinity));
-    ratio_max = max(ratio_max, select(used, t.ratio, -infinity));
+    ratio_min = select(used, min(ratio_min, t.ratio), ratio_min);
+    ratio_max = select(used, max(ratio_max, t.ratio), ratio_max);
     if (s.reference) kl.add(used, t.kl);
     if (s.entropies) entropy.add(used, x.entropy);
     if (kPlain) return;
@@ -277,23 +277,30 @@ struct TakeTokens {
 SurrogateCounts take(const SurrogatePlan& s, const SurrogateUnit& unit, const SurrogateSpan& span,
                      SurrogateLanes& lanes) {
   TakeTokens<false> tokens(s, unit, span);
-  for_vectors(span.tokens, tokens);
+  for_vectors(0, span.tokens, tokens);
   tokens.add_to(lanes);
   return tokens.counts;
 }
 
 // The form and what the plain form of token_term takes for granted are constants of the loop.
 template <SurrogateForm kForm>
-SurrogateCounts take_plain(const SurrogatePlan& plan, const SurrogateUnit& unit,
-                           const SurrogateSpan& span, SurrogateLanes& lanes) {
+void take_rows(const SurrogatePlan& plan, const SurrogateSpan& batch, const int32_t* row_offsets,
+               int64_t rows, SurrogateRow* row, SurrogateLanes& lanes) {
   SurrogatePlan s = plan;
   s.form = kForm;
   s.level = RatioLevel::token;
   s.normalised = s.pools = s.shares_ratio = false;
-  TakeTokens<true> tokens(s, unit, span);
-  for_vectors(span.tokens, tokens);
-  tokens.add_to(lanes);
-  return tokens.counts;
+  SurrogateSpan span = batch;
+  SurrogateUnit unit{};
+  for (int64_t r = 0; r < rows; ++r) {
+    unit.coefficient = row[r].coefficient;
+    unit.entropy = row[r].entropy;
+    if (!span.advantage_per_token) span.advantage = batch.advantage + r;
+    TakeTokens<true> tokens(s, unit, span);
+    for_vectors(row_offsets[r], row_offsets[r + 1], tokens);
+    tokens.add_to(lanes);
+    row[r].counts = tokens.counts;
+  }
 }
 
 }  // namespace
@@ -304,9 +311,9 @@ const SurrogateTable surrogate_table = {
     statistics,
     pull,
     take,
-    {take_plain<SurrogateForm::clip>, take_plain<SurrogateForm::unclipped>, nullptr,
-     take_plain<SurrogateForm::cispo>, take_plain<SurrogateForm::sapo>, nullptr,
-     take_plain<SurrogateForm::dppo_tv>, nullptr}};
+    {take_rows<SurrogateForm::clip>, take_rows<SurrogateForm::unclipped>, nullptr,
+     take_rows<SurrogateForm::cispo>, take_rows<SurrogateForm::sapo>, nullptr,
+     take_rows<SurrogateForm::dppo_tv>, nullptr}};
 
 }  // namespace FIRESTEEL_ISA
 }  // namespace firesteel
