@@ -1,7 +1,6 @@
 // surrogate on the emulated card against the formulas in float64: every combination, rows of many
 // tiles, more tiles than warps, faults, and the independence of the batch.
 #include "cuda_arrays.h"
-#include "kernels/surrogate/surrogate.h"
 #include "surrogate_oracle.h"
 
 namespace firesteel {

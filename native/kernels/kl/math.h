@@ -13,7 +13,7 @@ struct LossTerm {
 };
 
 // A log-ratio as an unrounded sum: the rounding of `value` alone would cost |value| half-ulps of
-// its exponential. `rest` is finite, 0 where there is nothing to correct.
+// its exponential. Where `value` is not finite `rest` is anything.
 template <class F>
 struct LogRatio {
   F value, rest;
@@ -24,14 +24,14 @@ template <class F>
 FIRESTEEL_HD inline LogRatio<F> log_ratio_of(F a, F b) {
   const F value = a - b;
   const F minus_b = value - a;
-  const F rest = (a - (value - minus_b)) - (b + minus_b);
-  return {value, select(abs(rest) < F(1.0f), rest, F(0.0f))};  // NaN where an argument is infinite
+  return {value, (a - (value - minus_b)) - (b + minus_b)};
 }
 
 template <class F>
 FIRESTEEL_HD inline F exp(const LogRatio<F>& x) {
   const F power = exp(x.value);
-  return select(power < F(__builtin_inff()), fma(power, x.rest, power), power);
+  const F corrected = fma(power, x.rest, power);
+  return select(corrected == corrected, corrected, power);  // NaN: nothing there to correct
 }
 
 // exp(d) - 1 - d. Around 0, where the direct form would cancel to nothing, d^2 times a polynomial

@@ -26,11 +26,6 @@ int64_t chunks(int64_t tokens, int64_t rows) {
   return (rows + size - 1) / size;
 }
 
-struct Row {
-  double trained;
-  double coefficient;  // first without the denominator
-};
-
 struct ChunkMetrics {
   double of[kMetricCount];
 };
@@ -39,22 +34,21 @@ struct Batch {
   const SurrogateArgs& a;
   SurrogatePlan plan;
   const SurrogateTable& table;
-  Row* rows;
-  BatchCounts counts;
-  // For rows whose tokens token_term may take in the plain form; null where there are none.
-  decltype(SurrogateTable::take) take_plain;
+  SurrogateRow* rows;
+  BatchCounts counts{};
+  bool plain = false;  // take_rows takes all rows
 };
 
 bool is_shaped(const SurrogateArgs& a, int64_t row) {
   return a.shaped != nullptr && a.shaped[row] != 0;
 }
 
-// ---- what a batch divides by
+// ---- what a batch divides by: coefficients of rows, first without the denominator
 
 void share_rows(Batch& batch) {
   const SurrogateArgs& a = batch.a;
   for (int64_t r = 0; r < a.rows; ++r) {
-    Row& row = batch.rows[r];
+    SurrogateRow& row = batch.rows[r];
     row.coefficient = row_share(a.aggregation, row.trained, a.horizon);
     batch.counts.trained += row.trained;
     batch.counts.active_rows += row.trained > 0.0 ? 1.0 : 0.0;
@@ -78,6 +72,20 @@ void share_groups(Batch& batch) {
           grouped_row_share(a.aggregation, group, by_sign ? a.advantage[r] : 0.0f, weight);
     }
   }
+}
+
+// Whether all of them are floats.
+bool divide_rows(Batch& batch) {
+  const double denominator = denominator_of(batch.a, batch.counts);
+  bool finite = true;
+  for (int64_t r = 0; r < batch.a.rows; ++r) {
+    SurrogateRow& row = batch.rows[r];
+    row.coefficient /= denominator;
+    row.entropy = entropy_slope(batch.a, row.coefficient, batch.counts);
+    finite = finite && is_number(static_cast<float>(row.coefficient)) &&
+             is_number(static_cast<float>(row.entropy));
+  }
+  return finite;
 }
 
 // ---- losses and gradients
@@ -141,9 +149,8 @@ SurrogateCounts take_unit(const Batch& batch, int64_t r, const SurrogateSpan& sp
     return counts;
   }
   const SurrogatePlan& plan = batch.plan;
-  const double coefficient = batch.rows[r].coefficient;
-  SurrogateUnit unit = unit_of(plan, is_shaped(batch.a, r), coefficient,
-                               entropy_slope(batch.a, coefficient, batch.counts), own, row);
+  SurrogateUnit unit = unit_of(plan, is_shaped(batch.a, r), batch.rows[r].coefficient,
+                               batch.rows[r].entropy, own, row);
   if (plan.shares_ratio && !unit.shaped && !unit.failed) {
     const SurrogatePull pull = batch.table.pull(plan, unit, span);
     unit.failed = pull.faults > 0;
@@ -154,8 +161,7 @@ SurrogateCounts take_unit(const Batch& batch, int64_t r, const SurrogateSpan& sp
     counts.faults = static_cast<int64_t>(own.trained);
     return counts;
   }
-  const bool plain = batch.take_plain != nullptr && !unit.shaped;
-  return (plain ? batch.take_plain : batch.table.take)(plan, unit, span, lanes);
+  return batch.table.take(plan, unit, span, lanes);
 }
 
 SurrogateCounts take_segments(const Batch& batch, int64_t r, const SurrogateStatistics& row,
@@ -172,39 +178,41 @@ SurrogateCounts take_segments(const Batch& batch, int64_t r, const SurrogateStat
   return counts;
 }
 
-void take_row(const Batch& batch, int64_t r, SurrogateLanes& lanes, double* m) {
+void take_row(const Batch& batch, int64_t r, SurrogateLanes& lanes) {
   const SurrogateArgs& a = batch.a;
   const SurrogatePlan& plan = batch.plan;
-  const bool shaped = is_shaped(a, r);
   const SurrogateSpan span = span_of(a, r, 0, a.row_offsets[r], a.row_offsets[r + 1]);
   SurrogateStatistics row{};
   row.trained = batch.rows[r].trained;
-  if (row.trained == 0.0) {
-    write_zeros(span);
-    return;
-  }
   const bool in_segments = plan.level == RatioLevel::segment;
   const bool of_rows = plan.sums_mismatch || plan.sums_correction || plan.sums_off_policy;
-  if (!shaped && (of_rows || (plan.sums_log_ratio && !in_segments))) {
+  if (row.trained > 0.0 && !is_shaped(a, r) && (of_rows || (plan.sums_log_ratio && !in_segments))) {
     row = batch.table.statistics(plan, span);
   }
-  const SurrogateCounts counts = in_segments ? take_segments(batch, r, row, lanes)
-                                             : take_unit(batch, r, span, row, row, lanes);
+  batch.rows[r].counts = in_segments ? take_segments(batch, r, row, lanes)
+                                     : take_unit(batch, r, span, row, row, lanes);
+}
 
+// ---- metrics
+
+void add_row_metrics(const SurrogateArgs& a, const SurrogateRow& row, int64_t r, double* m) {
+  const SurrogateCounts& counts = row.counts;
+  if (row.trained == 0.0) return;
   for (int64_t i = 0; i < counts.faults; ++i) record_fault(a.faults, Fault::not_a_number, r);
   m[kTrainedTokens] += row.trained;
   m[kActiveRows] += 1.0;
-  if (shaped) return;
+  if (is_shaped(a, r)) return;
   const double low = static_cast<double>(counts.clipped_low);
   const double high = static_cast<double>(counts.clipped_high);
+  const double low_share = low / row.trained, high_share = high / row.trained;
   m[kRatioTokens] += row.trained - static_cast<double>(counts.faults);
   m[kRatioRows] += 1.0;
   m[kClippedLow] += low;
   m[kClippedHigh] += high;
-  m[kClippedLowRows] += low / row.trained;
-  m[kClippedHighRows] += high / row.trained;
-  m[kClippedLowRowMin] = std::min(m[kClippedLowRowMin], low / row.trained);
-  m[kClippedHighRowMax] = std::max(m[kClippedHighRowMax], high / row.trained);
+  m[kClippedLowRows] += low_share;
+  m[kClippedHighRows] += high_share;
+  m[kClippedLowRowMin] = std::min(m[kClippedLowRowMin], low_share);
+  m[kClippedHighRowMax] = std::max(m[kClippedHighRowMax], high_share);
   m[kClampedRatios] += static_cast<double>(counts.clamped);
   m[kMismatchChanged] += static_cast<double>(counts.mismatch_changed);
   m[kDroppedRows] += counts.dropped > 0 ? 1.0 : 0.0;
@@ -221,7 +229,7 @@ void clear(SurrogateLanes& lanes) {
   }
 }
 
-void reduce(const SurrogateLanes& lanes, double* m) {
+void add_lanes(const SurrogateLanes& lanes, double* m) {
   for (int i = 0; i < SurrogateLanes::count; ++i) {
     const auto merge = [&](SurrogateMetric metric, double value) {
       m[metric] = merge_metric(metric, m[metric], value);
@@ -243,43 +251,48 @@ void reduce(const SurrogateLanes& lanes, double* m) {
   }
 }
 
-// The plain form of token_term has weights of 1 for the sampler.
-void add_plain_mismatch(double* m) {
+// Without a correction the weights are 1.
+void add_neutral_mismatch(double* m) {
   m[kMismatchSum] = m[kRatioTokens];
   if (m[kRatioTokens] > 0.0) m[kMismatchMin] = m[kMismatchMax] = 1.0;
 }
 
 void take_chunk(const Batch& batch, int64_t chunk, double* m) {
-  for (int i = 0; i < kMetricCount; ++i) m[i] = no_metric(i);
+  const SurrogateArgs& a = batch.a;
+  const int64_t size = rows_per_chunk(a.tokens, a.rows);
+  const int64_t begin = chunk * size, end = std::min(begin + size, a.rows);
   SurrogateLanes lanes;
   clear(lanes);
-  const int64_t size = rows_per_chunk(batch.a.tokens, batch.a.rows);
-  const int64_t end = std::min((chunk + 1) * size, batch.a.rows);
-  for (int64_t r = chunk * size; r < end; ++r) take_row(batch, r, lanes, m);
-  reduce(lanes, m);
-  if (batch.take_plain != nullptr) add_plain_mismatch(m);
+  if (batch.plain) {
+    const SurrogateSpan span = span_of(a, begin, 0, 0, a.tokens);
+    const auto take_rows = batch.table.take_rows[static_cast<int>(batch.plan.form)];
+    take_rows(batch.plan, span, a.row_offsets + begin, end - begin, batch.rows + begin, lanes);
+  } else {
+    for (int64_t r = begin; r < end; ++r) take_row(batch, r, lanes);
+  }
+  for (int i = 0; i < kMetricCount; ++i) m[i] = no_metric(i);
+  for (int64_t r = begin; r < end; ++r) add_row_metrics(a, batch.rows[r], r, m);
+  add_lanes(lanes, m);
+  if (batch.plan.mismatch == Mismatch::none) add_neutral_mismatch(m);
 }
 
 bool is_plain(const SurrogateArgs& a, const SurrogatePlan& s) {
   return s.level == RatioLevel::token && !s.normalised && !s.sampler && a.low == nullptr &&
          !(s.log_ratio_low > -INFINITY) && !(s.log_ratio_high < INFINITY) && !s.sums_off_policy &&
-         !s.kl_ratio && a.mismatch_weight == nullptr;
+         !s.kl_ratio && a.shaped == nullptr && a.mismatch_weight == nullptr;
 }
 
 }  // namespace
 
 int64_t surrogate_workspace(int64_t tokens, int64_t rows, int64_t, int64_t) {
-  return rows * static_cast<int64_t>(sizeof(Row)) +
+  return rows * static_cast<int64_t>(sizeof(SurrogateRow)) +
          chunks(tokens, rows) * static_cast<int64_t>(sizeof(ChunkMetrics));
 }
 
 Status surrogate(Context& context, const SurrogateArgs& a) {
   if (const char* refusal = surrogate_refusal(a)) return Status::error(Code::option, refusal);
   const SurrogateTable& table = surrogate_table();
-  Batch batch{a, plan_of(a), table, static_cast<Row*>(a.workspace), {}, nullptr};
-  if (is_plain(a, batch.plan)) {
-    batch.take_plain = table.take_plain[static_cast<int>(batch.plan.form)];
-  }
+  Batch batch{a, plan_of(a), table, static_cast<SurrogateRow*>(a.workspace)};
   ChunkMetrics* metrics = reinterpret_cast<ChunkMetrics*>(batch.rows + a.rows);
 
   const int64_t grain = rows_per_chunk(a.tokens, a.rows);
@@ -294,8 +307,8 @@ Status surrogate(Context& context, const SurrogateArgs& a) {
 
   share_rows(batch);
   if (is_grouped(a.aggregation)) share_groups(batch);
-  const double denominator = denominator_of(a, batch.counts);
-  for (int64_t r = 0; r < a.rows; ++r) batch.rows[r].coefficient /= denominator;
+  batch.plain = divide_rows(batch) && is_plain(a, batch.plan) &&
+                table.take_rows[static_cast<int>(batch.plan.form)] != nullptr;
 
   const int64_t count = chunks(a.tokens, a.rows);
   status = context.parallel(count, 1, [&](int64_t begin, int64_t end) {

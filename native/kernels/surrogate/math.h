@@ -1,21 +1,9 @@
-// Per-token maths of the surrogate losses, over F = float (CUDA) or F32 (CPU). A new form is a case
-// of policy_loss.
+// Per-token maths of the surrogate losses, over F = float (CUDA) or F32 (CPU): log-ratios, what is
+// summed of them, weights, and the token's loss and gradient.
 #pragma once
-#include "kernels/kl/math.h"
-#include "kernels/surrogate/plan.h"
-#include "runtime/scalar.h"
+#include "kernels/surrogate/forms.h"
 
 namespace firesteel {
-
-template <class F>
-using MaskOf = decltype(F(0.0f) < F(0.0f));
-
-// A token as it was read; what the call does not have stands at a neutral value.
-template <class F>
-struct TokenInput {
-  F log_prob, old_log_prob, ref_log_prob, sampler_log_prob;
-  F advantage, weight, low, high, ratio_scale, ratio_bias, entropy;
-};
 
 template <class F>
 FIRESTEEL_HD inline LogRatio<F> clamp(const LogRatio<F>& x, const LogRatio<F>& low,
@@ -44,8 +32,7 @@ FIRESTEEL_HD inline LogRatio<F> normalised(const LogRatio<F>& x, F scale, F bias
   const F a = upper_half(scale), b = upper_half(sum.value);
   const F a_low = scale - a, b_low = sum.value - b;
   const F lost = ((a * b - product) + a * b_low + a_low * b) + a_low * b_low;
-  const F rest = lost + scale * (sum.rest + x.rest);
-  return {product, select(abs(rest) < F(1.0f), rest, F(0.0f))};
+  return {product, lost + scale * (sum.rest + x.rest)};
 }
 
 // x before it is clamped; 0 where the token's loss has no ratio.
@@ -71,6 +58,12 @@ struct TokenSums {
   LogRatio<F> log_ratio, mismatch, correction, off_policy;
 };
 
+// For sums, where an infinite value is to stay what it is.
+template <class F>
+FIRESTEEL_HD inline LogRatio<F> summable(const LogRatio<F>& x) {
+  return {x.value, select(abs(x.value) < F(__builtin_inff()), x.rest, F(0.0f))};
+}
+
 template <class F>
 FIRESTEEL_HD inline LogRatio<F> vespo_correction(const SurrogatePlan& s, const LogRatio<F>& log_w) {
   const LogRatio<F> low{s.log_mismatch_low, s.log_mismatch_low_rest};
@@ -92,123 +85,20 @@ FIRESTEEL_HD inline TokenSums<F> token_sums(const SurrogatePlan& s, bool shaped,
   TokenSums<F> sums{nothing, nothing, nothing, nothing};
   if (shaped) return sums;
   if (s.sums_log_ratio) {
-    sums.log_ratio = clamp(free_log_ratio(s, shaped, x), s.log_ratio_low, s.log_ratio_high);
-    if (s.form == SurrogateForm::gmpo) sums.log_ratio = clip_by_sign(sums.log_ratio, x);
+    LogRatio<F> own = clamp(free_log_ratio(s, shaped, x), s.log_ratio_low, s.log_ratio_high);
+    if (s.form == SurrogateForm::gmpo) own = clip_by_sign(own, x);
+    sums.log_ratio = summable(own);
   }
   if (s.sums_mismatch || s.sums_correction) {
-    sums.mismatch = log_ratio_of(x.old_log_prob, x.sampler_log_prob);
-    if (s.sums_correction) sums.correction = vespo_correction(s, sums.mismatch);
+    const LogRatio<F> log_w = log_ratio_of(x.old_log_prob, x.sampler_log_prob);
+    sums.mismatch = summable(log_w);
+    if (s.sums_correction) sums.correction = vespo_correction(s, log_w);
   }
   if (s.sums_off_policy) {
-    sums.off_policy = log_ratio_of(s.sampler ? x.sampler_log_prob : x.old_log_prob, x.log_prob);
+    const F sampler = s.sampler ? x.sampler_log_prob : x.old_log_prob;
+    sums.off_policy = summable(log_ratio_of(sampler, x.log_prob));
   }
   return sums;
-}
-
-// The policy loss of a token before its weight and its derivative: by the log of its ratio where
-// the form follows the ratio, else by the token's own log-prob.
-template <class F>
-struct PolicyTerm {
-  F loss, slope;
-  MaskOf<F> below, above;  // beyond the form's limits
-};
-
-FIRESTEEL_HD inline bool follows_ratio(SurrogateForm form) {
-  return form == SurrogateForm::clip || form == SurrogateForm::unclipped ||
-         form == SurrogateForm::sapo || form == SurrogateForm::gmpo;
-}
-FIRESTEEL_HD inline bool has_limits(SurrogateForm form) {
-  return form == SurrogateForm::clip || form == SurrogateForm::cispo ||
-         form == SurrogateForm::gmpo || form == SurrogateForm::dppo_tv;
-}
-
-// -min(ratio A, clip(ratio) A) (Schulman et al. 2017, eq. 7) with two options: delta caps the ratio
-// of the unclipped arm (TRL's two-sided clipping), and for A < 0 the loss is at most -dual_clip A
-// (Ye et al. 2020, eq. 5). The gradient is exact: bounds belong to the inside, a tie goes to the
-// unclipped arm.
-template <class F>
-FIRESTEEL_HD inline PolicyTerm<F> clip_loss(const SurrogatePlan& s, F ratio,
-                                            const TokenInput<F>& x) {
-  const F zero(0.0f), delta(s.delta), slope = ratio * x.advantage;
-  const bool two_sided = s.delta < __builtin_inff();
-  const auto below = ratio < x.low, above = x.high < ratio;
-  const F unclipped = two_sided ? min(ratio, delta) * x.advantage : slope;
-  const F clipped = max(x.low, min(x.high, ratio)) * x.advantage;
-  const auto takes_unclipped = unclipped <= clipped;
-  auto moves = takes_unclipped | !(below | above);
-  if (two_sided) moves = moves & !(takes_unclipped & (delta < ratio));
-  F loss = -select(takes_unclipped, unclipped, clipped);
-  if (s.dual_clip < __builtin_inff()) {
-    const F dual = -(F(s.dual_clip) * x.advantage);
-    const auto capped = (x.advantage < zero) & (dual < loss);
-    loss = select(capped, dual, loss);
-    moves = moves & !capped;
-  }
-  return {loss, select(moves, -slope, zero), below, above};
-}
-
-// -A (4 / tau) sigmoid(tau (ratio - 1)), by exp(-|z|) so that nothing overflows.
-template <class F>
-FIRESTEEL_HD inline PolicyTerm<F> sapo_loss(const SurrogatePlan& s, F ratio,
-                                            const TokenInput<F>& x) {
-  const F one(1.0f), four(4.0f), zero(0.0f), largest(0x1.fffffep127f);
-  const F tau = select(x.advantage > zero, F(s.tau_positive), F(s.tau_negative));
-  const F z = tau * (ratio - one);
-  const F tail = exp(-abs(z));
-  const F sum = one + tail;
-  const F sigmoid = select(z < zero, tail, one) / sum;
-  const F slope = four * (tail / (sum * sum)) * min(largest, ratio);
-  return {-(x.advantage * (four / tau)) * sigmoid, -(x.advantage * slope), ratio < x.low,
-          x.high < ratio};
-}
-
-// -weight A lp, the weight held constant; `judged` is what the limits are about.
-template <class F>
-FIRESTEEL_HD inline PolicyTerm<F> log_likelihood(F weight, F judged, const TokenInput<F>& x) {
-  const F slope = -(weight * x.advantage);
-  return {slope * x.log_prob, slope, judged < x.low, x.high < judged};
-}
-
-template <class F>
-FIRESTEEL_HD inline PolicyTerm<F> policy_loss(const SurrogatePlan& s, const SurrogateUnit& unit,
-                                              F log_ratio, F ratio, const TokenInput<F>& x) {
-  const F zero(0.0f);
-  switch (s.form) {
-    case SurrogateForm::clip:
-      return clip_loss(s, ratio, x);
-    case SurrogateForm::unclipped:
-    case SurrogateForm::gmpo: {
-      const F loss = -(ratio * x.advantage);
-      return {loss, loss, log_ratio < x.low, x.high < log_ratio};
-    }
-    case SurrogateForm::sapo:
-      return sapo_loss(s, ratio, x);
-    case SurrogateForm::reinforce:
-      return log_likelihood(F(1.0f), ratio, x);
-    case SurrogateForm::cispo:
-      return log_likelihood(max(x.low, min(x.high, ratio)), ratio, x);
-    case SurrogateForm::dppo_tv: {
-      const F shift = exp(x.log_prob) - exp(x.old_log_prob);
-      const auto drops =
-          ((x.high < shift) & (x.advantage > zero)) | ((shift < x.low) & (x.advantage < zero));
-      return log_likelihood(select(drops, zero, min(F(s.ratio_cap), ratio)), shift, x);
-    }
-    case SurrogateForm::vespo: {
-      const F phi = select(x.advantage < zero, F(unit.phi_negative), F(unit.phi_positive));
-      return log_likelihood(phi, ratio, x);
-    }
-  }
-  return log_likelihood(zero, zero, x);
-}
-
-// -A p / (p + gamma), or -A p / (p_old + gamma), for rows that another policy wrote.
-template <class F>
-FIRESTEEL_HD inline PolicyTerm<F> shaped_loss(const SurrogatePlan& s, const TokenInput<F>& x) {
-  const F zero(0.0f), gamma(s.shape_gamma);
-  const F p = exp(x.log_prob);
-  const F divisor = (s.shape_by_old ? exp(x.old_log_prob) : p) + gamma;
-  const F loss = -(x.advantage * (p / divisor));
-  return {loss, s.shape_by_old ? loss : loss * (gamma / divisor), zero < zero, zero < zero};
 }
 
 // The weight that corrects for the sampler, and whether it was truncated or set to 0.
@@ -334,7 +224,7 @@ FIRESTEEL_HD inline TokenTerm<F> token_term(const SurrogatePlan& s, const Surrog
     valid = valid & (t.kl_loss == t.kl_loss);
   }
   if (s.entropies) valid = valid & (abs(x.entropy) < infinity);
-  valid = valid & (abs(t.policy) < infinity);
+  valid = valid & (abs(t.policy) < F(kLargestLoss));
   if (!kPlain) valid = valid & (abs(t.direct) < infinity) & (abs(t.pull) < infinity);
   t.valid = valid;
   return t;
@@ -345,6 +235,7 @@ template <bool kPlain, class F>
 FIRESTEEL_HD inline F own_gradient(const SurrogatePlan& s, const SurrogateUnit& unit,
                                    const TokenTerm<F>& t, F ratio_scale) {
   const F coefficient(static_cast<float>(unit.coefficient));
+  if (kPlain && !s.reference) return (follows_ratio(s.form) ? t.pull : t.direct) * coefficient;
   if (kPlain) return (t.direct + t.pull) * coefficient;
   if (s.pools && !unit.shaped) return t.direct * coefficient;
   return (t.direct + select(t.moves, ratio_scale * t.pull, F(0.0f))) * coefficient;

@@ -29,6 +29,8 @@ struct SurrogateStatistics {
   double off_policy;  // log (p_sampler / p)
 };
 
+// Losses of tokens stay below, so that a few of them may be added up in float.
+constexpr float kLargestLoss = 0x1p125f;
 // Half of the largest float: both parts of a pooled token's gradient stay below, so that their sum
 // is finite.
 constexpr float kLargestPart = 0x1p127f;

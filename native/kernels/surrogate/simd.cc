@@ -74,22 +74,18 @@ FIRESTEEL_INLINE F64 widen_used(Mask used, const LogRatio<F32>& x) {
   return widen_used(used, x.value) + widen_used(used, x.rest);
 }
 
-// body.take(reader) over the span, one vector after the other, and body.flush() after every few:
-// that many terms may be added up in float.
+// body.take(reader) over a range of tokens, one vector after the other, and body.flush() after
+// every few: that many terms may be added up in float.
 constexpr int kFlush = 4;
 template <class Body>
-FIRESTEEL_INLINE void for_vectors(int64_t tokens, Body& body) {
-  int64_t i = 0;
-  while (i + F32::lanes <= tokens) {
-    for (int v = 0; v < kFlush && i + F32::lanes <= tokens; ++v, i += F32::lanes) {
-      body.take(Reader<true>{i, F32::lanes});
-    }
-    body.flush();
+FIRESTEEL_INLINE void for_vectors(int64_t begin, int64_t end, Body& body) {
+  int64_t i = begin;
+  for (int v = 1; i + F32::lanes <= end; i += F32::lanes, ++v) {
+    body.take(Reader<true>{i, F32::lanes});
+    if (v % kFlush == 0) body.flush();
   }
-  if (i < tokens) {
-    body.take(Reader<false>{i, static_cast<int>(tokens - i)});
-    body.flush();
-  }
+  if (i < end) body.take(Reader<false>{i, static_cast<int>(end - i)});
+  body.flush();
 }
 
 struct SumUnit {
@@ -104,16 +100,16 @@ struct SumUnit {
     const Mask used = read.trained(span.mask);
     const TokenSums<F32> sums = token_sums(s, false, read_tokens<false>(s, span, read));
     trained += count(used);
-    log_ratio = log_ratio + widen_used(used, sums.log_ratio);
-    mismatch = mismatch + widen_used(used, sums.mismatch);
-    correction = correction + widen_used(used, sums.correction);
-    off_policy = off_policy + widen_used(used, sums.off_policy);
+    if (s.sums_log_ratio) log_ratio = log_ratio + widen_used(used, sums.log_ratio);
+    if (s.sums_mismatch) mismatch = mismatch + widen_used(used, sums.mismatch);
+    if (s.sums_correction) correction = correction + widen_used(used, sums.correction);
+    if (s.sums_off_policy) off_policy = off_policy + widen_used(used, sums.off_policy);
   }
 };
 
 SurrogateStatistics statistics(const SurrogatePlan& s, const SurrogateSpan& span) {
   SumUnit sums{s, span};
-  for_vectors(span.tokens, sums);
+  for_vectors(0, span.tokens, sums);
   return {static_cast<double>(sums.trained), reduce_add(sums.log_ratio), reduce_add(sums.mismatch),
           reduce_add(sums.correction), reduce_add(sums.off_policy)};
 }
@@ -139,7 +135,7 @@ struct SumPull {
 
 SurrogatePull pull(const SurrogatePlan& s, const SurrogateUnit& unit, const SurrogateSpan& span) {
   SumPull sums{s, unit, span};
-  for_vectors(span.tokens, sums);
+  for_vectors(0, span.tokens, sums);
   return {reduce_add(sums.pull), sums.faults};
 }
 
@@ -166,7 +162,7 @@ struct Total {
   F64 sum = no_sum();
   F32 part = F32(0.0f);
 
-  FIRESTEEL_MEMBER void add(Mask used, F32 x) { part = part + select(used, x, F32(0.0f)); }
+  FIRESTEEL_MEMBER void add(Mask used, F32 x) { part = select(used, part + x, part); }
   FIRESTEEL_MEMBER void flush() {
     sum = sum + widen(part);
     part = F32(0.0f);
@@ -208,8 +204,8 @@ struct TakeTokens {
     policy.add(used, t.policy);
     ratio.add(used, t.ratio);
     log_ratio_squared.add(used, t.log_ratio * t.log_ratio);
-    ratio_min = min(ratio_min, select(used, t.ratio, infinity));
-    ratio_max = max(ratio_max, select(used, t.ratio, -infinity));
+    ratio_min = select(used, min(ratio_min, t.ratio), ratio_min);
+    ratio_max = select(used, max(ratio_max, t.ratio), ratio_max);
     if (s.reference) kl.add(used, t.kl);
     if (s.entropies) entropy.add(used, x.entropy);
     if (kPlain) return;
@@ -222,15 +218,19 @@ struct TakeTokens {
     }
     read.write_if(span.mismatch_weight, select(used, t.mismatch, zero));
     counts.clamped += count(used & t.clamped);
-    counts.mismatch_changed += count(used & t.mismatch_changed);
     counts.dropped += count(used & t.dropped);
-    kl_loss.add(used, t.kl_loss);
-    mismatch.add(used, t.mismatch);
-    mismatch_min = min(mismatch_min, select(used, t.mismatch, infinity));
-    mismatch_max = max(mismatch_max, select(used, t.mismatch, -infinity));
-    sampler_difference.add(used, t.sampler_difference);
-    sampler_difference_max =
-        max(sampler_difference_max, select(used, t.sampler_difference, -infinity));
+    if (s.kl_ratio) kl_loss.add(used, t.kl_loss);
+    if (s.mismatch != Mismatch::none) {
+      counts.mismatch_changed += count(used & t.mismatch_changed);
+      mismatch.add(used, t.mismatch);
+      mismatch_min = min(mismatch_min, select(used, t.mismatch, infinity));
+      mismatch_max = max(mismatch_max, select(used, t.mismatch, -infinity));
+    }
+    if (s.sampler && s.old) {
+      sampler_difference.add(used, t.sampler_difference);
+      sampler_difference_max =
+          max(sampler_difference_max, select(used, t.sampler_difference, -infinity));
+    }
   }
 
   FIRESTEEL_MEMBER void flush() {
@@ -250,7 +250,7 @@ struct TakeTokens {
     if (s.reference) {
       // Where it is a metric only the estimate may be infinite.
       const double beta = static_cast<double>(s.beta) * unit.coefficient;
-      if (beta != 0.0) add(lanes.kl_loss, kPlain ? kl.sum : kl_loss.sum, beta);
+      if (beta != 0.0) add(lanes.kl_loss, kPlain || !s.kl_ratio ? kl.sum : kl_loss.sum, beta);
       add(lanes.kl, kl.sum);
     }
     if (s.entropies) {
@@ -263,9 +263,11 @@ struct TakeTokens {
     lower(lanes.ratio_min, ratio_min);
     raise(lanes.ratio_max, ratio_max);
     if (kPlain) return;
-    add(lanes.mismatch, mismatch.sum);
-    lower(lanes.mismatch_min, mismatch_min);
-    raise(lanes.mismatch_max, mismatch_max);
+    if (s.mismatch != Mismatch::none) {
+      add(lanes.mismatch, mismatch.sum);
+      lower(lanes.mismatch_min, mismatch_min);
+      raise(lanes.mismatch_max, mismatch_max);
+    }
     if (!s.sampler || !s.old) return;
     add(lanes.sampler_difference, sampler_difference.sum);
     raise(lanes.sampler_difference_max, sampler_difference_max);
@@ -275,23 +277,30 @@ struct TakeTokens {
 SurrogateCounts take(const SurrogatePlan& s, const SurrogateUnit& unit, const SurrogateSpan& span,
                      SurrogateLanes& lanes) {
   TakeTokens<false> tokens(s, unit, span);
-  for_vectors(span.tokens, tokens);
+  for_vectors(0, span.tokens, tokens);
   tokens.add_to(lanes);
   return tokens.counts;
 }
 
 // The form and what the plain form of token_term takes for granted are constants of the loop.
 template <SurrogateForm kForm>
-SurrogateCounts take_plain(const SurrogatePlan& plan, const SurrogateUnit& unit,
-                           const SurrogateSpan& span, SurrogateLanes& lanes) {
+void take_rows(const SurrogatePlan& plan, const SurrogateSpan& batch, const int32_t* row_offsets,
+               int64_t rows, SurrogateRow* row, SurrogateLanes& lanes) {
   SurrogatePlan s = plan;
   s.form = kForm;
   s.level = RatioLevel::token;
   s.normalised = s.pools = s.shares_ratio = false;
-  TakeTokens<true> tokens(s, unit, span);
-  for_vectors(span.tokens, tokens);
-  tokens.add_to(lanes);
-  return tokens.counts;
+  SurrogateSpan span = batch;
+  SurrogateUnit unit{};
+  for (int64_t r = 0; r < rows; ++r) {
+    unit.coefficient = row[r].coefficient;
+    unit.entropy = row[r].entropy;
+    if (!span.advantage_per_token) span.advantage = batch.advantage + r;
+    TakeTokens<true> tokens(s, unit, span);
+    for_vectors(row_offsets[r], row_offsets[r + 1], tokens);
+    tokens.add_to(lanes);
+    row[r].counts = tokens.counts;
+  }
 }
 
 }  // namespace
@@ -302,9 +311,9 @@ const SurrogateTable surrogate_table = {
     statistics,
     pull,
     take,
-    {take_plain<SurrogateForm::clip>, take_plain<SurrogateForm::unclipped>, nullptr,
-     take_plain<SurrogateForm::cispo>, take_plain<SurrogateForm::sapo>, nullptr,
-     take_plain<SurrogateForm::dppo_tv>, nullptr}};
+    {take_rows<SurrogateForm::clip>, take_rows<SurrogateForm::unclipped>, nullptr,
+     take_rows<SurrogateForm::cispo>, take_rows<SurrogateForm::sapo>, nullptr,
+     take_rows<SurrogateForm::dppo_tv>, nullptr}};
 
 }  // namespace FIRESTEEL_ISA
 }  // namespace firesteel

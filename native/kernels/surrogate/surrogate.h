@@ -23,13 +23,14 @@
 // Shaped rows have their own loss instead of form and level; mismatch weights, the off-policy test
 // and the ratio of kl_ratio do not apply to them.
 //
-// A trained token with NaN in any of its inputs, where infinite inputs make one (inf - inf), or
-// with an entropy, policy loss or gradient that is not finite is a fault of its row, contributes
-// nothing and gets gradient 0; the denominator still counts it. Where the unit shares one ratio
-// (segment, sequence, sequence_product, sequence_token), such a token takes its unit along: nothing
-// of the unit contributes, and each of its trained tokens counts as a fault. So does NaN in what a
-// row's mismatch weight or off-policy test is made of. Where advantage or weight is 0 the policy
-// loss is 0, even if the ratio is inf; an infinite KL estimate with a finite gradient stands.
+// A trained token with NaN in any of its inputs, where infinite inputs make one (inf - inf), with
+// an entropy or gradient that is not finite or a policy loss of 2^125 and more is a fault of its
+// row, contributes nothing and gets gradient 0; the denominator still counts it. Where the unit
+// shares one ratio (segment, sequence, sequence_product, sequence_token), such a token takes its
+// unit along: nothing of the unit contributes, and each of its trained tokens counts as a fault. So
+// does NaN in what a row's mismatch weight or off-policy test is made of. Where advantage or weight
+// is 0 the policy loss is 0, even if the ratio is inf; an infinite KL estimate with a finite
+// gradient stands.
 //
 // Means over groups: balanced gives a token of a row with A > 0 the weight n+ / (n tokens+), n rows
 // of its group, n+ of them with A > 0, tokens+ trained tokens in those; likewise for A < 0, and 0

@@ -36,6 +36,13 @@ struct SurrogateCounts {
   int64_t faults, clipped_low, clipped_high, clamped, mismatch_changed, dropped;
 };
 
+struct SurrogateRow {
+  double trained;      // tokens
+  double coefficient;  // of its token losses in the loss
+  double entropy;      // d loss / d entropy of its tokens
+  SurrogateCounts counts;
+};
+
 struct SurrogatePull {
   double sum;
   int64_t faults;
@@ -46,13 +53,14 @@ struct SurrogateTable {
   SurrogateStatistics (*statistics)(const SurrogatePlan&, const SurrogateSpan&);
   // The sum of pulls of a unit that shares its ratio; writes nothing.
   SurrogatePull (*pull)(const SurrogatePlan&, const SurrogateUnit&, const SurrogateSpan&);
-  // Losses and gradients.
+  // Losses and gradients of a unit.
   SurrogateCounts (*take)(const SurrogatePlan&, const SurrogateUnit&, const SurrogateSpan&,
                           SurrogateLanes&);
-  // The same for spans of which token_term may take the plain form, by form; null where a form has
-  // none.
-  SurrogateCounts (*take_plain[8])(const SurrogatePlan&, const SurrogateUnit&, const SurrogateSpan&,
-                                   SurrogateLanes&);
+  // The same for rows whose tokens token_term may take in the plain form and whose coefficients are
+  // floats; counts are left in the rows. The span is that of the whole batch, but for an advantage
+  // per row, which begins at the first of the rows. By form; null where a form has none.
+  void (*take_rows[8])(const SurrogatePlan&, const SurrogateSpan&, const int32_t* row_offsets,
+                       int64_t rows, SurrogateRow*, SurrogateLanes&);
 };
 
 }  // namespace firesteel

@@ -4,6 +4,8 @@
 #include "kernels/surrogate/math.h"
 #include "kernels/surrogate/surrogate.h"
 #include "kernels/surrogate/unit.h"
+#include "runtime/cuda/launch.h"
+#include "runtime/cuda/ptx.h"
 #include "runtime/cuda/ragged.h"
 #include "runtime/cuda/reduce.h"
 
