@@ -4,12 +4,12 @@
  */
 export const registerBudgets: Readonly<Record<string, number>> = {
   default: 128,
-  "kernels/log_prob/forward_kernel": 64,
+  "kernels/log_prob/row_kernel": 64,
   "kernels/log_prob/backward_kernel": 64,
   "gemm/gemm_kernel": 168,
   // Tiles of keys, values and gradients stay in registers; blocks have 128 threads.
   "nn/attention/attention_forward_kernel": 208,
-  "nn/attention/attention_d_q_kernel": 224,
+  "nn/attention/attention_d_q_kernel": 232,
   "nn/attention/attention_dk_dv_kernel": 208,
 };
 
