@@ -25,8 +25,13 @@ export function advantages(engine, _, blocks) {
 
     async masked_whiten({ rows, masks, ddof = 1, eps = 1e-8 }) {
       const values = rows.flat().map((x, i) => (masks.flat()[i] ? x : null));
-      const epsPlacement = ddof === 1 ? "inside" : "floor"; // verl's form; OpenRLHF's
-      const options = { groupOffsets: one(values), scale: "std", ddof, eps, epsPlacement };
+      const options = {
+        groupOffsets: one(values),
+        scale: "std",
+        ddof,
+        eps,
+        epsPlacement: "inside",
+      };
       return cut((await groupAdvantages(engine, values, options)).advantage, rows);
     },
 

@@ -51,7 +51,7 @@ export function losses(engine, { klEstimate, surrogate, surrogateMetrics }, { cl
 
     async cispo_token({ eps_low = null, eps_high = 4, upper_is_absolute = false, ...args }) {
       const clipRange = [
-        eps_low === null ? 0 : 1 - eps_low,
+        Math.max(0, 1 - (eps_low ?? 1)),
         upper_is_absolute ? eps_high : 1 + eps_high,
       ];
       return (await row(token(args), { form: "cispo", clipRange })).loss;
