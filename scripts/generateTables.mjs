@@ -28,6 +28,9 @@ ${body}
 function surrogate(tables) {
   const { forms, levels, advantages, aggregations, mismatches, refuseCombination } =
     tables.surrogate;
+  const { limits, constantRatio, pools } = tables.surrogate;
+  const bitsOf = (choices, holds) =>
+    Object.keys(choices).reduce((bits, choice, i) => bits + (holds(choice) ? 1 << i : 0), 0);
   const units = Object.keys(advantages);
   const rows = Object.keys(forms).map((form) => {
     const bits = Object.keys(levels).map((level) =>
@@ -47,6 +50,12 @@ function surrogate(tables) {
       enumeration("Aggregation", aggregations),
       enumeration("Mismatch", mismatches),
     ].join("\n")}
+// Bit f: the loss of form f has limits; its gradient passes through the ratio.
+constexpr uint32_t kFormsWithLimits = ${bitsOf(forms, (form) => limits[form] !== null)};
+constexpr uint32_t kFormsThroughRatio = ${bitsOf(forms, (form) => !constantRatio.includes(form))};
+// Bit l: all tokens of a unit get the gradient of its one ratio.
+constexpr uint32_t kPooledLevels = ${bitsOf(levels, (level) => pools[level] !== undefined)};
+
 // Bit u of [form][level]: the two go with advantages of unit u.
 constexpr uint8_t kSurrogateLegal[${rows.length}][${Object.keys(levels).length}] = {
 ${rows.join("\n")}

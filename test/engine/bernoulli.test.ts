@@ -1,22 +1,11 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
-import { FiresteelError } from "../../src/engine/error.js";
 import { bernoulli, bernoulliBackward } from "../../src/engine/kernels/bernoulli.js";
 import { bernoulliTable } from "../../src/engine/kernels/bernoulliTable.js";
+import { refusal } from "./refusal.js";
 
 const engine = new Engine({ device: "cpu", threads: 2 });
 afterAll(() => engine.dispose());
-
-/** Code and message of what `fn` throws; anything but a FiresteelError fails the test. */
-function refusal(fn: () => unknown): string {
-  try {
-    fn();
-  } catch (error) {
-    expect(error).toBeInstanceOf(FiresteelError);
-    return `${(error as FiresteelError).code}: ${(error as Error).message}`;
-  }
-  return "nothing thrown";
-}
 
 const base = { logits: [0, 1, -1], actions: [1, 0, 1], rowOffsets: [0, 1, 3] };
 

@@ -1,6 +1,5 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { Engine, type FaultReport } from "../../src/engine/engine.js";
-import { FiresteelError } from "../../src/engine/error.js";
 import { divergence, divergenceBackward } from "../../src/engine/kernels/divergence.js";
 import type {
   DivergenceOptions,
@@ -12,6 +11,7 @@ import {
   refuseCombination,
   supports,
 } from "../../src/engine/kernels/divergenceTable.js";
+import { refusal } from "./refusal.js";
 
 const faults: FaultReport[] = [];
 const engine = new Engine({ device: "cpu", threads: 2, onFault: (f) => faults.push(f) });
@@ -25,17 +25,6 @@ const zeros = (...shape: number[]) => engine.zeros(shape);
 const ids = (...values: number[]) => engine.tensor(Int32Array.from(values), [2, values.length / 2]);
 const full: DivergenceTeacher = { logits: zeros(2, 3) };
 const top: DivergenceTeacher = { topLogits: zeros(2, 2), topIds: ids(0, 1, 1, 2) };
-
-/** Code and message of what `fn` throws; anything but a FiresteelError fails the test. */
-function refusal(fn: () => unknown): string {
-  try {
-    fn();
-  } catch (error) {
-    expect(error).toBeInstanceOf(FiresteelError);
-    return `${(error as FiresteelError).code}: ${(error as Error).message}`;
-  }
-  return "nothing thrown";
-}
 
 describe("divergence", () => {
   it("takes plain data for everything but the student, and trains towards the teacher", () => {

@@ -1,6 +1,5 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
-import { FiresteelError } from "../../src/engine/error.js";
 import { flowCoefficients } from "../../src/engine/kernels/flowCoefficients.js";
 import { flowStep, flowStepBackward } from "../../src/engine/kernels/flowStep.js";
 import {
@@ -10,22 +9,12 @@ import {
   gaussianLogProbBackward,
 } from "../../src/engine/kernels/gaussian.js";
 import { gaussianTable } from "../../src/engine/kernels/gaussianTable.js";
+import { refusal } from "./refusal.js";
 
 const engine = new Engine({ device: "cpu", threads: 2 });
 afterAll(() => engine.dispose());
 
 const zeros = (...shape: number[]) => engine.zeros(shape);
-
-/** Code and message of what `fn` throws; anything but a FiresteelError fails the test. */
-function refusal(fn: () => unknown): string {
-  try {
-    fn();
-  } catch (error) {
-    expect(error).toBeInstanceOf(FiresteelError);
-    return `${(error as FiresteelError).code}: ${(error as Error).message}`;
-  }
-  return "nothing thrown";
-}
 
 describe("flowCoefficients", () => {
   it("of a whole schedule gives the noise of every step", () => {

@@ -1,6 +1,5 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
-import { FiresteelError } from "../../src/engine/error.js";
 import {
   type GroupLossInputs,
   type GroupLossOptions,
@@ -10,20 +9,10 @@ import * as groupLossTable from "../../src/engine/kernels/groupLossTable.js";
 import { klHinge } from "../../src/engine/kernels/klHinge.js";
 import { rowScore, rowScoreBackward } from "../../src/engine/kernels/rowScore.js";
 import * as rowScoreTable from "../../src/engine/kernels/rowScoreTable.js";
+import { refusal } from "./refusal.js";
 
 const engine = new Engine({ device: "cpu", threads: 2 });
 afterAll(() => engine.dispose());
-
-/** Code and message of what `fn` throws; anything but a FiresteelError fails the test. */
-function refusal(fn: () => unknown): string {
-  try {
-    fn();
-  } catch (error) {
-    expect(error).toBeInstanceOf(FiresteelError);
-    return `${(error as FiresteelError).code}: ${(error as Error).message}`;
-  }
-  return "nothing thrown";
-}
 
 const rows = {
   score: [0, 1],

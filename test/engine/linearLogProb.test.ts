@@ -1,6 +1,5 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
-import { FiresteelError } from "../../src/engine/error.js";
 import {
   type LinearLogProbBackwardInputs,
   linearLogProb,
@@ -11,6 +10,7 @@ import {
   linearLogProbMemory,
 } from "../../src/engine/kernels/linearLogProbMemory.js";
 import { linearLogProbTable } from "../../src/engine/kernels/linearLogProbTable.js";
+import { refusal } from "./refusal.js";
 
 const engine = new Engine({ device: "cpu", threads: 2 });
 afterAll(() => engine.dispose());
@@ -18,17 +18,6 @@ afterAll(() => engine.dispose());
 const zeros = (...shape: number[]) => engine.zeros(shape);
 const head = { hidden: zeros(2, 4), weight: zeros(3, 4), targets: [0, 2] };
 const above = { stats: zeros(2, 2), dLogProb: [1, 1] };
-
-/** Code and message of what `fn` throws; anything but a FiresteelError fails the test. */
-function refusal(fn: () => unknown): string {
-  try {
-    fn();
-  } catch (error) {
-    expect(error).toBeInstanceOf(FiresteelError);
-    return `${(error as FiresteelError).code}: ${(error as Error).message}`;
-  }
-  return "nothing thrown";
-}
 
 describe("linearLogProb", () => {
   it("scores targets without logits", () => {

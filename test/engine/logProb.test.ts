@@ -1,6 +1,5 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
-import { FiresteelError } from "../../src/engine/error.js";
 import {
   type LogProbBackwardInputs,
   type LogProbOptions,
@@ -10,23 +9,13 @@ import {
 } from "../../src/engine/kernels/logProb.js";
 import { logProbMerge, logProbPartial } from "../../src/engine/kernels/logProbShards.js";
 import { forwardTolerances, logProbTable } from "../../src/engine/kernels/logProbTable.js";
+import { refusal } from "./refusal.js";
 
 const engine = new Engine({ device: "cpu", threads: 2 });
 afterAll(() => engine.dispose());
 
 const logits = engine.tensor([0, 1, 2, 3, 4, 5], [2, 3]);
 const targets = engine.tensor([0, 2], [2], "i32");
-
-/** Code and message of what `fn` throws; anything but a FiresteelError fails the test. */
-function refusal(fn: () => unknown): string {
-  try {
-    engine.scope(() => void fn());
-  } catch (error) {
-    expect(error).toBeInstanceOf(FiresteelError);
-    return `${(error as FiresteelError).code}: ${(error as Error).message}`;
-  }
-  return "nothing thrown";
-}
 
 const forward = (options: unknown) =>
   refusal(() => logProb(engine, logits, targets, options as LogProbOptions));

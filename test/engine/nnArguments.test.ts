@@ -1,6 +1,5 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
-import { FiresteelError } from "../../src/engine/error.js";
 import { adamw, sumSquares } from "../../src/engine/nn/adamw.js";
 import { attention, attentionBackward } from "../../src/engine/nn/attention.js";
 import { add, addBias, cast, fill, scale, sumRows } from "../../src/engine/nn/elementwise.js";
@@ -11,22 +10,12 @@ import { rope } from "../../src/engine/nn/rope.js";
 import { sample } from "../../src/engine/nn/sample.js";
 import { swiglu, swigluBackward } from "../../src/engine/nn/swiglu.js";
 import { Slots } from "../../src/engine/offsets.js";
+import { refusal } from "./refusal.js";
 
 const engine = new Engine({ device: "cpu", threads: 2 });
 afterAll(() => engine.dispose());
 
 const zeros = (...shape: number[]) => engine.zeros(shape);
-
-/** Code and message of what `fn` throws; anything but a FiresteelError fails the test. */
-function refusal(fn: () => unknown): string {
-  try {
-    fn();
-  } catch (error) {
-    expect(error).toBeInstanceOf(FiresteelError);
-    return `${(error as FiresteelError).code}: ${(error as Error).message}`;
-  }
-  return "nothing thrown";
-}
 
 describe("matmul", () => {
   it("multiplies every combination of layouts, and adds where asked", () => {

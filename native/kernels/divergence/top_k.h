@@ -9,12 +9,7 @@
 // up to a constant in g, which drops out. P g is called the pull of an outcome.
 #pragma once
 #include "kernels/divergence/row.h"
-
-#ifdef __CUDACC__
-#define FIRESTEEL_TEAM __device__
-#else
-#define FIRESTEEL_TEAM
-#endif
+#include "runtime/team.h"
 
 namespace firesteel {
 

@@ -1,28 +1,14 @@
-#include "runtime/simd/simd.h"
 #include "kernels/gaussian/math.h"
 #include "kernels/gaussian/table.h"
+#include "runtime/simd/vectors.h"
 
 namespace firesteel {
 namespace FIRESTEEL_ISA {
 namespace {
 
-FIRESTEEL_INLINE F32 load_some(const float* p, int n) {
-  return n == F32::lanes ? load(p) : load_partial(p, n, 0.0f);
-}
-FIRESTEEL_INLINE void store_some(float* p, F32 x, int n) {
-  n == F32::lanes ? store(p, x) : store_partial(p, x, n);
-}
 FIRESTEEL_INLINE Mask valid_lanes(const uint8_t* mask, int n) {
   if (mask == nullptr) return first_lanes(n);
   return n == F32::lanes ? load_mask(mask) : load_mask_partial(mask, n);
-}
-
-// step(i, n): n elements from i on, a whole vector or what is left.
-template <class Step>
-FIRESTEEL_INLINE void each_vector(int64_t elements, const Step& step) {
-  int64_t i = 0;
-  for (; i + F32::lanes <= elements; i += F32::lanes) step(i, F32::lanes);
-  if (i < elements) step(i, static_cast<int>(elements - i));
 }
 
 FIRESTEEL_INLINE F64 square(F32 x) {

@@ -1,20 +1,14 @@
 // The rows of a group: who takes part, on which side, and what a side adds up to. Once for both
-// backends, in double, over a Team, which is one thread on the CPU and a block on the card. It has
+// backends, in double, over a Team, which has
 //   each(begin, end, body)   body(i) for every i, divided among its threads
 //   sum(x), max(x), any(x)   of what all its threads hold, the same bits in all of them
 //   leads()                  true in one of its threads
 //   fault(row)               records it
-// Every thread takes the same way through the code.
 #pragma once
 #include <math.h>
 
 #include "kernels/group_loss/group_loss.h"
-
-#ifdef __CUDACC__
-#define FIRESTEEL_TEAM __device__
-#else
-#define FIRESTEEL_TEAM
-#endif
+#include "runtime/team.h"
 
 namespace firesteel {
 

@@ -51,6 +51,12 @@ enum class Mismatch : int32_t {
   geometric_mask,
 };
 
+// Bit f: the loss of form f has limits; its gradient passes through the ratio.
+constexpr uint32_t kFormsWithLimits = 105;
+constexpr uint32_t kFormsThroughRatio = 51;
+// Bit l: all tokens of a unit get the gradient of its one ratio.
+constexpr uint32_t kPooledLevels = 14;
+
 // Bit u of [form][level]: the two go with advantages of unit u.
 constexpr uint8_t kSurrogateLegal[8][6] = {
     {5, 3, 1, 1, 5, 5},  // clip

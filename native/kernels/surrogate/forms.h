@@ -26,12 +26,10 @@ struct PolicyTerm {
 };
 
 FIRESTEEL_HD inline bool follows_ratio(SurrogateForm form) {
-  return form == SurrogateForm::clip || form == SurrogateForm::unclipped ||
-         form == SurrogateForm::sapo || form == SurrogateForm::gmpo;
+  return (kFormsThroughRatio >> static_cast<int>(form) & 1u) != 0;
 }
 FIRESTEEL_HD inline bool has_limits(SurrogateForm form) {
-  return form == SurrogateForm::clip || form == SurrogateForm::cispo ||
-         form == SurrogateForm::gmpo || form == SurrogateForm::dppo_tv;
+  return (kFormsWithLimits >> static_cast<int>(form) & 1u) != 0;
 }
 
 // -min(ratio A, clip(ratio) A) (Schulman et al. 2017, eq. 7) with two options: delta caps the ratio

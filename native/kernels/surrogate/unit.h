@@ -21,8 +21,7 @@ inline SurrogatePlan plan_of(const SurrogateArgs& a) {
   s.weighted = a.weight != nullptr;
   s.normalised = a.ratio_scale != nullptr;
   s.entropies = a.entropy != nullptr;
-  s.pools = s.level == RatioLevel::segment || s.level == RatioLevel::sequence ||
-            s.level == RatioLevel::sequence_product;
+  s.pools = (kPooledLevels >> static_cast<int>(s.level) & 1u) != 0;
   s.shares_ratio = s.pools || s.level == RatioLevel::sequence_token;
   s.sums_log_ratio = s.shares_ratio;
   s.sums_mismatch = s.mismatch == Mismatch::sequence_truncate ||

@@ -1,5 +1,5 @@
 #include "nn/adamw/table.h"
-#include "nn/vectors.h"
+#include "runtime/simd/vectors.h"
 
 namespace firesteel {
 namespace FIRESTEEL_ISA {

@@ -1,6 +1,6 @@
 #include "nn/sample/table.h"
 
-#include "nn/vectors.h"
+#include "runtime/simd/vectors.h"
 
 namespace firesteel {
 namespace FIRESTEEL_ISA {

@@ -1,6 +1,6 @@
 #include "nn/swiglu/math.h"
 #include "nn/swiglu/table.h"
-#include "nn/vectors.h"
+#include "runtime/simd/vectors.h"
 
 namespace firesteel {
 namespace FIRESTEEL_ISA {

@@ -122,7 +122,7 @@ export const pools: Readonly<Partial<Record<Level, AdvantageUnit>>> = {
 };
 
 /** Forms whose gradient does not pass through the ratio. */
-const constantRatio: readonly Form[] = ["reinforce", "cispo", "dppo-tv", "vespo"];
+export const constantRatio: readonly Form[] = ["reinforce", "cispo", "dppo-tv", "vespo"];
 
 /** Another form or level, with why the given pair is none. */
 interface Change {
