@@ -116,7 +116,7 @@ describe("groupLoss", () => {
     expect(ask("reg-grpo", { ddof: 2 })).toMatch(/^ERR_RANGE: .* for ddof /);
     expect(ask("reg-grpo", { skipConstant: 1 })).toMatch(/^ERR_OPTION: .* for skipConstant /);
     expect(ask("dpo", { beta: 0 })).toMatch(/^ERR_RANGE: .* for beta /);
-    expect(ask("dpo", { labelSmoothing: 0.5 })).toMatch(/^ERR_RANGE: .* for labelSmoothing /);
+    expect(ask("dpo", { labelSmoothing: 0.51 })).toMatch(/^ERR_RANGE: .* for labelSmoothing /);
     expect(ask("dpo", { labelSmoothing: -0.1 })).toMatch(/^ERR_RANGE: .* for labelSmoothing /);
   });
 

@@ -63,7 +63,7 @@ export interface GroupLossOptions {
   skipConstant?: boolean;
   /** dpo, ipo: strength of the tie to the reference; > 0, default 0.1. */
   beta?: number;
-  /** dpo: probability that a preference is the wrong way round; in [0, 0.5), default 0. */
+  /** dpo: probability that a preference is the wrong way round; in [0, 0.5], default 0. */
   labelSmoothing?: number;
   /**
    * Divides the sum over groups; > 0. Default: counted, at least 1 (`count` of the metrics): all groups
@@ -208,10 +208,9 @@ function checkOptions(options: GroupLossOptions) {
     ddof: taken("ddof", 0, (value) => checkInteger("ddof", value, 0, 1)),
     skipConstant: taken("skipConstant", false, (value) => checkBoolean("skipConstant", value)),
     beta: scale("beta"),
-    labelSmoothing: taken("labelSmoothing", 0, (value) => {
-      if (value === 0.5) throw invalid("ERR_RANGE", "labelSmoothing", "a number below 0.5", value);
-      return checkNumber("labelSmoothing", value, 0, 0.5);
-    }),
+    labelSmoothing: taken("labelSmoothing", 0, (value) =>
+      checkNumber("labelSmoothing", value, 0, 0.5),
+    ),
     denominator:
       options.denominator === undefined
         ? 0
