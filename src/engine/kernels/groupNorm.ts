@@ -104,7 +104,7 @@ const optionNames = [
 ] as const satisfies (keyof GroupNormOptions)[];
 
 /** Default of eps (TRL). */
-export const defaultEps = 1e-4;
+const defaultEps = 1e-4;
 
 /** Everything but the groups and the data, checked and with defaults. */
 function checkRule(options: GroupNormOptions) {
