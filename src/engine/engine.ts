@@ -127,7 +127,12 @@ export class Engine {
       throw invalid("ERR_SHAPE", "data", `${size} elements for shape [${dimensions}]`, data);
     }
     const tensor = this.empty(dimensions, type);
-    tensor.write(array);
+    try {
+      tensor.write(array);
+    } catch (error) {
+      tensor.dispose();
+      throw error;
+    }
     return tensor;
   }
 

@@ -1,7 +1,7 @@
 import { checkBoolean, checkChoice, checkKeys, checkNumber, invalid } from "../checks.js";
 import { dtypes } from "../dtype.js";
 import type { Engine, TensorLike } from "../engine.js";
-import { handle, type Inputs, withInputs } from "../inputs.js";
+import { handle, withInputs } from "../inputs.js";
 import type { Tensor } from "../tensor.js";
 
 /** Where the result goes; default: a new tensor. */
@@ -22,7 +22,7 @@ export function add(engine: Engine, a: TensorLike, b: TensorLike, options: OutOp
   return withInputs(engine, (inputs) => {
     const left = inputs.tensor("a", a, "f32", null);
     const right = inputs.tensor("b", b, "f32", left.shape);
-    const y = outLike(engine, inputs, options.out, left.shape);
+    const y = inputs.result("out", options.out, "f32", left.shape, [left, right]);
     engine.addon.add(engine.handle, left.size, handle(left), handle(right), handle(y));
     return y;
   });
@@ -47,7 +47,7 @@ export function addBias(
     const offset = inputs.tensor("bias", bias, "f32", [null]);
     const input = inputs.tensor("x", x, "f32", [null, offset.size]);
     const [rows, width] = input.shape as [number, number];
-    const y = outLike(engine, inputs, options.out, input.shape);
+    const y = inputs.result("out", options.out, "f32", input.shape, [input]);
     engine.addon.addBias(engine.handle, rows, width, handle(input), handle(offset), handle(y));
     return y;
   });
@@ -64,7 +64,7 @@ export function sumRows(engine: Engine, x: TensorLike): Tensor {
   return withInputs(engine, (inputs) => {
     const input = inputs.tensor("x", x, "f32", [null, null]);
     const [rows, width] = input.shape as [number, number];
-    const y = engine.empty([width]);
+    const y = inputs.empty([width]);
     engine.addon.sumRows(engine.handle, rows, width, handle(input), handle(y));
     return y;
   });
@@ -92,7 +92,7 @@ export function scale(
   }
   return withInputs(engine, (inputs) => {
     const input = inputs.tensor("x", x, "f32", null);
-    const y = outLike(engine, inputs, options.out, input.shape);
+    const y = inputs.result("out", options.out, "f32", input.shape, [input]);
     engine.addon.scale(engine.handle, input.size, factor, accumulate, handle(input), handle(y));
     return y;
   });
@@ -124,18 +124,9 @@ export function cast(engine: Engine, x: TensorLike, dtype: (typeof floats)[numbe
   checkChoice("dtype", dtype, floats);
   return withInputs(engine, (inputs) => {
     const input = inputs.tensor("x", x, floats, null);
-    const y = engine.empty(input.shape, dtype);
+    const y = inputs.empty(input.shape, dtype);
     const [from, to] = [dtypes[input.dtype].code, dtypes[dtype].code];
     engine.addon.cast(engine.handle, input.size, from, to, handle(input), handle(y));
     return y;
   });
-}
-
-function outLike(
-  engine: Engine,
-  inputs: Inputs,
-  out: Tensor | undefined,
-  shape: readonly number[],
-): Tensor {
-  return out === undefined ? engine.empty(shape) : inputs.tensor("out", out, "f32", shape);
 }

@@ -16,7 +16,7 @@ export function gatherRows(engine: Engine, table: Tensor, ids: TensorLike): Tens
   return withInputs(engine, (inputs) => {
     const from = checkTable(inputs, "table", table);
     const at = inputs.tensor("ids", ids, "i32", [null]);
-    const y = engine.empty([at.size, ...from.shape.slice(1)]);
+    const y = inputs.empty([at.size, ...from.shape.slice(1)]);
     engine.addon.gatherRows(
       engine.handle,
       at.size,

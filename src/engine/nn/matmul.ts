@@ -8,8 +8,10 @@ export interface MatmulOptions {
   transposeA?: boolean;
   /** `b` is given as [N, K], the layout of a linear layer's weight; default false. */
   transposeB?: boolean;
-  /** f32 [M, N]: the product is added to it, and it is returned. Must not be `a` or `b`. */
+  /** f32 [M, N]: the product is added to it, and it is returned. Not memory of `a` or `b`. */
   accumulateInto?: Tensor;
+  /** f32 [M, N]: written instead of a new tensor. Not memory of `a` or `b`. */
+  out?: Tensor;
 }
 
 /**
@@ -27,12 +29,12 @@ export function matmul(
   b: TensorLike,
   options: MatmulOptions = {},
 ): Tensor {
-  checkKeys("options", options, ["transposeA", "transposeB", "accumulateInto"]);
+  checkKeys("options", options, ["transposeA", "transposeB", "accumulateInto", "out"]);
   const transposeA = checkBoolean("transposeA", options.transposeA ?? false);
   const transposeB = checkBoolean("transposeB", options.transposeB ?? false);
   const { accumulateInto } = options;
-  if (accumulateInto !== undefined && (accumulateInto === a || accumulateInto === b)) {
-    throw invalid("ERR_OPTION", "accumulateInto", "another tensor than a and b", accumulateInto);
+  if (accumulateInto !== undefined && options.out !== undefined) {
+    throw invalid("ERR_OPTION", "out", "nothing (accumulateInto is given)", options.out);
   }
   return withInputs(engine, (inputs) => {
     const left = inputs.tensor("a", a, "f32", [null, null]);
@@ -41,8 +43,8 @@ export function matmul(
     const [, n] = transposed(right, transposeB);
     const out =
       accumulateInto === undefined
-        ? engine.empty([m, n])
-        : inputs.tensor("accumulateInto", accumulateInto, "f32", [m, n]);
+        ? inputs.result("out", options.out, "f32", [m, n])
+        : inputs.result("accumulateInto", accumulateInto, "f32", [m, n]);
     engine.addon.gemm(
       engine.handle,
       m,

@@ -21,7 +21,7 @@ export function rmsNorm(
   checkNumber("eps", eps, 0);
   return withInputs(engine, (inputs) => {
     const { input, scale, rows, width } = checkRows(inputs, x, weight);
-    const out = { y: engine.empty(input.shape), invRms: engine.empty([rows]) };
+    const out = { y: inputs.empty(input.shape), invRms: inputs.empty([rows]) };
     engine.addon.rmsNormForward(
       engine.handle,
       rows,
@@ -60,7 +60,7 @@ export function rmsNormBackward(
     const { input, scale, rows, width } = checkRows(inputs, args.x, args.weight);
     const invRms = inputs.tensor("invRms", args.invRms, "f32", [rows]);
     const dY = inputs.tensor("dY", args.dY, "f32", input.shape);
-    const out = { dX: engine.empty(input.shape), dWeight: engine.empty([width]) };
+    const out = { dX: inputs.empty(input.shape), dWeight: inputs.empty([width]) };
     engine.addon.rmsNormBackward(
       engine.handle,
       rows,

@@ -36,7 +36,7 @@ export function rope(
       throw invalid("ERR_SHAPE", "x.shape[2] (head dimension)", "an even number <= 512", headDim);
     }
     const at = inputs.tensor("positions", positions, "i32", [tokens]);
-    const y = engine.empty(input.shape);
+    const y = inputs.empty(input.shape);
     engine.addon.rope(
       engine.handle,
       tokens,

@@ -15,7 +15,7 @@ export function swiglu(engine: Engine, gate: TensorLike, up: TensorLike): Tensor
   return withInputs(engine, (inputs) => {
     const g = inputs.tensor("gate", gate, "f32", null);
     const u = inputs.tensor("up", up, "f32", g.shape);
-    const y = engine.empty(g.shape);
+    const y = inputs.empty(g.shape);
     engine.addon.swigluForward(engine.handle, g.size, handle(g), handle(u), handle(y));
     return y;
   });
@@ -43,7 +43,7 @@ export function swigluBackward(
     const gate = inputs.tensor("gate", args.gate, "f32", null);
     const up = inputs.tensor("up", args.up, "f32", gate.shape);
     const dY = inputs.tensor("dY", args.dY, "f32", gate.shape);
-    const out = { dGate: engine.empty(gate.shape), dUp: engine.empty(gate.shape) };
+    const out = { dGate: inputs.empty(gate.shape), dUp: inputs.empty(gate.shape) };
     engine.addon.swigluBackward(
       engine.handle,
       gate.size,
