@@ -6,7 +6,7 @@ namespace firesteel {
 namespace FIRESTEEL_ISA {
 namespace {
 
-// What becomes of the sums of one tile and block, `tile` being kTileCols wide.
+// What becomes of the sums of one tile and block, `tile` being kTileCols wide; any case.
 __attribute__((noinline)) void finish(const GemmPiece& g, const float* tile, int64_t row, int rows,
                                       bool first, bool last) {
   const float* sum = first ? nullptr : g.sum + row * g.sum_row;
@@ -35,9 +35,21 @@ struct Block {
 
   template <int ROWS>
   FIRESTEEL_MEMBER void run(int64_t row) const {
+    float* out = last ? g.c + row * g.c_row : g.sum + row * g.sum_row;
+    const int64_t out_row = last ? g.c_row : g.sum_row;
+    // The tile's rows of C are pages apart, which no hardware prefetcher sees.
+    for (int r = 0; r < ROWS; ++r) {
+      for (int v = 0; v < VECTORS; ++v) __builtin_prefetch(out + r * out_row + v * F32::lanes, 1);
+    }
     Tile<ROWS, VECTORS> tile;
     tile.clear();
     tile.multiply(packed + row * kGemmBlock, 1, kTileRows, b, b_row, terms);
+    const bool whole = g.cols == VECTORS * F32::lanes;
+    if (ROWS == kTileRows && VECTORS == kTileVectors && whole && !(last && g.accumulate)) {
+      if (!first) tile.add(g.sum + row * g.sum_row, g.sum_row);
+      tile.write(out, out_row);
+      return;
+    }
     alignas(64) float sums[ROWS * kTileCols];
     tile.write(sums, kTileCols);
     finish(g, sums, row, ROWS, first, last);

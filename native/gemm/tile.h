@@ -34,6 +34,13 @@ struct Tile {
       for (int v = 0; v < VECTORS; ++v) sum[r][v] = load(c + r * c_row + v * F32::lanes);
     }
   }
+  // What c holds, plus the sums.
+  FIRESTEEL_MEMBER void add(const float* c, int64_t c_row) {
+    for (int r = 0; r < ROWS; ++r) {
+      for (int v = 0; v < VECTORS; ++v)
+        sum[r][v] = load(c + r * c_row + v * F32::lanes) + sum[r][v];
+    }
+  }
   FIRESTEEL_MEMBER void write(float* c, int64_t c_row) const {
     for (int r = 0; r < ROWS; ++r) {
       for (int v = 0; v < VECTORS; ++v) store(c + r * c_row + v * F32::lanes, sum[r][v]);
