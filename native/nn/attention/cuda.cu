@@ -16,6 +16,13 @@
 namespace firesteel {
 namespace {
 
+__device__ __forceinline__ const float* f32(const void* x) {
+  return static_cast<const float*>(x);
+}
+__device__ __forceinline__ float* f32(void* x) {
+  return static_cast<float*>(x);
+}
+
 // WARPS * ROWS queries of one row and head; CHUNKS * 32 >= head_dim. Here and below the launch
 // bounds ask for one block per multiprocessor: left alone, ptxas spills registers to fit another.
 template <int CHUNKS, int WARPS, int ROWS>
@@ -40,7 +47,7 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_forward_kernel(Atte
   const int own_position = first_position + warp * ROWS;
 
   load_tile(queries, kQueries, at.count, dim,
-            [&](int i) { return a.q + (first_query + i) * a.q_stride + head * dim; });
+            [&](int i) { return f32(a.q) + (first_query + i) * a.q_stride + head * dim; });
 
   float max[ROWS], total[ROWS], sum[ROWS][CHUNKS] = {};
 #pragma unroll
@@ -54,8 +61,8 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_forward_kernel(Atte
       return slot * a.kv_stride + kv_head * dim;
     };
     __syncthreads();
-    load_tile(keys, kWarp, seen_keys - k0, dim, [&](int j) { return a.k + offset(j); });
-    load_tile(values, kWarp, seen_keys - k0, dim, [&](int j) { return a.v + offset(j); });
+    load_tile(keys, kWarp, seen_keys - k0, dim, [&](int j) { return f32(a.k) + offset(j); });
+    load_tile(values, kWarp, seen_keys - k0, dim, [&](int j) { return f32(a.v) + offset(j); });
     __syncthreads();
 
     float score[ROWS];
@@ -84,7 +91,7 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_forward_kernel(Atte
     const int query = warp * ROWS + i;
     if (query >= at.count) continue;
     const int64_t to = (first_query + query) * a.heads + head;
-    store_token(a.out + to * dim, dim, sum[i], 1.0f / total[i]);
+    store_token(f32(a.out) + to * dim, dim, sum[i], 1.0f / total[i]);
     if (a.stats != nullptr && lane == 0) {
       a.stats[2 * to] = max[i];
       a.stats[2 * to + 1] = total[i];
@@ -114,9 +121,9 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_d_q_kernel(Attentio
   const int own_position = at.begin + warp * ROWS;
 
   load_tile(queries, kQueries, at.count, dim,
-            [&](int i) { return a.q + (first_query + i) * a.q_stride + head * dim; });
+            [&](int i) { return f32(a.q) + (first_query + i) * a.q_stride + head * dim; });
   load_tile(d_outs, kQueries, at.count, dim,
-            [&](int i) { return a.d_out + ((first_query + i) * a.heads + head) * dim; });
+            [&](int i) { return f32(a.d_out) + ((first_query + i) * a.heads + head) * dim; });
   __syncthreads();
 
   float* const deltas = static_cast<float*>(a.workspace);
@@ -129,7 +136,7 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_d_q_kernel(Attentio
     inverse[i] = live ? 1.0f / a.stats[2 * query + 1] : 0.0f;
     float part = 0.0f;
     for (int d = lane; live && d < dim; d += kWarp) {
-      part = fmaf(a.out[query * dim + d], own_d_outs[i * stride + d], part);
+      part = fmaf(f32(a.out)[query * dim + d], own_d_outs[i * stride + d], part);
     }
     delta[i] = warp_sum(part);
     if (live && lane == 0) deltas[query] = delta[i];
@@ -138,9 +145,9 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_d_q_kernel(Attentio
   for (int k0 = 0; k0 < seen_keys; k0 += kWarp) {
     __syncthreads();
     load_tile(keys, kWarp, seen_keys - k0, dim,
-              [&](int j) { return a.k + (at.first + k0 + j) * a.kv_stride + kv_head * dim; });
+              [&](int j) { return f32(a.k) + (at.first + k0 + j) * a.kv_stride + kv_head * dim; });
     load_tile(values, kWarp, seen_keys - k0, dim,
-              [&](int j) { return a.v + (at.first + k0 + j) * a.kv_stride + kv_head * dim; });
+              [&](int j) { return f32(a.v) + (at.first + k0 + j) * a.kv_stride + kv_head * dim; });
     __syncthreads();
 
     float score[ROWS], d_weight[ROWS];
@@ -159,7 +166,7 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_d_q_kernel(Attentio
   for (int i = 0; i < ROWS; ++i) {
     const int query = warp * ROWS + i;
     if (query >= at.count) continue;
-    store_token(a.d_q + ((first_query + query) * a.heads + head) * dim, dim, sum[i], a.scale);
+    store_token(f32(a.d_q) + ((first_query + query) * a.heads + head) * dim, dim, sum[i], a.scale);
   }
 }
 
@@ -186,9 +193,9 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_dk_dv_kernel(Attent
   const int own_position = at.begin + warp * ROWS;
 
   load_tile(keys, kKeys, at.count, dim,
-            [&](int j) { return a.k + (at.first + at.begin + j) * a.kv_stride + kv_head * dim; });
+            [&](int j) { return f32(a.k) + (at.first + at.begin + j) * a.kv_stride + kv_head * dim; });
   load_tile(values, kKeys, at.count, dim,
-            [&](int j) { return a.v + (at.first + at.begin + j) * a.kv_stride + kv_head * dim; });
+            [&](int j) { return f32(a.v) + (at.first + at.begin + j) * a.kv_stride + kv_head * dim; });
 
   const float* const deltas = static_cast<const float*>(a.workspace);
   float sum_k[ROWS][CHUNKS] = {}, sum_v[ROWS][CHUNKS] = {};
@@ -196,9 +203,9 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_dk_dv_kernel(Attent
     for (int q0 = at.begin; q0 < at.items; q0 += kWarp) {
       __syncthreads();
       load_tile(queries, kWarp, at.items - q0, dim,
-                [&](int i) { return a.q + (at.first + q0 + i) * a.q_stride + head * dim; });
+                [&](int i) { return f32(a.q) + (at.first + q0 + i) * a.q_stride + head * dim; });
       load_tile(d_outs, kWarp, at.items - q0, dim,
-                [&](int i) { return a.d_out + ((at.first + q0 + i) * a.heads + head) * dim; });
+                [&](int i) { return f32(a.d_out) + ((at.first + q0 + i) * a.heads + head) * dim; });
       __syncthreads();
 
       const bool live = q0 + lane < at.items;
@@ -229,8 +236,8 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_dk_dv_kernel(Attent
     const int key = warp * ROWS + j;
     if (key >= at.count) continue;
     const int64_t to = ((at.first + at.begin + key) * a.kv_heads + kv_head) * dim;
-    store_token(a.d_k + to, dim, sum_k[j], a.scale);
-    store_token(a.d_v + to, dim, sum_v[j], 1.0f);
+    store_token(f32(a.d_k) + to, dim, sum_k[j], a.scale);
+    store_token(f32(a.d_v) + to, dim, sum_v[j], 1.0f);
   }
 }
 
