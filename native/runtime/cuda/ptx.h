@@ -104,7 +104,7 @@ template <class T>
 Pack<T> load_pack(SharedPtr<T> p) {
   emulator::require_aligned(p.address(), 16);
   Pack<T> pack;
-  for (int i = 0; i < Pack<T>::size; ++i) pack.x[i] = p[i];
+  p.read_run(pack.x, Pack<T>::size);
   return pack;
 }
 template <class T>
@@ -119,7 +119,7 @@ void store_pack(T* p, const Pack<T>& pack) {
 template <class T>
 void store_pack(SharedPtr<T> p, const Pack<T>& pack) {
   emulator::require_aligned(p.address(), 16);
-  for (int i = 0; i < Pack<T>::size; ++i) p[i] = pack.x[i];
+  p.write_run(pack.x, Pack<T>::size);
 }
 template <class T>
 void store_pack_streaming(T* p, const Pack<T>& pack) {
