@@ -55,7 +55,7 @@ napi_value backward(napi_env env, napi_callback_info info) {
   a.d_q = call.output(a.dtype, queries);
   a.d_k = call.output(a.dtype, keys);
   a.d_v = call.output(a.dtype, keys);
-  a.workspace = call.workspace(attention_backward_workspace(a.tokens, a.heads));
+  a.workspace = call.workspace(attention_backward_workspace(a.dtype, a.tokens, a.heads));
   return call.enqueue(16 * queries,
                       [a](Context& context) { return attention_backward(context, a); });
 }

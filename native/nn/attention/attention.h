@@ -50,7 +50,7 @@ struct AttentionBackwardArgs {  // training only: keys are the batch's own token
   void *d_q, *d_k, *d_v;  // contiguous out: [T, heads, D], [T, kv_heads, D] twice
   void* workspace;        // attention_backward_workspace bytes
 };
-int64_t attention_backward_workspace(int64_t tokens, int64_t heads);
+int64_t attention_backward_workspace(DType, int64_t tokens, int64_t heads);
 Status attention_backward(Context&, const AttentionBackwardArgs&);
 
 }  // namespace firesteel

@@ -181,7 +181,7 @@ Status attention_forward(Context& context, const AttentionArgs& a) {
   }
 }
 
-int64_t attention_backward_workspace(int64_t tokens, int64_t heads) {
+int64_t attention_backward_workspace(DType, int64_t tokens, int64_t heads) {
   return tokens * heads * static_cast<int64_t>(sizeof(float));
 }
 

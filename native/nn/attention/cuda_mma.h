@@ -233,6 +233,26 @@ __device__ __forceinline__ float quad_sum(float x) {
   return x + __shfl_xor_sync(kFullWarp, x, 2);
 }
 
+// Rows of a block's tiles, by the width of the head. Chosen by registers (0 spills, two blocks a
+// multiprocessor or three) and by what a product reads of shared memory, which bounds these kernels:
+// MT = 2 halves it.
+template <int DIM>
+struct MmaPlan;
+template <>
+struct MmaPlan<64> {
+  static constexpr int kWarps = 4;
+  static constexpr int kKeys = 64, kForwardTiles = 2;         // forward: keys a step, MT
+  static constexpr int kBackwardKeys = 32, kQueryTiles = 2;   // d q
+  static constexpr int kBackwardQueries = 32;                 // d k and d v: queries a step
+};
+template <>
+struct MmaPlan<128> {
+  static constexpr int kWarps = 4;
+  static constexpr int kKeys = 32, kForwardTiles = 2;
+  static constexpr int kBackwardKeys = 32, kQueryTiles = 1;
+  static constexpr int kBackwardQueries = 32;
+};
+
 // For generic lambdas.
 template <bool VALUE>
 struct Known {
