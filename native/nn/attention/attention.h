@@ -38,7 +38,7 @@ struct AttentionArgs {
 Status attention_forward(Context&, const AttentionArgs&);
 
 struct AttentionBackwardArgs {  // training only: keys are the batch's own tokens, Tq = Tk
-  DType dtype;  // of all but stats
+  DType dtype;                  // of all but stats
   int64_t tokens, rows, heads, kv_heads, head_dim;
   const int32_t* row_offsets;  // [R + 1]
   const void *q, *k, *v;       // as forward

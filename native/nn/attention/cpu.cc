@@ -107,12 +107,12 @@ template <class T>
 Status backward(Context& context, const AttentionBackwardArgs& a, const AttentionSteps<T>& steps) {
   float* const delta = static_cast<float*>(a.workspace);
   const int64_t rows = a.tokens * a.heads, group = a.heads / a.kv_heads;
-  Status status = context.parallel(
-      rows, std::max<int64_t>(1, 65536 / a.head_dim), [&](int64_t begin, int64_t end) {
-        const int64_t first = begin * a.head_dim;
-        steps.delta(at<T>(a.out, first), at<T>(a.d_out, first), end - begin, a.head_dim,
-                    delta + begin);
-      });
+  Status status = context.parallel(rows, std::max<int64_t>(1, 65536 / a.head_dim),
+                                   [&](int64_t begin, int64_t end) {
+                                     const int64_t first = begin * a.head_dim;
+                                     steps.delta(at<T>(a.out, first), at<T>(a.d_out, first),
+                                                 end - begin, a.head_dim, delta + begin);
+                                   });
   if (!status.ok()) return status;
 
   const int64_t cost = flops(a.tokens, a.rows, group, a.head_dim);

@@ -194,10 +194,12 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_dk_dv_kernel(Attent
   const SharedPtr<float> own_values = values + warp * ROWS * stride;
   const int own_position = at.begin + warp * ROWS;
 
-  load_tile(keys, kKeys, at.count, dim,
-            [&](int j) { return f32(a.k) + (at.first + at.begin + j) * a.kv_stride + kv_head * dim; });
-  load_tile(values, kKeys, at.count, dim,
-            [&](int j) { return f32(a.v) + (at.first + at.begin + j) * a.kv_stride + kv_head * dim; });
+  load_tile(keys, kKeys, at.count, dim, [&](int j) {
+    return f32(a.k) + (at.first + at.begin + j) * a.kv_stride + kv_head * dim;
+  });
+  load_tile(values, kKeys, at.count, dim, [&](int j) {
+    return f32(a.v) + (at.first + at.begin + j) * a.kv_stride + kv_head * dim;
+  });
 
   const float* const deltas = static_cast<const float*>(a.workspace);
   float sum_k[ROWS][CHUNKS] = {}, sum_v[ROWS][CHUNKS] = {};
@@ -378,10 +380,10 @@ Status backward_16(Context& context, const AttentionBackwardArgs& args) {
 
   constexpr int kRows = Plan::kWarps * Plan::kQueryTiles * 16, kKeys = Plan::kBackwardKeys;
   a.tiles = ragged_tiles(a.tokens, a.rows, kRows);
-  const Status d_q = launch_mma<DIM>(
-      context, "attention_backward",
-      attention_mma_d_q_kernel<T, DIM, kKeys, Plan::kWarps, Plan::kQueryTiles>, a,
-      a.tiles * a.heads, Plan::kWarps, 2 * kRows + 4 * kKeys);
+  const Status d_q =
+      launch_mma<DIM>(context, "attention_backward",
+                      attention_mma_d_q_kernel<T, DIM, kKeys, Plan::kWarps, Plan::kQueryTiles>, a,
+                      a.tiles * a.heads, Plan::kWarps, 2 * kRows + 4 * kKeys);
   if (!d_q.ok()) return d_q;
 
   constexpr int kOwnKeys = Plan::kWarps * 16, kQueries = Plan::kBackwardQueries;

@@ -44,8 +44,7 @@ __device__ __forceinline__ void multiply_rows(float (&product)[MT][N][4], Shared
   constexpr int kStride = kMmaStride<DIM>;
   const int lane = threadIdx.x % kWarp;
   const SharedPtr<T> row = rows + (lane % 16 * kStride + lane / 16 * 8);
-  const SharedPtr<T> column =
-      columns + ((lane % 8 + lane / 16 * 8) * kStride + lane / 8 % 2 * 8);
+  const SharedPtr<T> column = columns + ((lane % 8 + lane / 16 * 8) * kStride + lane / 8 % 2 * 8);
 #pragma unroll
   for (int m = 0; m < MT; ++m) {
 #pragma unroll
@@ -171,8 +170,8 @@ __device__ __forceinline__ void spend_rows(float (&sum)[MT][DIM / 8][4],
       for (int m = 0; m < MT; ++m) {
         uint32_t z[4] = {y[0], y[1], y[2], y[3]};
         if (MASKED && !sight.all(m * 16, 16, k * 16, 16)) {
-          const uint32_t bits = not_finite<T>(y[0]) | not_finite<T>(y[1]) | not_finite<T>(y[2]) |
-                                not_finite<T>(y[3]);
+          const uint32_t bits =
+              not_finite<T>(y[0]) | not_finite<T>(y[1]) | not_finite<T>(y[2]) | not_finite<T>(y[3]);
           if (__any_sync(kFullWarp, bits != 0)) {
             add_not_finite<T>(sum[m][n], sum[m][n + 1], x[m], z, sight, m * 16, k * 16);
           }
@@ -203,8 +202,8 @@ __device__ __forceinline__ void store_rows(SharedPtr<uint32_t> words, SharedPtr<
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         const int at = (m * 16 + h * 8 + lane / 4) * kStride + n * 8 + lane % 4 * 2;
-        words[at / 2] = pack_halves<T>(sum[m][n][2 * h] * factor[m][h],
-                                       sum[m][n][2 * h + 1] * factor[m][h]);
+        words[at / 2] =
+            pack_halves<T>(sum[m][n][2 * h] * factor[m][h], sum[m][n][2 * h + 1] * factor[m][h]);
       }
     }
   }
@@ -234,16 +233,16 @@ __device__ __forceinline__ float quad_sum(float x) {
 }
 
 // Rows of a block's tiles, by the width of the head. Chosen by registers (0 spills, two blocks a
-// multiprocessor or three) and by what a product reads of shared memory, which bounds these kernels:
-// MT = 2 halves it.
+// multiprocessor or three) and by what a product reads of shared memory, which bounds these
+// kernels: MT = 2 halves it.
 template <int DIM>
 struct MmaPlan;
 template <>
 struct MmaPlan<64> {
   static constexpr int kWarps = 4;
-  static constexpr int kKeys = 64, kForwardTiles = 2;         // forward: keys a step, MT
-  static constexpr int kBackwardKeys = 32, kQueryTiles = 2;   // d q
-  static constexpr int kBackwardQueries = 32;                 // d k and d v: queries a step
+  static constexpr int kKeys = 64, kForwardTiles = 2;        // forward: keys a step, MT
+  static constexpr int kBackwardKeys = 32, kQueryTiles = 2;  // d q
+  static constexpr int kBackwardQueries = 32;                // d k and d v: queries a step
 };
 template <>
 struct MmaPlan<128> {

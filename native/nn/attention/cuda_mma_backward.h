@@ -1,6 +1,6 @@
-// Gradients of attention of bf16 and f16 on tensor cores: FlashAttention-2 (Dao, 2023), algorithm 2,
-// with its one loop told apart into two kernels, so that every sum has one owner and one order: d q
-// by blocks of queries over their keys, d k and d v by blocks of keys over their queries. That
+// Gradients of attention of bf16 and f16 on tensor cores: FlashAttention-2 (Dao, 2023), algorithm
+// 2, with its one loop told apart into two kernels, so that every sum has one owner and one order:
+// d q by blocks of queries over their keys, d k and d v by blocks of keys over their queries. That
 // multiplies scores and d weights twice (7 products instead of 5) and needs no atomics.
 #pragma once
 #include "nn/attention/attention.h"
@@ -24,7 +24,8 @@ __global__ void attention_mma_delta_kernel(const MmaBackward a) {
   const int dim = static_cast<int>(a.head_dim), d = static_cast<int>(thread % kLanes) * kPack;
   const int64_t left = row < rows ? dim - d : 0;
   const int64_t from = left > 0 ? row * dim + d : 0;
-  const T *out = static_cast<const T*>(a.out) + from, *d_out = static_cast<const T*>(a.d_out) + from;
+  const T *out = static_cast<const T*>(a.out) + from,
+          *d_out = static_cast<const T*>(a.d_out) + from;
   const bool wide = a.wide && left > 0;
   const Pack<T> x = wide ? load_pack(out) : load_pack_partial(out, left, T{});
   const Pack<T> y = wide ? load_pack(d_out) : load_pack_partial(d_out, left, T{});

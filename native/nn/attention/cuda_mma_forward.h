@@ -1,8 +1,8 @@
-// Attention of bf16 and f16 on tensor cores: FlashAttention-2 (Dao, 2023), algorithm 1. A block owns
-// WARPS * MT * 16 rows, which are queries of one row and head, or, where a row has few of them, (query,
-// head) pairs of one key head. It walks the keys in blocks of KEYS from the row's first, the next
-// block on its way while this one is multiplied. Statistics are f32; a weight is exp2 of its score's
-// distance from the maximum so far, rounded to T for the product with v.
+// Attention of bf16 and f16 on tensor cores: FlashAttention-2 (Dao, 2023), algorithm 1. A block
+// owns WARPS * MT * 16 rows, which are queries of one row and head, or, where a row has few of
+// them, (query, head) pairs of one key head. It walks the keys in blocks of KEYS from the row's
+// first, the next block on its way while this one is multiplied. Statistics are f32; a weight is
+// exp2 of its score's distance from the maximum so far, rounded to T for the product with v.
 //
 // The chain of operations behind a number depends on its row of queries and keys alone: neither on
 // where in a tile it falls nor on WARPS and MT. So decoding and training give the same bits.
@@ -14,16 +14,15 @@
 namespace firesteel {
 
 struct MmaForward : AttentionArgs {
-  int pack;        // heads of one key head that share a block
-  int parts;       // ceil(heads / kv_heads / pack)
-  int64_t tiles;   // ragged tiles of `queries` queries
-  int tile;        // WARPS * MT * 16 / pack queries
-  bool wide;       // rows of all arrays may be accessed by packs
+  int pack;       // heads of one key head that share a block
+  int parts;      // ceil(heads / kv_heads / pack)
+  int64_t tiles;  // ragged tiles of `queries` queries
+  int tile;       // WARPS * MT * 16 / pack queries
+  bool wide;      // rows of all arrays may be accessed by packs
 };
 
 template <class T, int DIM, int KEYS, int WARPS, int MT>
-__global__ void __launch_bounds__(WARPS* kWarp)
-    attention_mma_forward_kernel(const MmaForward a) {
+__global__ void __launch_bounds__(WARPS* kWarp) attention_mma_forward_kernel(const MmaForward a) {
   constexpr int kRows = WARPS * MT * 16, kStride = kMmaStride<DIM>, kThreads = WARPS * kWarp;
   const int dim = static_cast<int>(a.head_dim), group = static_cast<int>(a.heads / a.kv_heads);
   // Late tiles see the most keys: they start first.
@@ -106,8 +105,8 @@ __global__ void __launch_bounds__(WARPS* kWarp)
         top = quad_max(top);
         // Nothing but -inf so far: any finite reference keeps the differences from being NaN.
         const float reference = top == -INFINITY ? 0.0f : top * factor;
-        shrink[m][h] =
-            max[m][h] == -INFINITY ? 0.0f : exp2_approx(fmaf(max[m][h], factor, -reference));
+        // Not fused: exactly 1 where the maximum stays, as in a block that the row does not see.
+        shrink[m][h] = max[m][h] == -INFINITY ? 0.0f : exp2_approx(max[m][h] * factor - reference);
         shrinks = shrinks || shrink[m][h] != 1.0f;
         max[m][h] = top;
         float part = 0.0f;
@@ -156,8 +155,7 @@ __global__ void __launch_bounds__(WARPS* kWarp)
       inverse[m][h] = 1.0f / whole;
       const int r = own + m * 16 + h * 8 + lane / 4;
       if (a.stats == nullptr || lane % 4 != 0 || !is_live(r)) continue;
-      float* const stats =
-          a.stats + 2 * ((first_query + r / a.pack) * a.heads + head + r % a.pack);
+      float* const stats = a.stats + 2 * ((first_query + r / a.pack) * a.heads + head + r % a.pack);
       stats[0] = max[m][h] * fabsf(a.scale);
       stats[1] = whole;
     }

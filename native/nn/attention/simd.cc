@@ -67,8 +67,8 @@ struct ForwardBlock {
 
 template <class T>
 void forward(const AttentionQueries<T>& a) {
-  alignas(64) float keys[kMaxDim * kBlock], values[kBlock * kMaxDim],
-      out[kAttentionRows * kMaxDim], room[operand_room<T>(kAttentionRows)];
+  alignas(64) float keys[kMaxDim * kBlock], values[kBlock * kMaxDim], out[kAttentionRows * kMaxDim],
+      room[operand_room<T>(kAttentionRows)];
   Running running[kAttentionRows];
   const int width = whole_vectors(a.dim);
   const Operand q = operand(a.q, a.q_stride, a.count, a.heads, a.dim, room);
@@ -173,8 +173,7 @@ void backward_queries(const AttentionQueries<T>& a) {
       d_out_room[operand_room<T>(kAttentionRows)];
   const int width = whole_vectors(a.dim);
   const Operand q = operand(a.q, a.q_stride, a.count, a.heads, a.dim, q_room);
-  const Operand d_out =
-      operand(a.d_out, a.token * a.dim, a.count, a.heads, a.dim, d_out_room);
+  const Operand d_out = operand(a.d_out, a.token * a.dim, a.count, a.heads, a.dim, d_out_room);
   clear_rows(d_q, int64_t{a.count} * a.heads * width);
   const int64_t all = a.position + a.count;
   for (int64_t key = 0; key < all; key += kBlock) {
@@ -188,9 +187,8 @@ void backward_queries(const AttentionQueries<T>& a) {
         key_rows, width, [&](int64_t j) { return k + j * a.kv_stride; }, n, a.dim);
     const int64_t first = key > a.position ? key - a.position : 0;
     for (int h = 0; h < a.heads; ++h) {
-      each_tile(a.count - first,
-                BackwardQueriesBlock<T>{a, q, d_out, keys, values, key_rows, width, key, h, first,
-                                        d_q});
+      each_tile(a.count - first, BackwardQueriesBlock<T>{a, q, d_out, keys, values, key_rows, width,
+                                                         key, h, first, d_q});
     }
   }
   for (int64_t i = 0; i < a.count; ++i) {
