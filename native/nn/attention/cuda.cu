@@ -7,6 +7,8 @@
 // A score that the causal mask hides is skipped, not multiplied by 0: NaN or inf in a later token
 // does not reach an earlier one.
 #include "nn/attention/attention.h"
+#include "nn/attention/cuda_mma_backward.h"
+#include "nn/attention/cuda_mma_forward.h"
 #include "nn/attention/cuda_tile.h"
 #include "runtime/cuda/context.h"
 #include "runtime/cuda/launch.h"
@@ -15,6 +17,13 @@
 
 namespace firesteel {
 namespace {
+
+__device__ __forceinline__ const float* f32(const void* x) {
+  return static_cast<const float*>(x);
+}
+__device__ __forceinline__ float* f32(void* x) {
+  return static_cast<float*>(x);
+}
 
 // WARPS * ROWS queries of one row and head; CHUNKS * 32 >= head_dim. Here and below the launch
 // bounds ask for one block per multiprocessor: left alone, ptxas spills registers to fit another.
@@ -40,7 +49,7 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_forward_kernel(Atte
   const int own_position = first_position + warp * ROWS;
 
   load_tile(queries, kQueries, at.count, dim,
-            [&](int i) { return a.q + (first_query + i) * a.q_stride + head * dim; });
+            [&](int i) { return f32(a.q) + (first_query + i) * a.q_stride + head * dim; });
 
   float max[ROWS], total[ROWS], sum[ROWS][CHUNKS] = {};
 #pragma unroll
@@ -54,8 +63,8 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_forward_kernel(Atte
       return slot * a.kv_stride + kv_head * dim;
     };
     __syncthreads();
-    load_tile(keys, kWarp, seen_keys - k0, dim, [&](int j) { return a.k + offset(j); });
-    load_tile(values, kWarp, seen_keys - k0, dim, [&](int j) { return a.v + offset(j); });
+    load_tile(keys, kWarp, seen_keys - k0, dim, [&](int j) { return f32(a.k) + offset(j); });
+    load_tile(values, kWarp, seen_keys - k0, dim, [&](int j) { return f32(a.v) + offset(j); });
     __syncthreads();
 
     float score[ROWS];
@@ -84,7 +93,7 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_forward_kernel(Atte
     const int query = warp * ROWS + i;
     if (query >= at.count) continue;
     const int64_t to = (first_query + query) * a.heads + head;
-    store_token(a.out + to * dim, dim, sum[i], 1.0f / total[i]);
+    store_token(f32(a.out) + to * dim, dim, sum[i], 1.0f / total[i]);
     if (a.stats != nullptr && lane == 0) {
       a.stats[2 * to] = max[i];
       a.stats[2 * to + 1] = total[i];
@@ -114,9 +123,9 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_d_q_kernel(Attentio
   const int own_position = at.begin + warp * ROWS;
 
   load_tile(queries, kQueries, at.count, dim,
-            [&](int i) { return a.q + (first_query + i) * a.q_stride + head * dim; });
+            [&](int i) { return f32(a.q) + (first_query + i) * a.q_stride + head * dim; });
   load_tile(d_outs, kQueries, at.count, dim,
-            [&](int i) { return a.d_out + ((first_query + i) * a.heads + head) * dim; });
+            [&](int i) { return f32(a.d_out) + ((first_query + i) * a.heads + head) * dim; });
   __syncthreads();
 
   float* const deltas = static_cast<float*>(a.workspace);
@@ -129,7 +138,7 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_d_q_kernel(Attentio
     inverse[i] = live ? 1.0f / a.stats[2 * query + 1] : 0.0f;
     float part = 0.0f;
     for (int d = lane; live && d < dim; d += kWarp) {
-      part = fmaf(a.out[query * dim + d], own_d_outs[i * stride + d], part);
+      part = fmaf(f32(a.out)[query * dim + d], own_d_outs[i * stride + d], part);
     }
     delta[i] = warp_sum(part);
     if (live && lane == 0) deltas[query] = delta[i];
@@ -138,9 +147,9 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_d_q_kernel(Attentio
   for (int k0 = 0; k0 < seen_keys; k0 += kWarp) {
     __syncthreads();
     load_tile(keys, kWarp, seen_keys - k0, dim,
-              [&](int j) { return a.k + (at.first + k0 + j) * a.kv_stride + kv_head * dim; });
+              [&](int j) { return f32(a.k) + (at.first + k0 + j) * a.kv_stride + kv_head * dim; });
     load_tile(values, kWarp, seen_keys - k0, dim,
-              [&](int j) { return a.v + (at.first + k0 + j) * a.kv_stride + kv_head * dim; });
+              [&](int j) { return f32(a.v) + (at.first + k0 + j) * a.kv_stride + kv_head * dim; });
     __syncthreads();
 
     float score[ROWS], d_weight[ROWS];
@@ -159,7 +168,7 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_d_q_kernel(Attentio
   for (int i = 0; i < ROWS; ++i) {
     const int query = warp * ROWS + i;
     if (query >= at.count) continue;
-    store_token(a.d_q + ((first_query + query) * a.heads + head) * dim, dim, sum[i], a.scale);
+    store_token(f32(a.d_q) + ((first_query + query) * a.heads + head) * dim, dim, sum[i], a.scale);
   }
 }
 
@@ -185,10 +194,12 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_dk_dv_kernel(Attent
   const SharedPtr<float> own_values = values + warp * ROWS * stride;
   const int own_position = at.begin + warp * ROWS;
 
-  load_tile(keys, kKeys, at.count, dim,
-            [&](int j) { return a.k + (at.first + at.begin + j) * a.kv_stride + kv_head * dim; });
-  load_tile(values, kKeys, at.count, dim,
-            [&](int j) { return a.v + (at.first + at.begin + j) * a.kv_stride + kv_head * dim; });
+  load_tile(keys, kKeys, at.count, dim, [&](int j) {
+    return f32(a.k) + (at.first + at.begin + j) * a.kv_stride + kv_head * dim;
+  });
+  load_tile(values, kKeys, at.count, dim, [&](int j) {
+    return f32(a.v) + (at.first + at.begin + j) * a.kv_stride + kv_head * dim;
+  });
 
   const float* const deltas = static_cast<const float*>(a.workspace);
   float sum_k[ROWS][CHUNKS] = {}, sum_v[ROWS][CHUNKS] = {};
@@ -196,9 +207,9 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_dk_dv_kernel(Attent
     for (int q0 = at.begin; q0 < at.items; q0 += kWarp) {
       __syncthreads();
       load_tile(queries, kWarp, at.items - q0, dim,
-                [&](int i) { return a.q + (at.first + q0 + i) * a.q_stride + head * dim; });
+                [&](int i) { return f32(a.q) + (at.first + q0 + i) * a.q_stride + head * dim; });
       load_tile(d_outs, kWarp, at.items - q0, dim,
-                [&](int i) { return a.d_out + ((at.first + q0 + i) * a.heads + head) * dim; });
+                [&](int i) { return f32(a.d_out) + ((at.first + q0 + i) * a.heads + head) * dim; });
       __syncthreads();
 
       const bool live = q0 + lane < at.items;
@@ -229,8 +240,8 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_dk_dv_kernel(Attent
     const int key = warp * ROWS + j;
     if (key >= at.count) continue;
     const int64_t to = ((at.first + at.begin + key) * a.kv_heads + kv_head) * dim;
-    store_token(a.d_k + to, dim, sum_k[j], a.scale);
-    store_token(a.d_v + to, dim, sum_v[j], 1.0f);
+    store_token(f32(a.d_k) + to, dim, sum_k[j], a.scale);
+    store_token(f32(a.d_v) + to, dim, sum_v[j], 1.0f);
   }
 }
 
@@ -285,24 +296,146 @@ Status backward(Context& context, const AttentionBackwardArgs& a) {
                       attention_dk_dv_kernel<CHUNKS, kKeyWarps, kKeyRows>, a);
 }
 
-}  // namespace
-
-Status attention_forward(Context& context, const AttentionArgs& a) {
-  if (a.queries == 0 || a.rows == 0) return {};
+Status forward_f32(Context& context, const AttentionArgs& a) {
   if (a.head_dim <= 64) return forward<2>(context, a);
   if (a.head_dim <= 128) return forward<4>(context, a);
   return forward<8>(context, a);
 }
 
-int64_t attention_backward_workspace(int64_t tokens, int64_t heads) {
-  return tokens * heads * static_cast<int64_t>(sizeof(float));
+Status backward_f32(Context& context, const AttentionBackwardArgs& a) {
+  if (a.head_dim <= 64) return backward<2>(context, a);
+  if (a.head_dim <= 128) return backward<4>(context, a);
+  return backward<8>(context, a);
+}
+
+// ---- bf16 and f16 ----
+
+// `rows` rows of shared tiles.
+template <int DIM, class Args>
+Status launch_mma(Context& context, const char* name, void (*kernel)(Args), const Args& args,
+                  int64_t blocks, int warps, int rows, size_t more = 0) {
+  if (blocks > kMaxGridX) return Status::error(Code::range, "attention: too many tokens and heads");
+  LaunchShape shape;
+  shape.grid = dim3(static_cast<unsigned>(blocks));
+  shape.block = dim3(static_cast<unsigned>(warps * kWarp));
+  shape.dynamic_smem = static_cast<size_t>(rows * kMmaStride<DIM> * 2) + more;
+  return launch(context, name, shape, kernel, args);
+}
+
+template <class T>
+bool all_wide(int64_t dim, int64_t q_stride, int64_t kv_stride, const void* q, const void* k,
+              const void* v, const void* out) {
+  const auto aligned = [](const void* p, int64_t stride) {
+    return pack_aligned(static_cast<const T*>(p), stride);
+  };
+  return dim % Pack<T>::size == 0 && aligned(q, q_stride) && aligned(k, kv_stride) &&
+         aligned(v, kv_stride) && aligned(out, 0);
+}
+
+template <class T, int DIM, int WARPS, int MT>
+Status forward_mma(Context& context, MmaForward a) {
+  using Plan = MmaPlan<DIM>;
+  constexpr int kRows = WARPS * MT * 16;
+  a.parts = static_cast<int>((a.heads / a.kv_heads + a.pack - 1) / a.pack);
+  a.tile = kRows / a.pack;
+  a.tiles = ragged_tiles(a.queries, a.rows, a.tile);
+  return launch_mma<DIM>(context, "attention",
+                         attention_mma_forward_kernel<T, DIM, Plan::kKeys, WARPS, MT>, a,
+                         a.tiles * a.kv_heads * a.parts, WARPS, kRows + 4 * Plan::kKeys);
+}
+
+template <class T, int DIM>
+Status forward_16(Context& context, const AttentionArgs& args) {
+  MmaForward a{};
+  static_cast<AttentionArgs&>(a) = args;
+  a.wide = all_wide<T>(a.head_dim, a.q_stride, a.kv_stride, a.q, a.k, a.v, a.out);
+  if (a.queries <= 4 * a.rows) {  // the heads of a key head share its keys, read once
+    const int64_t group = a.heads / a.kv_heads;
+    a.pack = group < 16 ? static_cast<int>(group) : 16;
+    return forward_mma<T, DIM, 1, 1>(context, a);
+  }
+  a.pack = 1;
+  return forward_mma<T, DIM, MmaPlan<DIM>::kWarps, MmaPlan<DIM>::kForwardTiles>(context, a);
+}
+
+template <class T, int DIM>
+Status backward_16(Context& context, const AttentionBackwardArgs& args) {
+  using Plan = MmaPlan<DIM>;
+  MmaBackward a{};
+  static_cast<AttentionBackwardArgs&>(a) = args;
+  a.log2_sum = static_cast<float*>(a.workspace);
+  a.delta = a.log2_sum + a.tokens * a.heads;
+  a.wide = all_wide<T>(a.head_dim, a.q_stride, a.kv_stride, a.q, a.k, a.v, a.out) &&
+           all_wide<T>(a.head_dim, 0, 0, a.d_out, a.d_q, a.d_k, a.d_v);
+
+  constexpr int kThreads = 256, kLanes = DIM / Pack<T>::size;
+  LaunchShape shape;
+  const int64_t blocks = (a.tokens * a.heads * kLanes + kThreads - 1) / kThreads;
+  if (blocks > kMaxGridX) return Status::error(Code::range, "attention: too many tokens and heads");
+  shape.grid = dim3(static_cast<unsigned>(blocks));
+  shape.block = dim3(kThreads);
+  const Status delta =
+      launch(context, "attention_backward", shape, attention_mma_delta_kernel<T, DIM>, a);
+  if (!delta.ok()) return delta;
+
+  constexpr int kRows = Plan::kWarps * Plan::kQueryTiles * 16, kKeys = Plan::kBackwardKeys;
+  a.tiles = ragged_tiles(a.tokens, a.rows, kRows);
+  const Status d_q =
+      launch_mma<DIM>(context, "attention_backward",
+                      attention_mma_d_q_kernel<T, DIM, kKeys, Plan::kWarps, Plan::kQueryTiles>, a,
+                      a.tiles * a.heads, Plan::kWarps, 2 * kRows + 4 * kKeys);
+  if (!d_q.ok()) return d_q;
+
+  constexpr int kOwnKeys = Plan::kWarps * 16, kQueries = Plan::kBackwardQueries;
+  a.tiles = ragged_tiles(a.tokens, a.rows, kOwnKeys);
+  return launch_mma<DIM>(context, "attention_backward",
+                         attention_mma_dk_dv_kernel<T, DIM, kQueries, Plan::kWarps>, a,
+                         a.tiles * a.kv_heads, Plan::kWarps, 2 * kOwnKeys + 4 * kQueries,
+                         4 * kQueries * sizeof(float));
+}
+
+template <class T>
+Status forward_16(Context& context, const AttentionArgs& a) {
+  if (a.head_dim <= 64) return forward_16<T, 64>(context, a);
+  if (a.head_dim <= 128) return forward_16<T, 128>(context, a);
+  return Status::error(Code::range, "attention: a head of 16-bit values has at most 128");
+}
+
+template <class T>
+Status backward_16(Context& context, const AttentionBackwardArgs& a) {
+  if (a.head_dim <= 64) return backward_16<T, 64>(context, a);
+  if (a.head_dim <= 128) return backward_16<T, 128>(context, a);
+  return Status::error(Code::range, "attention: a head of 16-bit values has at most 128");
+}
+
+}  // namespace
+
+Status attention_forward(Context& context, const AttentionArgs& a) {
+  if (a.queries == 0 || a.rows == 0) return {};
+  switch (a.dtype) {
+    case DType::bf16:
+      return forward_16<bf16>(context, a);
+    case DType::f16:
+      return forward_16<f16>(context, a);
+    default:
+      return forward_f32(context, a);
+  }
+}
+
+int64_t attention_backward_workspace(DType dtype, int64_t tokens, int64_t heads) {
+  return (dtype == DType::f32 ? 1 : 2) * tokens * heads * static_cast<int64_t>(sizeof(float));
 }
 
 Status attention_backward(Context& context, const AttentionBackwardArgs& a) {
   if (a.tokens == 0 || a.rows == 0) return {};
-  if (a.head_dim <= 64) return backward<2>(context, a);
-  if (a.head_dim <= 128) return backward<4>(context, a);
-  return backward<8>(context, a);
+  switch (a.dtype) {
+    case DType::bf16:
+      return backward_16<bf16>(context, a);
+    case DType::f16:
+      return backward_16<f16>(context, a);
+    default:
+      return backward_f32(context, a);
+  }
 }
 
 }  // namespace firesteel
