@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "kernels/surrogate/checks.h"
+#include "kernels/surrogate/rows.h"
 #include "kernels/surrogate/surrogate.h"
 #include "kernels/surrogate/table.h"
 #include "kernels/surrogate/unit.h"
@@ -103,6 +104,13 @@ bool divide_rows(const Batch& batch, int64_t begin, int64_t end) {
              is_number(static_cast<float>(row.entropy));
   }
   return finite;
+}
+
+// Coefficients of all rows, which divide_rows still has to divide.
+Status share_batch(Context& context, Batch& batch) {
+  const Status status = share_rows(context, batch);
+  if (status.ok() && is_grouped(batch.a.aggregation)) share_groups(batch);
+  return status;
 }
 
 // ---- losses and gradients
@@ -341,9 +349,8 @@ Status surrogate(Context& context, const SurrogateArgs& a) {
   Batch batch{a, plan_of(a), table, static_cast<SurrogateRow*>(a.workspace)};
   ChunkMetrics* metrics = reinterpret_cast<ChunkMetrics*>(batch.rows + a.rows);
 
-  Status status = share_rows(context, batch);
+  Status status = share_batch(context, batch);
   if (!status.ok()) return status;
-  if (is_grouped(a.aggregation)) share_groups(batch);
   batch.plain =
       is_plain(a, batch.plan) && table.take_rows[static_cast<int>(batch.plan.form)] != nullptr;
   batch.alike = pulls_alike(a, batch.plan);
@@ -362,6 +369,40 @@ Status surrogate(Context& context, const SurrogateArgs& a) {
   }
   a.loss[0] = total_loss(a.metrics);
   return {};
+}
+
+Status surrogate_units(Context& context, const SurrogateArgs& a, SurrogateUnit* units) {
+  Batch batch{a, plan_of(a), surrogate_table(), static_cast<SurrogateRow*>(a.workspace)};
+  const Status status = share_batch(context, batch);
+  if (!status.ok()) return status;
+  const bool sums_up = needs_statistics(batch.plan);
+  return context.parallel(
+      a.rows, rows_per_chunk(a.tokens, a.rows), [&](int64_t begin, int64_t end) {
+        divide_rows(batch, begin, end);
+        for (int64_t r = begin; r < end; ++r) {
+          SurrogateStatistics row{};
+          row.trained = batch.rows[r].trained;
+          if (sums_up && row.trained > 0.0 && !is_shaped(a, r)) {
+            const SurrogateSpan span = span_of(a, r, 0, a.row_offsets[r], a.row_offsets[r + 1]);
+            row = batch.table.statistics(batch.plan, span);
+          }
+          units[r] = unit_of(batch.plan, is_shaped(a, r), batch.rows[r].coefficient,
+                             batch.rows[r].entropy, row, row);
+        }
+      });
+}
+
+int64_t surrogate_gradients(const SurrogateArgs& a, const SurrogatePlan& plan,
+                            const SurrogateUnit& unit, int64_t row, int64_t begin, int64_t end) {
+  const SurrogateSpan span = span_of(a, row, 0, begin, end);
+  if (unit.failed) {
+    write_zeros(span);
+    return a.mask != nullptr ? surrogate_table().trained_tokens(span.mask, span.tokens)
+                             : span.tokens;
+  }
+  SurrogateLanes lanes;
+  clear(lanes);
+  return surrogate_table().take(plan, unit, span, lanes).faults;
 }
 
 }  // namespace firesteel

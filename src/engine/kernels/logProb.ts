@@ -1,9 +1,10 @@
 import { checkInteger, checkKeys, invalid } from "../checks.js";
 import type { Engine, TensorLike } from "../engine.js";
-import { handle, type Out, withInputs } from "../inputs.js";
+import { handle, type Inputs, type Out, withInputs } from "../inputs.js";
 import type { Tensor } from "../tensor.js";
 import {
   checkExtras,
+  type LogitRows,
   type LogitRowsOptions,
   type LogProbResult,
   logitRows,
@@ -119,12 +120,7 @@ export function logProbBackward(engine: Engine, args: LogProbBackwardInputs): Te
     if (dLogProb === null && dEntropy === null && dVocabMean === null) {
       throw invalid("ERR_OPTION", "gradients", "dLogProb, dEntropy or dVocabMean", null);
     }
-    const shape = [tokens, args.out == null ? columns : null];
-    const out = inputs.result("out", args.out, rows.dtype, shape, [rows.logits]);
-    if (out.shape[1]! < columns) {
-      const expected = `shape [${tokens}, at least ${columns}]`;
-      throw invalid("ERR_SHAPE", "out", expected, `[${out.shape.join(", ")}]`);
-    }
+    const out = gradientResult(inputs, "out", args.out, rows);
     engine.addon.logProbBackward(
       engine.handle,
       ...rows.arguments,
@@ -171,4 +167,18 @@ export function checkPair(
   if (gradient === null && value !== null) {
     throw invalid("ERR_OPTION", name, `nothing (${gradientName} is not given)`, value);
   }
+}
+
+/** @internal Where the gradient of logits goes: `given`, whose rows may be longer, or a new tensor. */
+export function gradientResult(
+  inputs: Inputs,
+  name: string,
+  given: Tensor | null | undefined,
+  { dtype, tokens, columns, logits }: LogitRows,
+): Tensor {
+  const shape = [tokens, given == null ? columns : null];
+  const out = inputs.result(name, given, dtype, shape, [logits]);
+  if (out.shape[1]! >= columns) return out;
+  const expected = `shape [${tokens}, at least ${columns}]`;
+  throw invalid("ERR_SHAPE", name, expected, `[${out.shape.join(", ")}]`);
 }

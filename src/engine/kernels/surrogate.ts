@@ -1,8 +1,10 @@
+import type { TensorHandle } from "../addon.js";
 import { checkKeys, invalid } from "../checks.js";
 import type { Engine, TensorLike } from "../engine.js";
 import { handle, type Inputs, withInputs } from "../inputs.js";
 import { type Offsets, offsetValues } from "../offsets.js";
 import { Recent } from "../recent.js";
+import type { Tensor } from "../tensor.js";
 import type {
   SurrogateCallOptions,
   SurrogateInputs,
@@ -63,7 +65,8 @@ export const surrogateMetrics = [
 ] as const;
 export type SurrogateMetric = (typeof surrogateMetrics)[number];
 
-const inputNames: readonly (keyof SurrogateInputs)[] = [
+/** @internal */
+export const inputNames: readonly (keyof SurrogateInputs)[] = [
   ...(["logProb", "oldLogProb", "refLogProb", "samplerLogProb"] as const),
   ...(["advantage", "segmentAdvantage", "tokenAdvantage", "weight"] as const),
   ...(["rowLimits", "tokenLimits", "ratioScale", "ratioBias"] as const),
@@ -100,21 +103,14 @@ export function surrogate(
     const segments = inputs.optionalOffsets("segmentOffsets", given.segmentOffsets);
     const groups = inputs.optionalOffsets("groupOffsets", given.groupOffsets);
     if (segments !== null) checkSegments(segments, rows);
-    if (groups !== null && groups.total !== rows.rows) {
-      const expected = `offsets that end at ${rows.rows} (rows)`;
-      throw invalid("ERR_SHAPE", "groupOffsets", expected, groups.total);
-    }
+    if (groups !== null) checkGroups(groups, rows);
     const bounds = { rows, segments: segments?.rows ?? 0, groups: groups?.rows ?? 0 };
-    const tensors = inputTensors(inputs, given, bounds, o);
     const tokens = rows.total;
-    const out: SurrogateResult = inputs.results(results, {
-      loss: ["f64", [1]],
-      dLogProb: ["f32", [tokens]],
-      dEntropy: o.noEntropy === null ? ["f32", [tokens]] : null,
-      dRatioBias: tensors.ratioBias === null ? null : ["f32", [tokens]],
-      mismatchWeight: o.mismatch === "none" ? null : ["f32", [tokens]],
-      metrics: ["f64", [surrogateMetrics.length]],
-    });
+    const logProb = inputs.tensor("logProb", given.logProb, "f32", [tokens]);
+    const entropy = inputs.optional("entropy", given.entropy, "f32", [tokens]);
+    const tensors = { ...lossTensors(inputs, given, bounds, o), logProb, entropy };
+    const specs = resultSpecs(tokens, o, tensors.ratioBias !== null);
+    const out: SurrogateResult = inputs.results(results, specs);
     engine.addon.surrogate(
       engine.handle,
       tokens,
@@ -125,26 +121,8 @@ export function surrogate(
       handle(rows),
       handle(segments),
       handle(groups),
-      handle(tensors.logProb),
-      handle(tensors.oldLogProb),
-      handle(tensors.refLogProb),
-      handle(tensors.samplerLogProb),
-      handle(tensors.advantage),
-      handle(tensors.weight),
-      handle(tensors.low),
-      handle(tensors.high),
-      handle(tensors.ratioScale),
-      handle(tensors.ratioBias),
-      handle(tensors.entropy),
-      handle(tensors.groupWeight),
-      handle(tensors.shaped),
-      handle(tensors.mask),
-      handle(out.loss),
-      handle(out.dLogProb),
-      handle(out.dEntropy),
-      handle(out.dRatioBias),
-      handle(out.mismatchWeight),
-      handle(out.metrics),
+      ...inputHandles(tensors),
+      ...outputHandles(out),
     );
     return out;
   });
@@ -189,6 +167,77 @@ function presence(given: SurrogateInputs): number {
   );
 }
 
+/** @internal Allocates what the call gives back, in the order of SurrogateArgs. */
+export function surrogateOutputs(
+  engine: Engine,
+  tokens: number,
+  o: ResolvedSurrogate,
+  biased: boolean,
+): SurrogateResult {
+  return {
+    loss: engine.empty([1], "f64"),
+    dLogProb: engine.empty([tokens]),
+    dEntropy: o.noEntropy === null ? engine.empty([tokens]) : null,
+    dRatioBias: biased ? engine.empty([tokens]) : null,
+    mismatchWeight: o.mismatch === "none" ? null : engine.empty([tokens]),
+    metrics: engine.empty([surrogateMetrics.length], "f64"),
+  };
+}
+
+/** @internal Groups are of rows, of all of them. */
+export function checkGroups(groups: Offsets, rows: Offsets): void {
+  if (groups.total === rows.rows) return;
+  const expected = `offsets that end at ${rows.rows} (rows)`;
+  throw invalid("ERR_SHAPE", "groupOffsets", expected, groups.total);
+}
+
+/** @internal What the call gives back. */
+export function resultSpecs(tokens: number, o: ResolvedSurrogate, biased: boolean) {
+  const each = ["f32", [tokens]] as const;
+  return {
+    loss: ["f64", [1]],
+    dLogProb: each,
+    dEntropy: o.noEntropy === null ? each : null,
+    dRatioBias: biased ? each : null,
+    mismatchWeight: o.mismatch === "none" ? null : each,
+    metrics: ["f64", [surrogateMetrics.length]],
+  } as const;
+}
+
+/** @internal In the order of SurrogateArgs (native/kernels/surrogate/surrogate.h). */
+export function inputHandles(
+  t: ReturnType<typeof lossTensors> & { logProb: Tensor; entropy: Tensor | null },
+): (TensorHandle | null)[] {
+  return [
+    handle(t.logProb),
+    handle(t.oldLogProb),
+    handle(t.refLogProb),
+    handle(t.samplerLogProb),
+    handle(t.advantage),
+    handle(t.weight),
+    handle(t.low),
+    handle(t.high),
+    handle(t.ratioScale),
+    handle(t.ratioBias),
+    handle(t.entropy),
+    handle(t.groupWeight),
+    handle(t.shaped),
+    handle(t.mask),
+  ];
+}
+
+/** @internal As inputHandles. */
+export function outputHandles(out: SurrogateResult): (TensorHandle | null)[] {
+  return [
+    handle(out.loss),
+    handle(out.dLogProb),
+    handle(out.dEntropy),
+    handle(out.dRatioBias),
+    handle(out.mismatchWeight),
+    handle(out.metrics),
+  ];
+}
+
 /** Every row's bounds are bounds of segments, so that none reaches over two rows. */
 function checkSegments(segments: Offsets, rows: Offsets): void {
   if (segments.total !== rows.total) {
@@ -202,10 +251,13 @@ function checkSegments(segments: Offsets, rows: Offsets): void {
   throw invalid("ERR_RANGE", "segmentOffsets", expected, "a segment across it");
 }
 
-/** In the order of SurrogateArgs (native/kernels/surrogate/surrogate.h). */
-function inputTensors(
+/** @internal What the logits say. */
+export type LossInputs = Omit<SurrogateInputs, "logProb" | "entropy">;
+
+/** @internal All inputs but those. */
+export function lossTensors(
   inputs: Inputs,
-  given: SurrogateInputs,
+  given: LossInputs,
   bounds: { rows: Offsets; segments: number; groups: number },
   o: ResolvedSurrogate,
 ) {
@@ -217,7 +269,6 @@ function inputTensors(
   const units = { row: R, segment: bounds.segments, token: T }[o.advantage];
   const limits = limitTensors(inputs, given, R, T);
   return {
-    logProb: inputs.tensor("logProb", given.logProb, "f32", each),
     oldLogProb: perToken("oldLogProb", given.oldLogProb),
     refLogProb: perToken("refLogProb", given.refLogProb),
     samplerLogProb: perToken("samplerLogProb", given.samplerLogProb),
@@ -227,14 +278,13 @@ function inputTensors(
     high: limits?.high ?? null,
     ratioScale: perToken("ratioScale", given.ratioScale),
     ratioBias: perToken("ratioBias", given.ratioBias),
-    entropy: perToken("entropy", given.entropy),
     groupWeight: inputs.optional("groupWeight", given.groupWeight, "f32", [bounds.groups]),
     shaped: inputs.optional("shaped", given.shaped, "u8", [R]),
     mask: inputs.optional("mask", given.mask, "u8", each),
   };
 }
 
-function limitTensors(inputs: Inputs, given: SurrogateInputs, rows: number, tokens: number) {
+function limitTensors(inputs: Inputs, given: LossInputs, rows: number, tokens: number) {
   const name = given.rowLimits == null ? "tokenLimits" : "rowLimits";
   const value = given[name];
   if (value === null || value === undefined) return null;
@@ -249,8 +299,8 @@ function limitTensors(inputs: Inputs, given: SurrogateInputs, rows: number, toke
 
 const numberOf = (table: object, choice: string) => Object.keys(table).indexOf(choice);
 
-/** In the order of SurrogateArgs and, within it, SurrogateTerms (native/kernels/surrogate). */
-function nativeScalars(o: ResolvedSurrogate): (number | boolean)[] {
+/** @internal In the order of SurrogateArgs and, within it, SurrogateTerms (native/kernels/surrogate). */
+export function nativeScalars(o: ResolvedSurrogate): (number | boolean)[] {
   return [
     numberOf(forms, o.form),
     numberOf(levels, o.level),
