@@ -50,7 +50,8 @@ export type TensorLike = Tensor | TypedArray | readonly number[];
 
 /**
  * One device and one in-order stream of calls. A call checks what the host can see, allocates its
- * results, enqueues and returns; reading a result waits for it.
+ * results, enqueues and returns; reading a result waits for it. Small calls on an idle CPU engine run
+ * before they return. A loop that gives a call its last results as `out` allocates nothing.
  *
  * @example
  * const engine = new Engine({ device: "cpu" });

@@ -4,37 +4,49 @@
  * have changed inside, make a call a new one.
  */
 export class Recent<Made> {
-  #options: Readonly<Record<string, unknown>> | null = null;
-  #count = 0;
-  #context: number | string = "";
+  /** Keys that are the call's data and not its options. */
+  readonly #data: readonly string[];
+  #options: Readonly<Record<string, unknown>> = {};
+  #count = -1;
+  #context = 0;
   #made: Made | null = null;
 
+  constructor(data: readonly string[]) {
+    this.#data = data;
+  }
+
   /**
-   * @param options a copy, nobody else's
    * @param context what else the result depends on
+   * @param make is given a copy of the options, without the data
    */
-  of(options: Readonly<Record<string, unknown>>, context: number | string, make: () => Made): Made {
-    if (this.#options !== null && this.#context === context && this.#repeats(options)) {
-      return this.#made!;
-    }
-    const made = make(); // where it throws, the last is kept
-    const values = Object.values(options);
+  of<Options extends object>(
+    options: Options,
+    context: number,
+    make: (options: Options) => Made,
+  ): Made {
+    if (this.#context === context && this.#repeats(options)) return this.#made!;
+    const own = Object.fromEntries(
+      Object.entries(options).filter(([name]) => !this.#data.includes(name)),
+    );
+    const made = make(own as Options); // where it throws, the last is kept
+    const values = Object.values(own);
     if (values.some((value) => typeof value === "object" || typeof value === "function")) {
       return made;
     }
-    this.#options = options;
+    this.#options = own;
     this.#count = values.length;
     this.#context = context;
     this.#made = made;
     return made;
   }
 
-  #repeats(options: Readonly<Record<string, unknown>>): boolean {
-    const last = this.#options!;
+  #repeats(options: object): boolean {
+    const last = this.#options;
     let count = 0;
     for (const name in options) {
-      if (options[name] !== last[name] || !Object.hasOwn(last, name)) return false;
-      ++count;
+      const value = (options as Record<string, unknown>)[name];
+      if (value === last[name] && Object.hasOwn(last, name)) ++count;
+      else if (!this.#data.includes(name)) return false;
     }
     return count === this.#count;
   }

@@ -141,7 +141,9 @@ function checkRule(options: GroupNormOptions) {
   return { center, scalars };
 }
 
-const recent = new Recent<ReturnType<typeof checkRule>>();
+const recent = new Recent<ReturnType<typeof checkRule>>([
+  ...["groupOffsets", "keys", "valid", "ema", "out"],
+]);
 
 /**
  * Advantages relative to the group: (value - center) / (scale + eps), each column by itself. Exactly 0
@@ -165,15 +167,9 @@ export function groupNorm(
   options: GroupNormOptions,
 ): GroupNormResult {
   checkKeys("options", options, optionNames);
-  const {
-    groupOffsets: _offsets,
-    keys: _keys,
-    valid: _valid,
-    out: _out,
-    ema: _ema,
-    ...own
-  } = options;
-  const rule = recent.of(own, options.ema === undefined ? "" : "ema", () => checkRule(options));
+  const rule = recent.of(options, options.ema === undefined ? 0 : 1, (own) =>
+    checkRule({ ...own, ema: options.ema }),
+  );
   if ((options.groupOffsets === undefined) === (options.keys === undefined)) {
     throw invalid("ERR_OPTION", "groups", "either groupOffsets or keys", options.keys);
   }

@@ -97,7 +97,8 @@ export function surrogate(
 ): SurrogateResult {
   checkKeys("inputs", args, inputNames);
   const given = { ...args }; // read once
-  const { o, scalars, out: results } = prepare(given, options);
+  const { o, scalars } = prepare(given, options);
+  const { out: results } = options;
   return withInputs(engine, (inputs) => {
     const rows = inputs.offsets("rowOffsets", given.rowOffsets);
     const segments = inputs.optionalOffsets("segmentOffsets", given.segmentOffsets);
@@ -128,19 +129,17 @@ export function surrogate(
   });
 }
 
-const recent = new Recent<{ o: ResolvedSurrogate; scalars: Float64Array }>();
+const recent = new Recent<{ o: ResolvedSurrogate; scalars: Float64Array }>(["out"]);
 
-/** Checked options, also as native code takes them, and the results that are given. */
+/** Checked options, also as native code takes them. */
 function prepare(given: SurrogateInputs, options: SurrogateCallOptions) {
   if (typeof options !== "object" || options === null || Array.isArray(options)) {
     throw invalid("ERR_OPTION", "options", "an object", options);
   }
-  const { out, ...rest } = options;
-  const made = recent.of(rest, presence(given), () => {
-    const o = resolveSurrogate({ ...given }, rest);
+  return recent.of(options, presence(given), (own) => {
+    const o = resolveSurrogate({ ...given }, own);
     return { o, scalars: Float64Array.from(nativeScalars(o), Number) };
   });
-  return { ...made, out };
 }
 
 /** Which inputs there are that options are held against: a bit each. */
