@@ -61,7 +61,7 @@ template <int WIDTH>
 __attribute__((noinline)) void pack_columns(float* to, const GemmPiece& g, int64_t p,
                                             int64_t terms) {
   const auto pack = [&](const auto* b) {
-    pack_panel(to, WIDTH, b + p * g.b_row, g.b_col, g.b_row, g.cols, terms);
+    pack_panel(to, WIDTH, b + p * g.b_row, g.b_col, g.b_row, g.cols, terms, g.b_far);
   };
   switch (g.b_type) {
     case DType::bf16:
