@@ -91,7 +91,13 @@ FIRESTEEL_INLINE void pack_rows(float* to, int width, const Row& row, int count,
 template <class T>
 FIRESTEEL_INLINE void pack_panel(float* to, int width, const T* from, int64_t i_step,
                                  int64_t p_step, int count, int64_t terms, bool far = false) {
-  if (i_step == 1) {
+  if (i_step == 1 && count == width && width % F32::lanes == 0) {
+    for (int64_t p = 0; p < terms; ++p) {
+      for (int i = 0; i < width; i += F32::lanes) {
+        store(to + p * width + i, load(from + p * p_step + i));
+      }
+    }
+  } else if (i_step == 1) {
     for (int first = 0; first < width; first += F32::lanes) {
       const int wide = width - first < F32::lanes ? width - first : F32::lanes;
       const int have = count - first < 0 ? 0 : count - first < wide ? count - first : wide;
