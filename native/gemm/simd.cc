@@ -84,11 +84,16 @@ struct Block {
   }
 };
 
-// The columns of a piece's panel for `terms` terms from p on.
-__attribute__((noinline)) void pack_columns(float* to, const GemmPiece& g, int64_t p,
+// The columns of a piece's panel for `terms` terms from p on, `width` floats each.
+__attribute__((noinline)) void pack_columns(float* to, int width, const GemmPiece& g, int64_t p,
                                             int64_t terms) {
   const auto pack = [&](const auto* b) {
-    pack_panel(to, kPanelCols, b + p * g.b_row, g.b_col, g.b_row, g.cols, terms, g.b_far);
+    b += p * g.b_row;
+    if (width == kPanelCols) {  // with a constant width, loops over it are gone
+      pack_panel(to, kPanelCols, b, g.b_col, g.b_row, g.cols, terms, g.b_far);
+    } else {
+      pack_panel(to, width, b, g.b_col, g.b_row, g.cols, terms, g.b_far);
+    }
   };
   switch (g.b_type) {
     case DType::bf16:
@@ -111,6 +116,7 @@ constexpr int64_t kRowsInPlace = 2 * kTileRows;
 
 void multiply(const GemmPiece& g) {
   alignas(64) float panel[kGemmBlock * kPanelCols];
+  const int width = (g.cols + F32::lanes - 1) / F32::lanes * F32::lanes;  // what tiles read
   const bool in_place =
       g.b_type == DType::f32 && g.b_col == 1 && g.cols % kTileCols == 0 && g.rows <= kRowsInPlace;
   for (int64_t p = 0; p < g.k; p += kGemmBlock) {
@@ -122,8 +128,8 @@ void multiply(const GemmPiece& g) {
       const float* b = static_cast<const float*>(g.b) + p * g.b_row;
       each_tile(g.rows, Block{sums, packed, b, g.b_row, terms});
     } else {
-      pack_columns(panel, g, p, terms);
-      each_tile(g.rows, Block{sums, packed, panel, kPanelCols, terms});
+      pack_columns(panel, width, g, p, terms);
+      each_tile(g.rows, Block{sums, packed, panel, width, terms});
     }
   }
 }
