@@ -131,11 +131,14 @@ void* Call::access(DType dtype, int64_t count, bool reads, bool writes, bool opt
 
 void* Call::workspace(int64_t bytes) {
   if (failed() || bytes <= 0) return nullptr;
-  std::shared_ptr<Storage> storage;
-  Status status = engine_->allocate(bytes, &storage);
-  if (!status.ok()) {
-    fail(status.code, "workspace: " + status.message);
-    return nullptr;
+  std::shared_ptr<Storage> storage = engine_->workspace.lock();
+  if (!storage || storage->bytes() < bytes) {
+    Status status = engine_->allocate(bytes, &storage);
+    if (!status.ok()) {
+      fail(status.code, "workspace: " + status.message);
+      return nullptr;
+    }
+    engine_->workspace = storage;
   }
   task_.kept.push_back(storage);
   return storage->data();

@@ -74,8 +74,10 @@ class Call {
     return static_cast<T*>(access(dtype_of<T>(), count, true, true, true));
   }
 
-  void* workspace(int64_t bytes);  // alive until the call has run
-  FaultWord* faults();             // reported by the first read of any output
+  // Alive until the call has run; one a call. Calls that are queued share it, so that it stays in
+  // the caches and a long queue holds no more than one.
+  void* workspace(int64_t bytes);
+  FaultWord* faults();  // reported by the first read of any output
 
   bool failed() const { return !status_.ok(); }
   // `cost`: bytes touched, or what takes as long: decides whether the call may run on the caller.

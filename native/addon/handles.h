@@ -22,6 +22,7 @@ struct EngineState {
   std::shared_ptr<MemoryPool> pool;
   std::unique_ptr<Stream> stream;            // null once disposed
   std::shared_ptr<Completions> completions;  // promises to settle on the JS thread
+  std::weak_ptr<Storage> workspace;          // of queued calls: they run one after the other
   void* cleanup_hook = nullptr;              // argument of the environment's hook that closes this
 
   // Where the limit is reached only because calls that are still queued hold memory, waits for
