@@ -1,12 +1,14 @@
-// Tiled gemm in f32 on the CUDA cores. Every element of C is one chain of fmaf over p = 0 .. k - 1
-// that starts at 0, or at C where it resumes, whatever tile it falls in: the tile may follow the
-// shape, the bits do not.
+// gemm on a card: products of 16-bit operands on the tensor cores (tensor_tile.h), the others in
+// f32 on the CUDA cores, by the tile below. There every element of C is one chain of fmaf over p =
+// 0 .. k - 1 that starts at 0, or at C where it resumes, whatever tile it falls in: the tile may
+// follow the shape, the bits do not.
 //
 // A thread owns M_THREAD x N_THREAD elements of its block's tile. Slices of K_TILE of both operands
 // go through shared memory as floats, two in turn, while the next ones are on their way in
 // registers, in their own type.
 #include "gemm/gemm.h"
 
+#include "gemm/tensor_tile.h"
 #include "runtime/cuda/context.h"
 #include "runtime/cuda/launch.h"
 #include "runtime/cuda/pack.h"
@@ -220,10 +222,9 @@ Status run(Context& context, const GemmArgs& args) {
 constexpr int64_t kFlatRows = 16;
 constexpr int64_t kLarge = 128;
 
+// On the CUDA cores.
 template <class A, class B>
-Status multiply(Context& context, const GemmArgs& args) {
-  if (args.m == 0 || args.n == 0) return {};
-  if (args.k == 0 && (args.accumulate || args.resume)) return {};
+Status plain_product(Context& context, const GemmArgs& args) {
   if (args.m <= kFlatRows) return run<A, B, 16, 64, 16, 4, 4>(context, args);
   const int64_t large = (args.m + kLarge - 1) / kLarge * ((args.n + kLarge - 1) / kLarge);
   if (large >= context.sm_count) return run<A, B, 128, 128, 8, 8, 8>(context, args);
@@ -238,14 +239,17 @@ int64_t gemm_workspace(int64_t, int64_t, int64_t, bool) {
 
 Status gemm(Context& context, const GemmArgs& args) {
   const bool plain = args.a_type == DType::f32;
-  if (plain && args.b_type == DType::f32) return multiply<float, float>(context, args);
-  if (plain && args.b_type == DType::bf16) return multiply<float, bf16>(context, args);
-  if (plain && args.b_type == DType::f16) return multiply<float, f16>(context, args);
-  if (args.a_type == args.b_type) {
-    if (args.b_type == DType::bf16) return multiply<bf16, bf16>(context, args);
-    if (args.b_type == DType::f16) return multiply<f16, f16>(context, args);
+  if (args.b_type > DType::f16 || (!plain && args.a_type != args.b_type)) {
+    return Status::error(Code::dtype, "gemm: expected B of f32, bf16 or f16 and A as B or f32");
   }
-  return Status::error(Code::dtype, "gemm: expected B of f32, bf16 or f16 and A as B or f32");
+  if (args.m == 0 || args.n == 0) return {};
+  if (args.k == 0 && (args.accumulate || args.resume)) return {};
+  if (args.b_type == DType::f32) return plain_product<float, float>(context, args);
+  if (args.b_type == DType::bf16) {
+    return plain ? split_product(context, args) : tensor_product<bf16>(context, args);
+  }
+  // f32 does not split into f16: its exponents reach further.
+  return plain ? plain_product<float, f16>(context, args) : tensor_product<f16>(context, args);
 }
 
 }  // namespace firesteel

@@ -1,8 +1,20 @@
 // gemm: C = op(A) op(B) (+ C). Row-major with free strides; C is f32, as is all arithmetic.
 //
-// K is walked sequentially in fixed blocks with fused multiply-add, lanes along N: an element of C
-// depends on its row of op(A), its column of op(B) and K alone, never on M, N, the tile it fell in
-// or the number of threads. So decoding one token and training on a batch give the same bits.
+// K is walked sequentially: an element of C depends on its row of op(A), its column of op(B) and K
+// alone, never on M, N, the tile it fell in or the number of threads. So decoding one token and
+// training on a batch give the same bits. That holds for every path below.
+//
+//   where   A, B         an element is                          |C - exact| <= sum |a b| times
+//   CPU     any          fixed blocks of fmaf, lanes along N    (min(K, 256) + K / 256) 2^-24
+//   CUDA    B f32, or    one chain of fmaf                      K 2^-24
+//           f32 x f16
+//   CUDA    16-bit, A    one chain of tensor-core steps of 16   K 2^-23
+//           as B         terms
+//   CUDA    f32 x bf16   the same, two steps for 16 terms: A    2^-16 + K 2^-22
+//                        as the sum of two bf16
+//
+// On a card the bits of tensor-core steps are the card's own (runtime/cuda/mma.h), equal from run
+// to run.
 #pragma once
 #include <stdint.h>
 #include "runtime/dtype.h"
