@@ -8,6 +8,7 @@
 // registers, in their own type.
 #include "gemm/gemm.h"
 
+#include "gemm/cublas_lt.h"
 #include "gemm/tensor_tile.h"
 #include "runtime/cuda/context.h"
 #include "runtime/cuda/launch.h"
@@ -222,6 +223,9 @@ Status run(Context& context, const GemmArgs& args) {
 constexpr int64_t kFlatRows = 16;
 constexpr int64_t kLarge = 128;
 
+// What NVIDIA recommends for Hopper; less costs algorithms.
+constexpr int64_t kCublasWorkspace = 32 << 20;
+
 // On the CUDA cores.
 template <class A, class B>
 Status plain_product(Context& context, const GemmArgs& args) {
@@ -237,6 +241,23 @@ int64_t gemm_workspace(int64_t, int64_t, int64_t, bool) {
   return 0;
 }
 
+Status matmul_open(Context& context, MatmulChoice choice, MatmulInfo* info) {
+  if (choice == MatmulChoice::own) return {};
+  const Status opened = CublasLt::open(&context.cublas_lt);
+  if (!opened.ok()) {
+    info->detail = opened.message;
+    if (choice == MatmulChoice::automatic) return {};
+    return Status::error(Code::no_device, "matmul: \"cublas\": " + opened.message);
+  }
+  info->cublas = true;
+  info->detail = context.cublas_lt->description();
+  info->workspace_bytes = kCublasWorkspace;
+  return {};
+}
+void matmul_use_workspace(Context& context, void* data, int64_t bytes) {
+  if (context.cublas_lt) context.cublas_lt->set_workspace(data, bytes);
+}
+
 Status gemm(Context& context, const GemmArgs& args) {
   const bool plain = args.a_type == DType::f32;
   if (args.b_type > DType::f16 || (!plain && args.a_type != args.b_type)) {
@@ -244,6 +265,11 @@ Status gemm(Context& context, const GemmArgs& args) {
   }
   if (args.m == 0 || args.n == 0) return {};
   if (args.k == 0 && (args.accumulate || args.resume)) return {};
+  if (context.cublas_lt && !plain) {
+    bool done = false;
+    const Status library = context.cublas_lt->multiply(args, context.stream, &done);
+    if (!library.ok() || done) return library;
+  }
   if (args.b_type == DType::f32) return plain_product<float, float>(context, args);
   if (args.b_type == DType::bf16) {
     return plain ? split_product(context, args) : tensor_product<bf16>(context, args);

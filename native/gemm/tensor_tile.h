@@ -5,9 +5,9 @@
 // Each element of C is one chain of mma steps of 16 terms, in order from term 0, whatever tile it
 // falls in: the tile may follow the shape, the bits do not.
 //
-// An f32 value of A is the sum of two bf16, its upper half and the rest of it rounded, which differ
-// from it by at most 2^-16 of it; a step is two, first the upper halves. Values below 2^-110 may
-// lose their lower half. Infinity times 0 can then stand where f32 has infinity times a number.
+// An f32 value of A is a sum of bf16: its upper half, what that leaves rounded, and what is left
+// then. Three are the value itself, the first two differ from it by at most 2^-16 of it. A step of 16
+// terms is one for each of them, first the upper halves.
 //
 // Why these tiles, by arithmetic. An mma (2,048 multiply-adds) takes 2 cycles of an A100's SM and
 // at best 1.6 of an H200's, whose full rate only wgmma reaches: mma.sync comes to about 62 % of it
@@ -18,7 +18,8 @@
 //   128 x 256  2 x 4   64 x 64     128 + 48                       1.4      1.6        <= 62 %
 //   128 x 128  2 x 4   64 x 32     192 + 64                       2.0      1.6        <= 50 %
 //   64 x 64    2 x 2   32 x 32     256 + 128                      3.0      1.6        <= 33 %
-//   128 x 128 with A of f32, per pair of mma:  320 + 96           3.3      3.2        <= 30 %
+//   the same with A of f32 in two parts, per pair: 320 + 96       3.3      3.2        <= 30 %
+//                       in three, per three:       320 + 96       3.3      4.8        <= 20 %
 //
 // The largest tile is for products that give one to every second multiprocessor; below that small
 // tiles, of which three fit, are faster by their number. Products of few rows are as fast as the
@@ -52,6 +53,7 @@ struct TensorProblem {
   int64_t k, tiles_m, tiles_n;
   float* c;
   int64_t c_row;
+  int parts;  // of an f32 of A: 2 or 3
   bool accumulate, resume, c_pairs;
 };
 
@@ -148,7 +150,7 @@ class Squares {
   int row_, chunk_;
 };
 
-// A's fragments. kParts of them add up to the values.
+// A's fragments. Up to kParts of them add up to the values.
 template <class T>
 class ASquares {
  public:
@@ -158,8 +160,8 @@ class ASquares {
       : squares_(along_k, warp_outer, along_k ? lane % 16 : lane / 8 % 2 * 8,
                  along_k ? lane / 16 * 8 : lane % 8 + lane / 16 * 8) {}
 
-  __device__ __forceinline__ void load(uint32_t (&r)[1][4], SharedPtr<T> slice, int i,
-                                       int s) const {
+  __device__ __forceinline__ void load(uint32_t (&r)[1][4], SharedPtr<T> slice, int i, int s,
+                                       int) const {
     squares_.load(r[0], slice, i, s);
   }
 
@@ -171,13 +173,13 @@ class ASquares {
 template <>
 class ASquares<float> {
  public:
-  static constexpr int kParts = 2;
+  static constexpr int kParts = 3;
 
   __device__ __forceinline__ ASquares(bool along_k, int warp_outer, int lane)
       : along_k_(along_k), outer_(warp_outer + lane / 4), k_(lane % 4 * 2) {}
 
-  __device__ __forceinline__ void load(uint32_t (&r)[2][4], SharedPtr<float> slice, int i,
-                                       int s) const {
+  __device__ __forceinline__ void load(uint32_t (&r)[3][4], SharedPtr<float> slice, int i, int s,
+                                       int parts) const {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       const int outer = outer_ + kMmaDepth * i + j % 2 * 8, k = k_ + kMmaDepth * s + j / 2 * 8;
@@ -191,7 +193,13 @@ class ASquares<float> {
         high = slice[at(outer / 64 * 64 + k + 1, outer % 64)];
       }
       r[0][j] = float_bits(low) >> 16 | (float_bits(high) & 0xffff0000u);
-      r[1][j] = pack_halves<bf16>(rest_of(low), rest_of(high));
+      low = rest_of(low);
+      high = rest_of(high);
+      r[1][j] = pack_halves<bf16>(low, high);
+      if (parts < 3) continue;
+      low -= bits_float(r[1][j] << 16);
+      high -= bits_float(r[1][j] & 0xffff0000u);
+      r[2][j] = pack_halves<bf16>(low, high);
     }
   }
 
@@ -298,11 +306,12 @@ __global__ void __launch_bounds__(32 * WARPS_M * WARPS_N, WARPS_M* WARPS_N == 4 
     for (int s = 0; s < kSteps; ++s) {
       uint32_t a[kMSquares][ASquares<A>::kParts][4], b[kNSquares][4];
 #pragma unroll
-      for (int i = 0; i < kMSquares; ++i) a_squares.load(a[i], a_slice, i, s);
+      for (int i = 0; i < kMSquares; ++i) a_squares.load(a[i], a_slice, i, s, g.parts);
 #pragma unroll
       for (int j = 0; j < kNSquares; ++j) b_squares.load(b[j], b_slice, j, s);
 #pragma unroll
       for (int part = 0; part < ASquares<A>::kParts; ++part) {
+        if (part == 2 && g.parts < 3) break;
 #pragma unroll
         for (int j = 0; j < 2 * kNSquares; ++j) {
           const uint32_t pair[2] = {b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]};
@@ -346,6 +355,7 @@ Status run_tensor_tile(Context& context, const GemmArgs& args) {
   g.a = tensor_operand<A>(args.a, args.m, args.a_row, args.a_col);
   g.b = tensor_operand<B>(args.b, args.n, args.b_col, args.b_row);
   g.k = args.k;
+  g.parts = args.split_in_two ? 2 : 3;
   g.tiles_m = (args.m + M_TILE - 1) / M_TILE;
   g.tiles_n = (args.n + N_TILE - 1) / N_TILE;
   g.c = args.c;
