@@ -124,6 +124,15 @@ int64_t gemm_workspace(int64_t m, int64_t n, int64_t k, bool accumulate) {
   return (packed + sums) * static_cast<int64_t>(sizeof(float));
 }
 
+Status matmul_open(Context&, MatmulChoice choice, MatmulInfo*) {
+  if (choice != MatmulChoice::cublas) return {};
+  return Status::error(
+      Code::option,
+      "expected matmul to be \"auto\" or \"own\" on the CPU but it was \"cublas\": "
+      "cuBLASLt multiplies on CUDA devices");
+}
+void matmul_use_workspace(Context&, void*, int64_t) {}
+
 Status gemm(Context& context, const GemmArgs& g) {
   if (g.a_type > DType::f16 || (g.b_type != g.a_type && g.a_type != DType::f32) ||
       g.b_type > DType::f16) {

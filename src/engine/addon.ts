@@ -18,6 +18,7 @@ export interface Addon {
   open(
     threads: number,
     memoryLimit: number,
+    matmul: number,
   ): {
     handle: EngineHandle;
     name: string;
@@ -25,6 +26,8 @@ export interface Addon {
     units: number;
     compute: number;
     memoryBytes: number;
+    matmul: "own" | "cublas";
+    matmulDetail: string;
   };
   close(engine: EngineHandle): void;
   memory(engine: EngineHandle): [live: number, pooled: number, peak: number, limit: number];

@@ -7,6 +7,8 @@ export const registerBudgets: Readonly<Record<string, number>> = {
   "kernels/log_prob/row_kernel": 64,
   "kernels/log_prob/backward_kernel": 64,
   "gemm/gemm_kernel": 168,
+  // A warp's 64 x 64 sums stay in registers; one block of 256 threads has the multiprocessor.
+  "gemm/tensor_kernel": 255,
   // Tiles of keys, values and gradients stay in registers; blocks have 128 threads.
   "nn/attention/attention_forward_kernel": 208,
   "nn/attention/attention_d_q_kernel": 232,

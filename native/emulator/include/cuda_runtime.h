@@ -175,6 +175,7 @@ struct cudaDeviceProp {
   size_t totalGlobalMem;
   int multiProcessorCount;
   int major, minor;
+  size_t sharedMemPerBlockOptin;
 };
 cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);

@@ -18,9 +18,10 @@ namespace firesteel {
 //   d[0], d[1]  D[g][2t, 2t + 1]    d[2], d[3]  D[g + 8][2t, 2t + 1]
 //
 // Products are exact. The emulator adds them to D one by one in the order of k, each sum rounded. A
-// card adds 16 (sm_80: twice 8) products and D at once, aligned to the largest of them and cut off
-// below its last bit or a few bits later, so bits differ between the two and between generations of
-// cards, not between runs: |D - exact| <= 2^-22 * (|D| + sum |a b|) per call covers all of them.
+// card adds 16 of them (sm_80: twice 8) and D at once, aligned to the largest and cut off below its
+// 24th bit or a few bits later, so bits differ between the two and between generations of cards,
+// but not from run to run: |D - exact| <= 17 * 2^-23 * max(|D|, |a b|) covers all of them, and a
+// chain of such steps over K terms is off by at most K 2^-23 sum |a b| (1 + a few per cent).
 // NaN and infinities arrive as in plain arithmetic.
 
 #ifdef FIRESTEEL_EMULATED

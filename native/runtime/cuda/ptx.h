@@ -183,6 +183,29 @@ __device__ __forceinline__ Four<T> load_four(const T* p) {
   return *reinterpret_cast<const Four<T>*>(p);
 }
 
+// Two neighbouring floats by one access of 8 bytes.
+struct alignas(8) Two {
+  float x[2];
+};
+__device__ __forceinline__ void store_two(float* p, const Two& two) {
+#ifdef FIRESTEEL_EMULATED
+  emulator::require_aligned(p, sizeof two);
+#endif
+  *reinterpret_cast<Two*>(p) = two;
+}
+#ifdef FIRESTEEL_EMULATED
+inline Two load_two(SharedPtr<float> p) {
+  emulator::require_aligned(p.address(), sizeof(Two));
+  Two two;
+  p.read_run(two.x, 2);
+  return two;
+}
+#else
+__device__ __forceinline__ Two load_two(const float* p) {
+  return *reinterpret_cast<const Two*>(p);
+}
+#endif
+
 // `count` may be negative or larger than a pack.
 template <class T>
 __device__ __forceinline__ int pack_count(int64_t count) {
