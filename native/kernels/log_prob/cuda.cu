@@ -7,12 +7,6 @@
 namespace firesteel {
 namespace {
 
-Status too_many_rows(int64_t tokens, int64_t blocks_per_row) {
-  return Status::error(Code::range, "expected at most " +
-                                        std::to_string(kMaxGridX / blocks_per_row) +
-                                        " rows, received " + std::to_string(tokens));
-}
-
 Status unknown_dtype() {
   return Status::error(Code::dtype, "expected logits of f32, bf16 or f16");
 }
@@ -55,8 +49,8 @@ Status backward(Context& context, const LogProbBackwardArgs& a) {
   const int64_t ahead = pack_aligned(static_cast<const T*>(a.d_logits), a.d_row_stride) ? 0 : size;
   const int64_t chunks = (a.vocab + ahead + size - 1) / size;
   int64_t threads = kWarp;
-  while (threads < kBackwardThreads && threads * kTile < chunks) threads *= 2;
-  const int64_t blocks = (chunks + threads * kTile - 1) / (threads * kTile);
+  while (threads < kBackwardThreads && threads * kTilePacks < chunks) threads *= 2;
+  const int64_t blocks = (chunks + threads * kTilePacks - 1) / (threads * kTilePacks);
   if (a.tokens > kMaxGridX / blocks) return too_many_rows(a.tokens, blocks);
   LaunchShape shape;
   shape.grid = dim3(static_cast<unsigned>(a.tokens * blocks));

@@ -1,5 +1,5 @@
 // The backward kernel of log_prob: no reduction, so a row is cut into the chunks of 16 bytes in
-// which its gradient lies, kTile of them a thread. Included by cuda.cu alone.
+// which its gradient lies, kTilePacks of them a thread. Included by cuda.cu alone.
 #pragma once
 #include "kernels/log_prob/cuda_gradient.h"
 
@@ -21,9 +21,9 @@ __global__ void __launch_bounds__(kBackwardThreads)
   // Where the two lie differently logits are read one by one.
   const bool wide = phase_of(logits) == phase;
   const int stride = static_cast<int>(blockDim.x) * size;
-  const int begin = block * kTile * stride - phase;  // of the block's elements
+  const int begin = block * kTilePacks * stride - phase;  // of the block's elements
   const int first = begin + static_cast<int>(threadIdx.x) * size;
-  const bool whole = begin >= 0 && begin + kTile * stride <= vocab;
+  const bool whole = begin >= 0 && begin + kTilePacks * stride <= vocab;
 
   const bool trained = is_trained(a, row);
   const float inverse = trained ? inverse_temperature(a, row) : 0.0f;
@@ -33,14 +33,14 @@ __global__ void __launch_bounds__(kBackwardThreads)
   }
   RowGradient g = {};
   if (trained && usable) g.slopes = slopes_of(a, row, inverse);
-  Pack<T> tile[kTile];
+  Pack<T> tile[kTilePacks];
   if (trained && usable && !g.slopes.zero) {
     if (whole && wide) {
 #pragma unroll
-      for (int k = 0; k < kTile; ++k) tile[k] = load_pack_streaming(logits + first + k * stride);
+      for (int k = 0; k < kTilePacks; ++k) tile[k] = load_pack_streaming(logits + first + k * stride);
     } else {
 #pragma unroll
-      for (int k = 0; k < kTile; ++k) {
+      for (int k = 0; k < kTilePacks; ++k) {
         tile[k] = load_chunk(logits, first + k * stride, vocab, wide);
       }
     }
@@ -49,12 +49,12 @@ __global__ void __launch_bounds__(kBackwardThreads)
     g.c = exponent_scale(inverse);
     const int target = target_column(a, row, a.vocab_start) - first;
 #pragma unroll
-    for (int k = 0; k < kTile; ++k) tile[k] = gradient_pack(g, tile[k], target - k * stride);
+    for (int k = 0; k < kTilePacks; ++k) tile[k] = gradient_pack(g, tile[k], target - k * stride);
   } else {
     for (Pack<T>& pack : tile) pack = zero_pack<T>();
   }
 #pragma unroll
-  for (int k = 0; k < kTile; ++k) {
+  for (int k = 0; k < kTilePacks; ++k) {
     if (whole) {
       store_pack_streaming(d_logits + first + k * stride, tile[k]);
     } else {

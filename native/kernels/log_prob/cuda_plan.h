@@ -23,6 +23,8 @@
 //   f32 151,936 fused      128  8 x 512, 76 KiB each    2 (shared memory)   2.32    0.76   2.8 ms
 //   f32 262,144 fused      256  8 x 1024, 128 KiB each  1                   4.00    1.3    5.0 ms
 #pragma once
+#include <string>
+
 #include "kernels/log_prob/cuda_row.h"
 
 namespace firesteel {
@@ -64,6 +66,12 @@ Plan forward_plan(const Context& context, int64_t tokens, int64_t vocab) {
     plan.warps *= 2;
   }
   return plan;
+}
+
+inline Status too_many_rows(int64_t tokens, int64_t blocks_per_row) {
+  return Status::error(Code::range, "expected at most " +
+                                        std::to_string(kMaxGridX / blocks_per_row) +
+                                        " rows, received " + std::to_string(tokens));
 }
 
 inline LaunchShape row_shape(const Plan& plan, int64_t tokens) {

@@ -1,5 +1,5 @@
 // How the CUDA kernels of log_prob read and write a row of logits wherever it starts: in packs of
-// 16 bytes, in segments of kTile packs a lane that a warp takes at once.
+// 16 bytes, in segments of kTilePacks packs a lane that a warp takes at once.
 //
 // Which lane adds up which element is decided by the element's place in the row, so that a row's
 // sums do not depend on its address. Where the row does not start at a multiple of 16 bytes (V =
@@ -16,10 +16,10 @@ namespace firesteel {
 namespace {
 
 constexpr float kLowest = -1000.0f;  // stands for -inf where exp2(t) = 0 is multiplied by t
-constexpr int kTile = 3;             // packs of a lane: 48 bytes in flight, 1.5 KiB a warp
+constexpr int kTilePacks = 3;             // packs of a lane: 48 bytes in flight, 1.5 KiB a warp
 
 template <class T>
-constexpr int kSegment = kTile * kWarp * Pack<T>::size;  // elements
+constexpr int kSegment = kTilePacks * kWarp * Pack<T>::size;  // elements
 
 template <class T>
 inline int segments_of(int64_t vocab) {
@@ -52,7 +52,7 @@ __device__ __forceinline__ Row<T> row_at(const T* at, int64_t vocab) {
 
 template <class T>
 struct Tile {
-  PackWords pack[kTile];
+  PackWords pack[kTilePacks];
   uint32_t next;  // lane i < 4: word i of the chunk behind the segment, where phase > 0
 };
 
@@ -64,7 +64,7 @@ __device__ __forceinline__ void fetch_tile(Tile<T>& tile, const Row<T>& row, int
   const int lane = lane_of_row(), phase = phase_of(row.at);
   const T* p = row.at + (segment * kSegment<T> - phase + lane * size);
 #pragma unroll
-  for (int k = 0; k < kTile; ++k) tile.pack[k] = words_of(load_pack_streaming(p + k * kWarp * size));
+  for (int k = 0; k < kTilePacks; ++k) tile.pack[k] = words_of(load_pack_streaming(p + k * kWarp * size));
   if (phase == 0 || lane >= 4) return;
   p += kSegment<T> - lane * (size - size / 4);
   tile.next = *reinterpret_cast<const uint32_t*>(p);
@@ -76,7 +76,7 @@ __device__ __forceinline__ void load_end(Tile<T>& tile, const Row<T>& row, int s
   constexpr int size = Pack<T>::size;
   const T nothing = narrow<T>(-INFINITY);
 #pragma unroll
-  for (int k = 0; k < kTile; ++k) {
+  for (int k = 0; k < kTilePacks; ++k) {
     const int begin = segment * kSegment<T> + (k * kWarp + lane_of_row()) * size;
     const T* p = row.at + begin;
     if (phase_of(row.at) == 0 && begin + size <= row.vocab) {
@@ -93,7 +93,7 @@ __device__ __forceinline__ void shift_tile(Tile<T>& tile, int bits) {
   constexpr int borrowed = kWords + (sizeof(T) < 4 && kWords < 4 ? 1 : 0);
   const int lane = lane_of_row();
 #pragma unroll
-  for (int k = 0; k < kTile; ++k) {
+  for (int k = 0; k < kTilePacks; ++k) {
     const PackWords own = tile.pack[k];
     uint32_t word[8];
 #pragma unroll
@@ -101,10 +101,10 @@ __device__ __forceinline__ void shift_tile(Tile<T>& tile, int bits) {
       word[i] = own.w[i];
       word[4 + i] = 0;
       if (i >= borrowed) continue;
-      const uint32_t behind = tile.pack[(k + 1) % kTile].w[i];  // k + 1 is as it was loaded
-      const uint32_t given = k + 1 < kTile && lane == 0 ? behind : own.w[i];
+      const uint32_t behind = tile.pack[(k + 1) % kTilePacks].w[i];  // k + 1 is as it was loaded
+      const uint32_t given = k + 1 < kTilePacks && lane == 0 ? behind : own.w[i];
       word[4 + i] = __shfl_sync(kFullWarp, given, (lane + 1) % kWarp);
-      if (k + 1 < kTile) continue;
+      if (k + 1 < kTilePacks) continue;
       const uint32_t last = __shfl_sync(kFullWarp, tile.next, i);
       if (lane == kWarp - 1) word[4 + i] = last;
     }

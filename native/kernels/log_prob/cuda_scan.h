@@ -33,10 +33,10 @@ __device__ __forceinline__ Part rebased(const Part& part, float top, float c) {
 }
 
 template <class T>
-__device__ __forceinline__ float max_of(const PackWords (&tile)[kTile]) {
+__device__ __forceinline__ float max_of(const PackWords (&tile)[kTilePacks]) {
   PackWords top = tile[0];
 #pragma unroll
-  for (int k = 1; k < kTile; ++k) {
+  for (int k = 1; k < kTilePacks; ++k) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) top.w[i] = max_words<T>(top.w[i], tile[k].w[i]);
   }
@@ -47,14 +47,14 @@ __device__ __forceinline__ float max_of(const PackWords (&tile)[kTile]) {
 }
 
 template <class T>
-__device__ __forceinline__ void add_tile(Part* part, const PackWords (&tile)[kTile], float c) {
+__device__ __forceinline__ void add_tile(Part* part, const PackWords (&tile)[kTilePacks], float c) {
   constexpr int size = Pack<T>::size;
   const float top = fmaxf(part->top, max_of<T>(tile));
   *part = rebased(*part, top, c);
   const float base = base_of(top, c);
   float sum[2] = {}, weighted[2] = {};
 #pragma unroll
-  for (int k = 0; k < kTile; ++k) {
+  for (int k = 0; k < kTilePacks; ++k) {
 #pragma unroll
     for (int i = 0; i < size; ++i) {
       const float t = fmaf(widen_at<T>(tile[k], i), c, -base);
@@ -70,13 +70,13 @@ __device__ __forceinline__ void add_tile(Part* part, const PackWords (&tile)[kTi
 // The sum of a tile's elements, of which those from `left` on do not exist. Scaled, so that it does
 // not overflow, and in pairs: six roundings at most.
 template <class T>
-__device__ __forceinline__ double tile_total(const PackWords (&tile)[kTile], int left) {
+__device__ __forceinline__ double tile_total(const PackWords (&tile)[kTilePacks], int left) {
   constexpr int size = Pack<T>::size;
   constexpr float share = 1.0f / 32.0f;
-  static_assert(kTile * size <= 32, "sums of that many shares do not overflow");
+  static_assert(kTilePacks * size <= 32, "sums of that many shares do not overflow");
   float sum = 0.0f;
 #pragma unroll
-  for (int k = 0; k < kTile; ++k) {
+  for (int k = 0; k < kTilePacks; ++k) {
     const PackWords pack = opaque(tile[k]);
     float x[size];
 #pragma unroll
