@@ -6,6 +6,8 @@ export const registerBudgets: Readonly<Record<string, number>> = {
   default: 128,
   "kernels/log_prob/row_kernel": 64,
   "kernels/log_prob/backward_kernel": 64,
+  // Blocks of up to 1,024 threads, and 1,024 threads a multiprocessor.
+  "kernels/token_loss/token_loss_kernel": 64,
   "gemm/gemm_kernel": 168,
   // Tiles of keys, values and gradients stay in registers; blocks have 128 threads.
   "nn/attention/attention_forward_kernel": 208,
@@ -18,4 +20,5 @@ export const rowKernels: readonly string[] = [
   "kernels/divergence",
   "kernels/gaussian",
   "kernels/log_prob",
+  "kernels/token_loss",
 ];

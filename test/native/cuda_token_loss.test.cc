@@ -220,7 +220,8 @@ TEST_CASE("the bits of the three calls, wherever rows start") {
   Context context = card(8);
   for (const DType dtype : kTypes) {
     // 384 and 768: one segment of f32 and of 16 bits.
-    for (const int64_t vocab : {int64_t{1}, int64_t{9}, int64_t{384}, int64_t{768}, int64_t{4099}}) {
+    for (const int64_t vocab :
+         {int64_t{1}, int64_t{9}, int64_t{384}, int64_t{768}, int64_t{4099}}) {
       for (const int64_t stride : {vocab, vocab + 5, (vocab + 15) / 8 * 8}) {
         Batch b = batch_of(dtype, vocab, stride);
         check(context, b);
@@ -279,8 +280,8 @@ TEST_CASE("faulty and masked tokens, and logits that are read twice") {
     for (const int64_t vocab : {int64_t{77}, int64_t{20001}}) {
       Batch b = batch_of(DType::f32, vocab, vocab);
       for (int64_t v = 0; v < vocab; ++v) {
-        b.logits.set(2, v, kNaN);                             // masked
-        b.logits.set(3, v, v % 2 == 0 ? 3e38f : -3e38f);      // the rounding of its base is large
+        b.logits.set(2, v, kNaN);                         // masked
+        b.logits.set(3, v, v % 2 == 0 ? 3e38f : -3e38f);  // the rounding of its base is large
         b.logits.set(5, v, v == 3 ? kInfinity : 1.0f);
       }
       b.targets[2] = -9;

@@ -37,7 +37,8 @@ __global__ void __launch_bounds__(kBackwardThreads)
   if (trained && usable && !g.slopes.zero) {
     if (whole && wide) {
 #pragma unroll
-      for (int k = 0; k < kTilePacks; ++k) tile[k] = load_pack_streaming(logits + first + k * stride);
+      for (int k = 0; k < kTilePacks; ++k)
+        tile[k] = load_pack_streaming(logits + first + k * stride);
     } else {
 #pragma unroll
       for (int k = 0; k < kTilePacks; ++k) {

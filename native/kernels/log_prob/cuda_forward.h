@@ -1,6 +1,6 @@
-// The row kernel of log_prob's forward pass and of a shard's partial statistics: a cluster of blocks
-// per row, which is one block where the card has no clusters, the row is short or rows are many.
-// Included by cuda.cu alone.
+// The row kernel of log_prob's forward pass and of a shard's partial statistics: a cluster of
+// blocks per row, which is one block where the card has no clusters, the row is short or rows are
+// many. Included by cuda.cu alone.
 #pragma once
 #include "kernels/log_prob/cuda_scan.h"
 

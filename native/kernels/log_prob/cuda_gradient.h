@@ -23,13 +23,14 @@ template <class T>
 __device__ __forceinline__ Pack<T> gradient_pack(const RowGradient& g, const Pack<T>& x,
                                                  int target) {
   constexpr int size = Pack<T>::size;
+  const PackWords words = words_of(x);
   float d[size];
 #pragma unroll
-  for (int i = 0; i < size; ++i) d[i] = gradient_of(g, widen(x.x[i]), g.slopes.each);
+  for (int i = 0; i < size; ++i) d[i] = gradient_of(g, widen_at<T>(words, i), g.slopes.each);
   if (target >= 0 && target < size) {
 #pragma unroll
     for (int i = 0; i < size; ++i) {
-      if (i == target) d[i] = gradient_of(g, widen(x.x[i]), g.slopes.each + g.slopes.hit);
+      if (i == target) d[i] = gradient_of(g, widen_at<T>(words, i), g.slopes.each + g.slopes.hit);
     }
   }
   return narrow_pack<T>(d);

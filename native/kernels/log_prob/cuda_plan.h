@@ -1,27 +1,32 @@
 // How a row of logits is shared among warps, for the forward pass and for token_loss.
 //
-// A row is a number of segments of 2 KiB (cuda_row.h), dealt to `parts` virtual warps: part p takes
-// segments p, p + parts, ... in this order. How many parts there are follows from V alone, and the
-// parts are merged in a fixed order, so a row has the same bits however many warps and blocks do
-// the work, on any card: with few rows many blocks share a row, with many rows a block has one to
-// itself.
+// A row is a number of segments of 1.5 KiB (cuda_row.h), dealt to `parts` virtual warps: part p
+// takes segments p, p + parts, ... in this order. How many parts there are follows from V alone,
+// and they are merged in a fixed order, so a row has the same bits however many warps and blocks do
+// the work: with few rows many blocks share one, with many rows a block takes most of one or all of
+// it.
 //
-//   By arithmetic, to be measured. An H200 has 132 multiprocessors with 65,536 registers and 227 KiB
-//   of shared memory; the measured copy rate is 4.3 TB/s, the specified one 4.8 TB/s.
+// By arithmetic, to be measured. An H200 has 132 multiprocessors with 65,536 registers and 227 KiB
+// of shared memory; it copies 4.3 TB/s (specified: 4.8).
 //   Bytes in flight: 4.8 TB/s * 800 ns / 132 = 29 KiB a multiprocessor. At 64 registers 1,024
-//   threads are resident, each with 64 bytes of the next segment in flight while it computes:
-//   64 KiB.
-//   Instructions: 8.4 a bf16 element (forward, aligned; 10.2 misaligned) and 18 (fused) by count of
-//   the SASS; at 132 * 128 lanes * 1.75 GHz = 29.6 T/s the 1,245 M elements of [8192, 151936] take
-//   0.35, 0.43 and 0.76 ms. exp2: one and two an element at 16 a clock: 0.34 and 0.67 ms.
+//   threads are resident; each has 48 bytes of the next segment in flight while it computes: 48
+//   KiB. Tiles of 4 packs would be 64 KiB, but spill at 64 registers. From sm_90 on whole parts are
+//   asked for ahead with one instruction a segment, so that those loads find their data in the
+//   second-level cache. Instructions, by count of the PTX: 9 a bf16 element forward, 10.5 where
+//   rows start off a multiple of 16 bytes, 18 fused. 132 * 128 lanes * 1.75 GHz issue 29.6 T/s: for
+//   the 1,245 M elements of [8192, 151936] 0.38, 0.44 and 0.76 ms. exp2: one an element, two fused,
+//   at 16 a clock: 0.34 and 0.67 ms.
 //
-//   [8192, V]            parts  blocks a row x threads  blocks an SM        memory  issue  predicted
-//   bf16 151,936 forward    64  2 x 256                 4 (registers)       0.58    0.35   0.62 ms
-//   bf16 50,257 forward     16  4 x 128 ... 2 x 256     4                   0.19    0.14   0.21 ms
-//   f32 151,936 forward    128  2 x 256                 4                   1.16    0.33   1.24 ms
-//   bf16 151,936 fused      64  8 x 256, 38 KiB each    4 (registers)       1.16    0.76   1.40 ms
-//   f32 151,936 fused      128  8 x 512, 76 KiB each    2 (shared memory)   2.32    0.76   2.8 ms
-//   f32 262,144 fused      256  8 x 1024, 128 KiB each  1                   4.00    1.3    5.0 ms
+//   8192 rows              parts  a row                   on an SM               memory  predicted
+//   bf16 151,936 forward      64  2 blocks x 256 threads  4 blocks (registers)    0.58 ms   0.62 ms
+//   bf16 50,257 forward       32  2 x 256                 4 (registers)           0.19      0.21
+//   f32 151,936 forward      128  2 x 256                 4 (registers)           1.16      1.24
+//   bf16 151,936 fused        64  8 x 256, 38 KiB kept    4 (registers)           1.16      1.35
+//   f32 151,936 fused        128  8 x 512, 75 KiB kept    2 (shared memory)       2.32      2.7
+//   f32 262,144 fused        256  8 x 1,024, 129 KiB      1 (shared memory)       4.00      5.0
+//   A100, 1.8 TB/s, bf16 151,936 fused: 1 x 1,024 with 103 of 198 segments kept. The rest is read
+//   twice: 108 rows * 143 KiB = 15 MiB of the 40 MiB of second-level cache.  2.77      3.3
+// Clusters of 16 are not portable and would gain for f32 from 200,000 columns on only.
 #pragma once
 #include <string>
 

@@ -5,7 +5,8 @@
 // sums do not depend on its address. Where the row does not start at a multiple of 16 bytes (V =
 // 50,257 of 16 bits) lanes load the aligned chunks that cover the segment, and each makes its pack
 // of its own chunk and of the next lane's: every byte comes from memory once, for 4 to 8 shuffles
-// and 4 shifts a pack. What is per element, the gradient, is computed in aligned chunks as they lie.
+// and 4 shifts a pack. What is per element, the gradient, is computed in aligned chunks as they
+// lie.
 #pragma once
 #include "kernels/log_prob/math.h"
 #include "runtime/cuda/launch.h"
@@ -16,7 +17,7 @@ namespace firesteel {
 namespace {
 
 constexpr float kLowest = -1000.0f;  // stands for -inf where exp2(t) = 0 is multiplied by t
-constexpr int kTilePacks = 3;             // packs of a lane: 48 bytes in flight, 1.5 KiB a warp
+constexpr int kTilePacks = 3;        // packs of a lane: 48 bytes in flight, 1.5 KiB a warp
 
 template <class T>
 constexpr int kSegment = kTilePacks * kWarp * Pack<T>::size;  // elements
@@ -64,10 +65,20 @@ __device__ __forceinline__ void fetch_tile(Tile<T>& tile, const Row<T>& row, int
   const int lane = lane_of_row(), phase = phase_of(row.at);
   const T* p = row.at + (segment * kSegment<T> - phase + lane * size);
 #pragma unroll
-  for (int k = 0; k < kTilePacks; ++k) tile.pack[k] = words_of(load_pack_streaming(p + k * kWarp * size));
+  for (int k = 0; k < kTilePacks; ++k)
+    tile.pack[k] = words_of(load_pack_streaming(p + k * kWarp * size));
   if (phase == 0 || lane >= 4) return;
   p += kSegment<T> - lane * (size - size / 4);
   tile.next = *reinterpret_cast<const uint32_t*>(p);
+}
+
+// Asks for the chunks of segments first, first + step, ...: as many as a warp has lanes.
+template <class T>
+__device__ __forceinline__ void prefetch_segments(const Row<T>& row, int first, int step) {
+  const int segment = first + lane_of_row() * step;
+  if (segment >= row.whole) return;
+  constexpr int bytes = kSegment<T> * static_cast<int>(sizeof(T));
+  prefetch_bulk(row.at + (segment * kSegment<T> - phase_of(row.at)), bytes);
 }
 
 // The packs of a segment that is not whole: elements that do not exist are -inf.

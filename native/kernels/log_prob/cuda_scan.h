@@ -103,6 +103,7 @@ __device__ __forceinline__ void scan(const Row<T>& row, const Plan& plan, int fi
   Tile<T> tile;
   int segment = first;
   fetch_tile(tile, row, segment);
+  prefetch_segments(row, first + plan.parts, plan.parts);
   for (bool more = true; more;) {
     int next = segment + plan.parts;
     const bool last = next >= plan.segments;
@@ -114,9 +115,11 @@ __device__ __forceinline__ void scan(const Row<T>& row, const Plan& plan, int fi
     } else {
       load_end(tile, row, segment);
     }
-    // The next segment is on its way while this one is summed.
+    // The next segment is on its way while this one is summed, and the rest of its part as far as
+    // the second-level cache.
     Tile<T> ahead = {};
     if (more) fetch_tile(ahead, row, next);
+    if (more && last) prefetch_segments(row, next + plan.parts, plan.parts);
     if (with_total) {
       const int begin = segment * kSegment<T> + lane * Pack<T>::size;
       seen.total += tile_total<T>(tile.pack, row.vocab - begin);

@@ -66,7 +66,8 @@ __device__ __forceinline__ Scores scores_of(const LogProbPartial& row, int64_t v
 }
 
 // By one thread of the row.
-__device__ __forceinline__ void write_scores(const TokenLossCall& call, int64_t t, const Scores& s) {
+__device__ __forceinline__ void write_scores(const TokenLossCall& call, int64_t t,
+                                             const Scores& s) {
   call.log_prob[t] = s.log_prob;
   if (call.entropy != nullptr) call.entropy[t] = s.entropy;
   if (s.fault >= 0) record_fault(call.faults, static_cast<Fault>(s.fault), t);
@@ -143,7 +144,8 @@ __device__ __forceinline__ void write_gradient(const TokenLossCall& call, int64_
       Pack<T> d = zero_pack<T>();
       if (!result.zero) {
         const int at = slot * kSegment<T> + (k * kWarp + lane) * size;
-        const Pack<T> x = on_chip ? load_pack(kept + at) : load_chunk(row.at, begin, row.vocab, wide);
+        const Pack<T> x =
+            on_chip ? load_pack(kept + at) : load_chunk(row.at, begin, row.vocab, wide);
         d = gradient_pack(result.gradient, x, target - begin);
       }
       store_chunk(out, begin, row.vocab, d);

@@ -14,7 +14,7 @@ class Context {
   int sm_count = 1;
   int compute = 80;     // 10 * major + minor
   int max_cluster = 1;  // blocks of a cluster that any card of this kind can place; 1: no clusters
-  int64_t max_shared = int64_t{48} << 10;  // bytes of shared memory that a block may have
+  int64_t max_shared = int64_t{48} << 10;        // bytes of shared memory that a block may have
   const std::atomic<bool>* cancelled = nullptr;  // polled by launch(); null: never
 };
 

@@ -292,6 +292,20 @@ __device__ __forceinline__ void store_pack_streaming(T* p, const Pack<T>& pack) 
 
 #endif  // FIRESTEEL_EMULATED
 
+// Asks for memory to be brought into the second-level cache, from sm_90 on: one instruction
+// whatever the size. p and bytes are multiples of 16.
+__device__ __forceinline__ void prefetch_bulk(const void* p, int bytes) {
+#ifdef FIRESTEEL_EMULATED
+  emulator::require_aligned(p, 16);
+  static_cast<void>(bytes);
+#elif defined(FIRESTEEL_CLUSTERS)
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;"
+               :
+               : "l"(__cvta_generic_to_global(p)), "r"(bytes)
+               : "memory");
+#endif
+}
+
 // Four neighbouring elements of any type by one access: 16 bytes, or 8.
 template <class T>
 struct alignas(4 * sizeof(T)) Four {
