@@ -6,6 +6,8 @@ export const registerBudgets: Readonly<Record<string, number>> = {
   default: 128,
   "kernels/log_prob/row_kernel": 64,
   "kernels/log_prob/backward_kernel": 64,
+  // Blocks of up to 1,024 threads, and 1,024 threads a multiprocessor.
+  "kernels/token_loss/token_loss_kernel": 64,
   "gemm/gemm_kernel": 168,
   // A warp's 64 x 64 sums stay in registers; one block of 256 threads has the multiprocessor.
   "gemm/tensor_kernel": 255,
@@ -20,4 +22,5 @@ export const rowKernels: readonly string[] = [
   "kernels/divergence",
   "kernels/gaussian",
   "kernels/log_prob",
+  "kernels/token_loss",
 ];
