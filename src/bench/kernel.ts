@@ -30,6 +30,8 @@ export interface Work {
   reads: Formula;
   writes: Formula;
   flops: Formula;
+  /** What is written was read before: no line is fetched only to be overwritten. */
+  inPlace?: boolean;
 }
 
 /** The first rows of every output, as numbers. */

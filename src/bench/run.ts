@@ -1,8 +1,7 @@
 import { Engine } from "../engine/engine.js";
 import { FiresteelError } from "../engine/error.js";
-import type { Tensor } from "../engine/tensor.js";
 import { type Float, widen } from "../verify/inputs.js";
-import { type Ceilings, limitOf, measureCeilings } from "./ceiling.js";
+import { bestOf, type Ceilings, type Load, limitOf, measureCeilings } from "./ceiling.js";
 import { evaluate } from "./formula.js";
 import { uploadAll } from "./inputs.js";
 import type {
@@ -54,6 +53,7 @@ export function loadOf(bench: KernelBench, c: BenchCase) {
     reads: evaluate(work.reads, sizes),
     writes: evaluate(work.writes, sizes),
     flops: evaluate(work.flops, sizes),
+    inPlace: work.inPlace,
   };
 }
 
@@ -75,29 +75,49 @@ export async function runBench(
 ): Promise<RunResult> {
   const { device = "auto", threads, full = false, onProgress = () => {} } = options;
   onProgress("ceilings");
-  const engine = new Engine({ device, threads });
-  const { info } = engine;
-  let ceilings: Ceilings;
-  try {
-    ceilings = await measureCeilings(engine);
-  } finally {
-    engine.dispose();
-  }
+  const { info, ceilings: before } = await ceilingsOf({ device, threads });
   const setting: Setting = { device: info.device, full };
-  const results: BenchResult[] = [];
+  const measured: Measured[] = [];
   for (const bench of benches) {
     if ("measure" in bench) {
       onProgress(bench.name);
-      results.push(await benchWhole(bench, setting, threads));
+      const result = await benchWhole(bench, setting, threads);
+      measured.push({ result, load: null, small: false });
       continue;
     }
     for (const c of bench.cases(setting)) {
       onProgress(nameOf(bench, c, true));
-      results.push(await benchCase(bench, c, ceilings, { ...options, device: info.device }));
+      measured.push(await benchCase(bench, c, { ...options, device: info.device }));
     }
   }
+  // Neighbours of a shared machine take their part at times: the better of begin and end.
+  onProgress("ceilings");
+  const { ceilings: after } = await ceilingsOf({ device, threads });
+  const ceilings = bestOf(before, after);
   const machine = { device: info.device, name: info.name, threads: info.threads };
-  return { machine, ceilings, results };
+  return { machine, ceilings, results: measured.map((m) => withCeiling(m, ceilings)) };
+}
+
+/** A result before its share of the ceilings is known. */
+export interface Measured {
+  result: BenchResult;
+  load: Load | null;
+  small: boolean;
+}
+
+export function withCeiling({ result, load, small }: Measured, ceilings: Ceilings): BenchResult {
+  if (load === null) return result;
+  const { ms, ceiling } = limitOf(load, ceilings, small);
+  return { ...result, ceiling, ofPeak: ms / result.medianMs };
+}
+
+async function ceilingsOf(options: Pick<RunOptions, "device" | "threads">) {
+  const engine = new Engine(options);
+  try {
+    return { info: engine.info, ceilings: await measureCeilings(engine) };
+  } finally {
+    engine.dispose();
+  }
 }
 
 function nameOf(bench: Bench, { variant, dtype }: BenchCase, withDtype = false): string {
@@ -121,9 +141,8 @@ async function benchWhole(
 export async function benchCase(
   bench: KernelBench,
   c: BenchCase,
-  ceilings: Ceilings,
   options: RunOptions & { device: Engine["device"] },
-): Promise<BenchResult> {
+): Promise<Measured> {
   const { threads, peers = [], budgetMs = 1000 } = options;
   // A faulty row is found by the check; nobody needs to be warned of it.
   const engine = new Engine({ device: options.device, threads, onFault: () => {} });
@@ -140,7 +159,6 @@ export async function benchCase(
     await engine.synchronize();
     const peakMemoryBytes = engine.memory().peak;
     const got = firstRows(engine, made, bench.compared(c));
-    for (const tensor of Object.values(made)) dropUnlessKept(tensor, states[0]);
     const finding = bench.check(got, inputs, c, device);
     if (finding !== null) {
       const what = `${nameOf(bench, c, true)} is wrong here, so it is not timed: ${finding}`;
@@ -168,8 +186,7 @@ export async function benchCase(
     times.push(...(await sampleTimes(engine, call, half)));
 
     const timing = summarize(times);
-    const { ms, ceiling } = limitOf(load, ceilings, c.small);
-    return {
+    const result: BenchResult = {
       kernel: nameOf(bench, c),
       device,
       threads: engine.info.threads,
@@ -180,8 +197,8 @@ export async function benchCase(
       flops: load.flops,
       gbPerS: bytes / timing.medianMs / 1e6,
       gflopPerS: load.flops / timing.medianMs / 1e6,
-      ceiling,
-      ofPeak: ms / timing.medianMs,
+      ceiling: null,
+      ofPeak: null,
       peakMemoryBytes,
       peers: Object.fromEntries(
         [...others].map(([name, r]) => {
@@ -190,6 +207,7 @@ export async function benchCase(
         }),
       ),
     };
+    return { result, load, small: c.small === true };
   } finally {
     engine.dispose();
   }
@@ -209,10 +227,4 @@ function firstRows(
       return [name, sixteen ? widen(data, tensor.dtype as Float) : Float64Array.from(data)];
     }),
   );
-}
-
-/** What a call wrote into tensors of its state is needed again. */
-function dropUnlessKept(tensor: Tensor, state: unknown): void {
-  const kept = typeof state === "object" && state !== null ? Object.values(state) : [];
-  if (!kept.includes(tensor)) tensor.dispose();
 }

@@ -62,10 +62,10 @@ function asText({ machine, ceilings, results }: RunResult, missing: Peers["missi
     });
     return [own, ...others];
   });
-  const { readGbPerS, scaleGbPerS, gemmGflopPerS, callMs } = ceilings;
+  const { readGbPerS, scaleGbPerS, updateGbPerS, gemmGflopPerS, callMs } = ceilings;
   const head =
     `${machine.device} (${machine.name}, ${machine.threads} threads): reading ${readGbPerS.toFixed(1)} GB/s, ` +
-    `reading and writing ${scaleGbPerS.toFixed(1)} GB/s, f32 products ${gemmGflopPerS.toFixed(0)} GFLOP/s, ` +
+    `reading and writing ${scaleGbPerS.toFixed(1)} GB/s (in place ${updateGbPerS.toFixed(1)}), f32 products ${gemmGflopPerS.toFixed(0)} GFLOP/s, ` +
     `a call ${(1000 * callMs).toFixed(1)} us\n`;
   const titles = ["kernel", "dtype", "shape", "median", "p20 to p80", "rate", "of its ceiling"];
   return (

@@ -13,7 +13,7 @@ type State = Record<"param" | "grad" | "m" | "v", Tensor>;
 export const adamwBench: KernelBench<State> = {
   name: "adamw",
   about: "one step of AdamW over the parameters of one tensor, in place",
-  work: { "": { reads: "16*N", writes: "12*N", flops: "14*N" } },
+  work: { "": { reads: "16*N", writes: "12*N", flops: "14*N", inPlace: true } },
   cases({ device }): BenchCase[] {
     const count = device === "cuda" ? 2 ** 28 : 2 ** 22;
     return [{ variant: "", dtype: "f32", shape: [count], sizes: { N: count }, cold: true }];

@@ -26,7 +26,12 @@ export const divergenceBench: KernelBench<State> = {
     "distillation: KL(teacher || student) over the whole vocabulary, and its gradient in place",
   work: {
     forward: { reads: "2*b*T*V", writes: "24*T", flops: "10*T*V" },
-    "backward in place": { reads: "2*b*T*V + 24*T", writes: "b*T*V", flops: "8*T*V" },
+    "backward in place": {
+      reads: "2*b*T*V + 24*T",
+      writes: "b*T*V",
+      flops: "8*T*V",
+      inPlace: true,
+    },
   },
   cases({ device }): BenchCase[] {
     const tokens = device === "cuda" ? 4096 : 64;

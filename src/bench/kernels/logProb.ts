@@ -68,7 +68,12 @@ export const logProbBench: KernelBench<State> = {
     forward: { reads: "b*T*V + 4*T", writes: "12*T", flops: "4*T*V" },
     "forward and entropy": { reads: "b*T*V + 4*T", writes: "16*T", flops: "6*T*V" },
     // Target, two statistics and the gradient from above in. x - m, scaled, exp, times.
-    "backward in place": { reads: "b*T*V + 16*T", writes: "b*T*V", flops: "4*T*V" },
+    "backward in place": {
+      reads: "b*T*V + 16*T",
+      writes: "b*T*V",
+      flops: "4*T*V",
+      inPlace: true,
+    },
   },
   cases({ device }): BenchCase[] {
     const tokens = device === "cuda" ? 8192 : 256;
