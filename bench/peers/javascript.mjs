@@ -14,7 +14,11 @@ const reply = (message) => process.stdout.write(`${JSON.stringify({ ok: true, ..
 /** The array of a file, as often as it stands there. */
 function whole({ file, dtype, shape, repeat }) {
   const bytes = readFileSync(file);
-  const part = new types[dtype](bytes.buffer, bytes.byteOffset, bytes.length / types[dtype].BYTES_PER_ELEMENT);
+  const part = new types[dtype](
+    bytes.buffer,
+    bytes.byteOffset,
+    bytes.length / types[dtype].BYTES_PER_ELEMENT,
+  );
   const data = new types[dtype](part.length * repeat);
   for (let i = 0; i < repeat; ++i) data.set(part, i * part.length);
   return { data, shape: [shape[0] * repeat, ...shape.slice(1)] };
@@ -63,7 +67,9 @@ const operations = {
     const arrays = Object.fromEntries(Object.entries(inputs).map(([name, x]) => [name, whole(x)]));
     prepared = await make(arrays, sizes);
     const values = Object.entries(await prepared.values());
-    return { values: Object.fromEntries(values.map(([name, x]) => [name, Array.from(x.slice(0, 1000))])) };
+    return {
+      values: Object.fromEntries(values.map(([name, x]) => [name, Array.from(x.slice(0, 1000))])),
+    };
   },
   async time(options) {
     return { ms: await sampleTimes(prepared.call, options) };

@@ -38,7 +38,10 @@ export async function open() {
           return logProb(np.matmul(hidden, weight.transpose()), targets);
         }),
       ),
-      "matmul square": task(["a", "b"], named("product", (a, b) => np.matmul(a, b))),
+      "matmul square": task(
+        ["a", "b"],
+        named("product", (a, b) => np.matmul(a, b)),
+      ),
       "rms-norm forward": task(
         ["x", "weight"],
         named("y", (x, weight) => {

@@ -2,8 +2,8 @@ import type { Engine } from "../engine/engine.js";
 import { sumSquares } from "../engine/nn/adamw.js";
 import { scale } from "../engine/nn/elementwise.js";
 import { matmul } from "../engine/nn/matmul.js";
-import { readRate } from "./memoryRead.js";
 import { measure } from "./measure.js";
+import { readRate } from "./memoryRead.js";
 
 /** What this machine gives to the plainest kernels, in this very run: one sample in five was faster. */
 export interface Ceilings {

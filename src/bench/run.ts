@@ -143,7 +143,7 @@ export async function benchCase(
   c: BenchCase,
   options: RunOptions & { device: Engine["device"] },
 ): Promise<Measured> {
-  const { threads, peers = [], budgetMs = 1000 } = options;
+  const { threads, peers = [], budgetMs = 1000, onProgress = () => {} } = options;
   // A faulty row is found by the check; nobody needs to be warned of it.
   const engine = new Engine({ device: options.device, threads, onFault: () => {} });
   try {
@@ -180,6 +180,7 @@ export async function benchCase(
     };
     const others = new Map<string, Omit<PeerResult, "ratio">>();
     for (const peer of peers) {
+      onProgress(`${nameOf(bench, c, true)}: ${peer.name}`);
       const result = await beside(peer, task, got, half);
       if (result !== null) others.set(peer.name, result);
     }

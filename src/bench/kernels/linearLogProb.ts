@@ -2,17 +2,21 @@ import { linearLogProb, linearLogProbBackward } from "../../engine/kernels/linea
 import { roundings } from "../../engine/kernels/linearLogProbTable.js";
 import { forwardTolerances } from "../../engine/kernels/logProbTable.js";
 import type { Tensor } from "../../engine/tensor.js";
-import { linearLogProb as reference } from "../../reference/linearLogProb.js";
+import {
+  headRows,
+  linearLogProbGradient,
+  linearLogProb as reference,
+} from "../../reference/linearLogProb.js";
 import { distribution } from "../../reference/logProb.js";
-import { matmul } from "../../reference/matmul.js";
 import { firstOf } from "../../verify/check.js";
 import { close, F32_ROUNDING } from "../../verify/compare.js";
 import { type Float, Random, widen } from "../../verify/inputs.js";
 import { host, type Inputs, normals } from "../inputs.js";
 import type { BenchCase, KernelBench, Made, Setting } from "../kernel.js";
 
-/** A few rows of hidden states over and over; every row of the weight is its own. */
+/** A few rows of hidden states, and words of the head, over and over. */
 const different = 4;
+const repeats = 32;
 /** Rows of d hidden that the reference looks at. */
 const checked = 1;
 
@@ -48,10 +52,10 @@ export const linearLogProbBench: KernelBench<State> = {
     const { dtype } = c;
     const random = new Random(4);
     const repeat = T / different;
-    const targets = Int32Array.from({ length: different }, () => random.integer(V));
+    const targets = Int32Array.from({ length: different }, () => random.integer(V / repeats));
     return {
       hidden: normals(2, [T, H], { dtype, different, scale: 2 / Math.sqrt(H) }),
-      weight: normals(3, [V, H], { dtype }),
+      weight: normals(3, [V, H], { dtype, different: V / repeats }),
       targets: host(targets, "i32", [different], repeat),
       dLogProb: host(random.normals(different), "f32", [different], repeat),
     };
@@ -70,14 +74,15 @@ export const linearLogProbBench: KernelBench<State> = {
   },
   check(got, inputs, c, device) {
     const head = headOf(inputs, c);
-    const want = reference(head);
+    // Every word stands there as often as any other: the same softmax, spread over the copies.
+    const want = reference(head).logProb.map((x) => x - Math.log(repeats));
     const backend = device === "cpu" ? "cpu" : "cuda";
     // A logit is off by n 2^-24 sum |h w|; logsumexp and the target's move by at most that each.
     const size = Math.sqrt(c.sizes.H!) * 2 * 5; // |h| |w| as drawn, five deviations of |h w|
     const moved = roundings(c.sizes.H!, device) * F32_ROUNDING * size;
     const tolerance = forwardTolerances.logProb[backend] * (10 + size) + 2 * moved;
     return firstOf(
-      close("logProb", got.logProb!, want.logProb, tolerance),
+      close("logProb", got.logProb!, want, tolerance),
       got.dHidden ? checkGradients(got.dHidden, got.dWeight!, inputs, c, moved) : null,
     );
   },
@@ -97,36 +102,34 @@ function checkGradients(
   c: BenchCase,
   moved: number,
 ): string | null {
-  const { hidden, weight, width: H, targets } = headOf(inputs, c);
+  const head = headOf(inputs, c);
+  const { hidden, width: H, targets } = head;
   const { T, V } = c.sizes as { T: number; V: number };
   const above = inputs.dLogProb!.data;
-  const logits = matmul(hidden, weight, { m: different, n: V, k: H, transposeB: true });
-  const dH = new Float64Array(H);
-  const dW = new Float64Array(2 * H);
+  const rows = headRows(head);
+  const want = linearLogProbGradient(head, above).dHidden.subarray(0, H);
   const sizeH = new Float64Array(H);
-  const sizeW = new Float64Array(2 * H);
+  const [dW, sizeW] = [new Float64Array(2 * H), new Float64Array(2 * H)];
   for (let t = 0; t < different; ++t) {
-    const { p } = distribution({ logits, vocab: V, targets }, t);
-    for (let v = 0; v < V; ++v) {
-      const g = above[t]! * ((v === targets[t] ? 1 : 0) - p![v]!);
-      for (let i = 0; i < H && (t === 0 || v < 2); ++i) {
-        if (t === 0) {
-          dH[i]! += g * weight[v * H + i]!;
-          sizeH[i]! += Math.abs(g * weight[v * H + i]!);
-        }
-        if (v > 1) continue;
-        const repeated = (T / different) * g * hidden[t * H + i]!;
-        dW[v * H + i]! += repeated;
-        sizeW[v * H + i]! += Math.abs(repeated);
+    const { p } = distribution(rows, t);
+    for (let v = 0; v < p!.length; ++v) {
+      const chosen = v === targets[t] ? 1 : 0;
+      for (let i = 0; i < H && t === 0; ++i) {
+        sizeH[i]! += Math.abs(above[t]! * (chosen + p![v]!) * head.weight[v * H + i]!);
+      }
+      for (let i = 0; i < H && v < 2; ++i) {
+        const h = (T / different) * above[t]! * hidden[t * H + i]!;
+        dW[v * H + i]! += (chosen - p![v]! / repeats) * h;
+        sizeW[v * H + i]! += Math.abs((chosen + p![v]! / repeats) * h);
       }
     }
   }
   // Probabilities are off by what moves the logits, sums by a rounding a term; 16-bit rows of gradients
   // are rounded to their dtype before the products.
   const rounding = c.dtype === "f32" ? 0 : 2 ** -8;
-  const share = (terms: number) => 2 * moved + 1e-6 + rounding + terms * F32_ROUNDING;
+  const share = (terms: number) => 2 * moved + 1e-6 + rounding + Math.sqrt(terms) * F32_ROUNDING;
   return firstOf(
-    close("dHidden", dHidden, dH, (i) => share(Math.sqrt(V)) * sizeH[i]! + 1e-30),
-    close("dWeight", dWeight, dW, (i) => share(Math.sqrt(T)) * sizeW[i]! + 1e-30),
+    close("dHidden", dHidden, want, (i) => share(V) * sizeH[i]! + 1e-30),
+    close("dWeight", dWeight, dW, (i) => share(T) * sizeW[i]! + 1e-30),
   );
 }
