@@ -119,6 +119,12 @@ export type {
   SurrogateResult,
 } from "./engine/kernels/surrogateArguments.js";
 export { kernelTables } from "./engine/kernels/tables.js";
+export {
+  type TokenLossInputs,
+  type TokenLossOptions,
+  type TokenLossResult,
+  tokenLoss,
+} from "./engine/kernels/tokenLoss.js";
 export { Offsets, type OffsetsLike } from "./engine/offsets.js";
 export { type ReadOptions, Tensor } from "./engine/tensor.js";
 export { CharTokenizer } from "./policies/token/charTokenizer.js";

@@ -7,6 +7,7 @@ void register_log_prob(napi_env env, napi_value exports);
 void register_linear_log_prob(napi_env env, napi_value exports);
 void register_group_norm(napi_env env, napi_value exports);
 void register_surrogate(napi_env env, napi_value exports);
+void register_token_loss(napi_env env, napi_value exports);
 void register_group_loss(napi_env env, napi_value exports);
 void register_gaussian(napi_env env, napi_value exports);
 void register_bernoulli(napi_env env, napi_value exports);
@@ -36,6 +37,7 @@ Napi::Object module(Napi::Env env, Napi::Object exports) {
   register_linear_log_prob(env, exports);
   register_group_norm(env, exports);
   register_surrogate(env, exports);
+  register_token_loss(env, exports);
   register_group_loss(env, exports);
   register_gaussian(env, exports);
   register_bernoulli(env, exports);

@@ -1,6 +1,6 @@
 #include "kernels/log_prob/log_prob.h"
 
-#include "addon/call.h"
+#include "addon/arguments.h"
 #include "addon/engine.h"
 
 namespace firesteel {
@@ -9,33 +9,12 @@ namespace {
 static_assert(sizeof(LogProbPartial) == 6 * sizeof(double), "its layout is part of the protocol");
 constexpr int64_t kPartial = 6;
 
-// From the start of the first row to the end of the last, which need not be padded to the stride.
-int64_t extent(int64_t rows, int64_t stride, int64_t width) {
-  return rows == 0 ? 0 : (rows - 1) * stride + width;
-}
-
-void read_rows(Call& call, LogProbRows* rows) {
-  rows->tokens = call.integer();
-  rows->vocab = call.integer();
-  rows->row_stride = call.integer();
-  rows->dtype = call.dtype();
-  rows->temperature = call.real();
-  rows->temperatures = call.input_or_null<float>(rows->tokens);
-  rows->logits = call.input(rows->dtype, extent(rows->tokens, rows->row_stride, rows->vocab));
-  rows->targets = call.input<int32_t>(rows->tokens);
-  rows->mask = call.input_or_null<uint8_t>(rows->tokens);
-}
-
 void read_outputs(Call& call, int64_t tokens, LogProbOutputs* out) {
   out->log_prob = call.output<float>(tokens);
   out->entropy = call.output_or_null<float>(tokens);
   out->vocab_mean = call.output_or_null<float>(tokens);
   out->stats = call.output<float>(2 * tokens);
   out->faults = call.faults();
-}
-
-int64_t bytes_of(const LogProbRows& rows) {
-  return rows.tokens * rows.vocab * size_of(rows.dtype);
 }
 
 napi_value forward(napi_env env, napi_callback_info info) {
@@ -90,6 +69,26 @@ napi_value backward(napi_env env, napi_callback_info info) {
 }
 
 }  // namespace
+
+int64_t extent(int64_t rows, int64_t stride, int64_t width) {
+  return rows == 0 ? 0 : (rows - 1) * stride + width;
+}
+
+void read_rows(Call& call, LogProbRows* rows) {
+  rows->tokens = call.integer();
+  rows->vocab = call.integer();
+  rows->row_stride = call.integer();
+  rows->dtype = call.dtype();
+  rows->temperature = call.real();
+  rows->temperatures = call.input_or_null<float>(rows->tokens);
+  rows->logits = call.input(rows->dtype, extent(rows->tokens, rows->row_stride, rows->vocab));
+  rows->targets = call.input<int32_t>(rows->tokens);
+  rows->mask = call.input_or_null<uint8_t>(rows->tokens);
+}
+
+int64_t bytes_of(const LogProbRows& rows) {
+  return rows.tokens * rows.vocab * size_of(rows.dtype);
+}
 
 void register_log_prob(napi_env env, napi_value exports) {
   export_function(env, exports, "logProbForward", forward);

@@ -1,6 +1,6 @@
 #include "kernels/surrogate/surrogate.h"
 
-#include "addon/call.h"
+#include "addon/arguments.h"
 #include "addon/engine.h"
 
 namespace firesteel {
@@ -54,6 +54,15 @@ int64_t advantages(const SurrogateArgs& a) {
 napi_value run(napi_env env, napi_callback_info info) {
   Call call(env, info, "surrogate");
   SurrogateArgs a{};
+  read_surrogate(call, &a);
+  a.faults = call.faults();
+  return call.enqueue(48 * a.tokens, [a](Context& context) { return surrogate(context, a); });
+}
+
+}  // namespace
+
+void read_surrogate(Call& call, SurrogateArgs* args) {
+  SurrogateArgs& a = *args;
   a.tokens = call.integer();
   a.rows = call.integer();
   a.segments = call.integer();
@@ -93,11 +102,7 @@ napi_value run(napi_env env, napi_callback_info info) {
   a.mismatch_weight = call.output_or_null<float>(a.tokens);
   a.metrics = call.output<double>(kMetricCount);
   a.workspace = call.workspace(surrogate_workspace(a.tokens, a.rows, a.segments, a.groups));
-  a.faults = call.faults();
-  return call.enqueue(48 * a.tokens, [a](Context& context) { return surrogate(context, a); });
 }
-
-}  // namespace
 
 void register_surrogate(napi_env env, napi_value exports) {
   export_function(env, exports, "surrogate", run);

@@ -50,6 +50,7 @@ export interface Addon {
   kl: Kernel;
   surrogate: Kernel;
   readonly surrogateMetrics: number;
+  tokenLoss: Kernel;
   groupLoss: Kernel;
   rowScore: Kernel;
   rowScoreBackward: Kernel;

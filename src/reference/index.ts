@@ -20,3 +20,4 @@ export * from "./rowScore.js";
 export * from "./sample.js";
 export * from "./surrogate.js";
 export * from "./swiglu.js";
+export * from "./tokenLoss.js";

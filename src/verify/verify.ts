@@ -18,6 +18,7 @@ import { ropeChecks } from "./rope.js";
 import { sampleChecks } from "./sample.js";
 import { surrogateChecks } from "./surrogate/checks.js";
 import { swigluChecks } from "./swiglu.js";
+import { tokenLossChecks } from "./tokenLoss/checks.js";
 
 export type { Check } from "./check.js";
 
@@ -49,6 +50,7 @@ export function checksFor(device: Engine["device"]): Check[] {
     ...linearLogProbChecks(device),
     ...groupNormChecks(device),
     ...surrogateChecks(device),
+    ...tokenLossChecks(device),
     ...klChecks(device),
     ...groupLossChecks(device),
     ...divergenceChecks(device),

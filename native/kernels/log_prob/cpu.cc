@@ -61,9 +61,17 @@ void finish_row(const LogProbOutputs& out, int64_t t, const LogProbPartial& row,
   if (fault >= 0) record_fault(out.faults, static_cast<Fault>(fault), out.first_row + t);
 }
 
-using BackwardRow = void (*)(const LogProbBackwardRow&);
+Status unknown_dtype() {
+  return Status::error(Code::dtype, "expected logits of f32, bf16 or f16");
+}
 
-void backward_row(const LogProbBackwardArgs& a, BackwardRow row, int64_t t) {
+}  // namespace
+
+void log_prob_row(const LogProbArgs& a, int64_t t) {
+  finish_row(a, t, read_row(a, sums_of(a.dtype), t, 0, true, a.vocab_mean != nullptr), a.vocab);
+}
+
+void log_prob_backward_row(const LogProbBackwardArgs& a, int64_t t) {
   const int64_t size = size_of(a.dtype);
   char* out = static_cast<char*>(a.d_logits) + t * a.d_row_stride * size;
   const bool trained = is_trained(a, t);
@@ -75,15 +83,10 @@ void backward_row(const LogProbBackwardArgs& a, BackwardRow row, int64_t t) {
     memset(out, 0, static_cast<size_t>(a.vocab * size));
     return;
   }
+  const auto row = log_prob_table().backward[static_cast<int>(a.dtype)];
   row({row_at(a, t), out, a.vocab, target_column(a, t, a.vocab_start), exponent_scale(inverse),
        a.stats[2 * t], a.stats[2 * t + 1], s.base, s.slope, s.each, s.hit});
 }
-
-Status unknown_dtype() {
-  return Status::error(Code::dtype, "expected logits of f32, bf16 or f16");
-}
-
-}  // namespace
 
 bool log_prob_begin(const LogProbArgs& a, int64_t t, LogProbPartial* row) {
   *row = kNoColumns;
@@ -112,11 +115,8 @@ void log_prob_end(const LogProbArgs& a, int64_t t, const LogProbPartial& row) {
 
 Status log_prob_forward(Context& context, const LogProbArgs& a) {
   if (a.dtype > DType::f16) return unknown_dtype();
-  const Sums sums = sums_of(a.dtype);
   return context.parallel(a.tokens, rows_per_chunk(a.vocab), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      finish_row(a, t, read_row(a, sums, t, 0, true, a.vocab_mean != nullptr), a.vocab);
-    }
+    for (int64_t t = begin; t < end; ++t) log_prob_row(a, t);
   });
 }
 
@@ -142,9 +142,8 @@ Status log_prob_merge(Context& context, const LogProbMergeArgs& a) {
 
 Status log_prob_backward(Context& context, const LogProbBackwardArgs& a) {
   if (a.dtype > DType::f16) return unknown_dtype();
-  const BackwardRow row = log_prob_table().backward[static_cast<int>(a.dtype)];
   return context.parallel(a.tokens, rows_per_chunk(a.vocab), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) backward_row(a, row, t);
+    for (int64_t t = begin; t < end; ++t) log_prob_backward_row(a, t);
   });
 }
 

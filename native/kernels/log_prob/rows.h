@@ -1,10 +1,16 @@
-// log_prob's forward pass on the CPU, row by row: for whoever makes the logits of a row part by
-// part and never holds all of them. `logits`, `dtype` and `row_stride` of the arguments are not
-// looked at.
+// log_prob on the CPU, row by row.
 #pragma once
 #include "kernels/log_prob/log_prob.h"
 
 namespace firesteel {
+
+// Row t of log_prob_forward and of log_prob_backward, for whoever does something in between. The
+// dtype must be one of theirs.
+void log_prob_row(const LogProbArgs&, int64_t t);
+void log_prob_backward_row(const LogProbBackwardArgs&, int64_t t);
+
+// The forward pass for whoever makes the logits of a row part by part and never holds all of them.
+// `logits`, `dtype` and `row_stride` of the arguments are not looked at.
 
 // Columns of one row: `count` logits of the ids from `first_id` on, a multiple of kLogProbColumns
 // (table.h) unless they are the last.

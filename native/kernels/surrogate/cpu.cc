@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "kernels/surrogate/checks.h"
+#include "kernels/surrogate/rows.h"
 #include "kernels/surrogate/surrogate.h"
 #include "kernels/surrogate/table.h"
 #include "kernels/surrogate/unit.h"
@@ -86,6 +87,24 @@ bool divide_rows(Batch& batch) {
              is_number(static_cast<float>(row.entropy));
   }
   return finite;
+}
+
+// Coefficients of all rows. Whether all of them are floats is left in `finite`.
+Status share_batch(Context& context, Batch& batch, bool* finite) {
+  const SurrogateArgs& a = batch.a;
+  const int64_t grain = rows_per_chunk(a.tokens, a.rows);
+  Status status = context.parallel(a.rows, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const int64_t first = a.row_offsets[r], tokens = a.row_offsets[r + 1] - first;
+      batch.rows[r].trained = static_cast<double>(
+          a.mask != nullptr ? batch.table.trained_tokens(a.mask + first, tokens) : tokens);
+    }
+  });
+  if (!status.ok()) return status;
+  share_rows(batch);
+  if (is_grouped(a.aggregation)) share_groups(batch);
+  *finite = divide_rows(batch);
+  return {};
 }
 
 // ---- losses and gradients
@@ -295,19 +314,10 @@ Status surrogate(Context& context, const SurrogateArgs& a) {
   Batch batch{a, plan_of(a), table, static_cast<SurrogateRow*>(a.workspace)};
   ChunkMetrics* metrics = reinterpret_cast<ChunkMetrics*>(batch.rows + a.rows);
 
-  const int64_t grain = rows_per_chunk(a.tokens, a.rows);
-  Status status = context.parallel(a.rows, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      const int64_t first = a.row_offsets[r], tokens = a.row_offsets[r + 1] - first;
-      batch.rows[r].trained = static_cast<double>(
-          a.mask != nullptr ? table.trained_tokens(a.mask + first, tokens) : tokens);
-    }
-  });
+  bool finite = false;
+  Status status = share_batch(context, batch, &finite);
   if (!status.ok()) return status;
-
-  share_rows(batch);
-  if (is_grouped(a.aggregation)) share_groups(batch);
-  batch.plain = divide_rows(batch) && is_plain(a, batch.plan) &&
+  batch.plain = finite && is_plain(a, batch.plan) &&
                 table.take_rows[static_cast<int>(batch.plan.form)] != nullptr;
 
   const int64_t count = chunks(a.tokens, a.rows);
@@ -324,6 +334,40 @@ Status surrogate(Context& context, const SurrogateArgs& a) {
   }
   a.loss[0] = total_loss(a.metrics);
   return {};
+}
+
+Status surrogate_units(Context& context, const SurrogateArgs& a, SurrogateUnit* units) {
+  Batch batch{a, plan_of(a), surrogate_table(), static_cast<SurrogateRow*>(a.workspace)};
+  bool finite = false;
+  const Status status = share_batch(context, batch, &finite);
+  if (!status.ok()) return status;
+  const bool sums_up = needs_statistics(batch.plan);
+  return context.parallel(
+      a.rows, rows_per_chunk(a.tokens, a.rows), [&](int64_t begin, int64_t end) {
+        for (int64_t r = begin; r < end; ++r) {
+          SurrogateStatistics row{};
+          row.trained = batch.rows[r].trained;
+          if (sums_up && row.trained > 0.0 && !is_shaped(a, r)) {
+            const SurrogateSpan span = span_of(a, r, 0, a.row_offsets[r], a.row_offsets[r + 1]);
+            row = batch.table.statistics(batch.plan, span);
+          }
+          units[r] = unit_of(batch.plan, is_shaped(a, r), batch.rows[r].coefficient,
+                             batch.rows[r].entropy, row, row);
+        }
+      });
+}
+
+int64_t surrogate_gradients(const SurrogateArgs& a, const SurrogatePlan& plan,
+                            const SurrogateUnit& unit, int64_t row, int64_t begin, int64_t end) {
+  const SurrogateSpan span = span_of(a, row, 0, begin, end);
+  if (unit.failed) {
+    write_zeros(span);
+    return a.mask != nullptr ? surrogate_table().trained_tokens(span.mask, span.tokens)
+                             : span.tokens;
+  }
+  SurrogateLanes lanes;
+  clear(lanes);
+  return surrogate_table().take(plan, unit, span, lanes).faults;
 }
 
 }  // namespace firesteel

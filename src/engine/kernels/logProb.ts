@@ -167,7 +167,8 @@ export function checkPair(
   }
 }
 
-function gradientOut(inputs: Inputs, out: unknown, rows: LogitRows): Tensor | null {
+/** @internal The tensor that a gradient of logits is to be written to, or null where none is given. */
+export function gradientOut(inputs: Inputs, out: unknown, rows: LogitRows): Tensor | null {
   if (out === undefined) return null;
   if (!(out instanceof Tensor)) throw invalid("ERR_DTYPE", "out", "a tensor", out);
   const tensor = inputs.tensor("out", out, rows.dtype, [rows.tokens, null]);

@@ -58,7 +58,8 @@ export const surrogateMetrics = [
 ] as const;
 export type SurrogateMetric = (typeof surrogateMetrics)[number];
 
-const inputNames: readonly (keyof SurrogateInputs)[] = [
+/** @internal */
+export const inputNames: readonly (keyof SurrogateInputs)[] = [
   ...(["logProb", "oldLogProb", "refLogProb", "samplerLogProb"] as const),
   ...(["advantage", "segmentAdvantage", "tokenAdvantage", "weight"] as const),
   ...(["rowLimits", "tokenLimits", "ratioScale", "ratioBias"] as const),
@@ -95,22 +96,12 @@ export function surrogate(
     withOptionalOffsets(engine, "segmentOffsets", segmentOffsets, (segments, segmentsHandle) =>
       withOptionalOffsets(engine, "groupOffsets", groupOffsets, (groups, groupsHandle) => {
         if (segments !== null) checkSegments(segments, rows);
-        if (groups !== null && groups.total !== rows.rows) {
-          const expected = `offsets that end at ${rows.rows} (rows)`;
-          throw invalid("ERR_SHAPE", "groupOffsets", expected, groups.total);
-        }
+        if (groups !== null) checkGroups(groups, rows);
         const bounds = { rows, segments: segments?.rows ?? 0, groups: groups?.rows ?? 0 };
         return withInputs(engine, (inputs) => {
           const tensors = inputTensors(inputs, given, bounds, o);
           const tokens = rows.total;
-          const out: SurrogateResult = {
-            loss: engine.empty([1], "f64"),
-            dLogProb: engine.empty([tokens]),
-            dEntropy: o.noEntropy === null ? engine.empty([tokens]) : null,
-            dRatioBias: tensors.ratioBias === null ? null : engine.empty([tokens]),
-            mismatchWeight: o.mismatch === "none" ? null : engine.empty([tokens]),
-            metrics: engine.empty([surrogateMetrics.length], "f64"),
-          };
+          const out = surrogateOutputs(engine, tokens, o, tensors.ratioBias !== null);
           engine.addon.surrogate(
             engine.handle,
             tokens,
@@ -122,18 +113,37 @@ export function surrogate(
             segmentsHandle,
             groupsHandle,
             ...Object.values(tensors).map(handle),
-            handle(out.loss),
-            handle(out.dLogProb),
-            handle(out.dEntropy),
-            handle(out.dRatioBias),
-            handle(out.mismatchWeight),
-            handle(out.metrics),
+            ...Object.values(out).map(handle),
           );
           return out;
         });
       }),
     ),
   );
+}
+
+/** @internal Allocates what the call gives back, in the order of SurrogateArgs. */
+export function surrogateOutputs(
+  engine: Engine,
+  tokens: number,
+  o: ResolvedSurrogate,
+  biased: boolean,
+): SurrogateResult {
+  return {
+    loss: engine.empty([1], "f64"),
+    dLogProb: engine.empty([tokens]),
+    dEntropy: o.noEntropy === null ? engine.empty([tokens]) : null,
+    dRatioBias: biased ? engine.empty([tokens]) : null,
+    mismatchWeight: o.mismatch === "none" ? null : engine.empty([tokens]),
+    metrics: engine.empty([surrogateMetrics.length], "f64"),
+  };
+}
+
+/** @internal Groups are of rows, of all of them. */
+export function checkGroups(groups: Offsets, rows: Offsets): void {
+  if (groups.total === rows.rows) return;
+  const expected = `offsets that end at ${rows.rows} (rows)`;
+  throw invalid("ERR_SHAPE", "groupOffsets", expected, groups.total);
 }
 
 /** Every row's bounds are bounds of segments, so that none reaches over two rows. */
@@ -149,8 +159,8 @@ function checkSegments(segments: Offsets, rows: Offsets): void {
   throw invalid("ERR_RANGE", "segmentOffsets", expected, "a segment across it");
 }
 
-/** In the order of SurrogateArgs (native/kernels/surrogate/surrogate.h). */
-function inputTensors(
+/** @internal In the order of SurrogateArgs (native/kernels/surrogate/surrogate.h). */
+export function inputTensors(
   inputs: Inputs,
   given: SurrogateInputs,
   bounds: { rows: Offsets; segments: number; groups: number },
@@ -195,8 +205,8 @@ function limitTensors(inputs: Inputs, given: SurrogateInputs, rows: number, toke
 
 const numberOf = (table: object, choice: string) => Object.keys(table).indexOf(choice);
 
-/** In the order of SurrogateArgs and, within it, SurrogateTerms (native/kernels/surrogate). */
-function nativeScalars(o: ResolvedSurrogate): (number | boolean)[] {
+/** @internal In the order of SurrogateArgs and, within it, SurrogateTerms (native/kernels/surrogate). */
+export function nativeScalars(o: ResolvedSurrogate): (number | boolean)[] {
   return [
     numberOf(forms, o.form),
     numberOf(levels, o.level),

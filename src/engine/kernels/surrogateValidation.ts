@@ -23,7 +23,8 @@ import {
   refuseNormalisedRatio,
 } from "./surrogateTable.js";
 
-const optionNames = [
+/** @internal */
+export const optionNames = [
   ...["level", "form", "epsilon", "epsilonHigh", "clipRange", ...Object.keys(formOptions)],
   ...["logRatioClamp", "shapeGamma", "shapeBase", "beta", "klEstimator", "klRatio", "klClamp"],
   ...["mismatch", "mismatchLow", "mismatchHigh", "offPolicyThreshold", "aggregation"],
@@ -146,13 +147,20 @@ function combination(given: GivenInputs, o: SurrogateOptions) {
   } satisfies SurrogateUse & { advantage: AdvantageUnit };
 }
 
-function refuse(option: string, value: unknown, beside: string, refusal: Refusal | null): void {
+/** @internal Throws where there is a refusal: of what, and beside what. */
+export function refuse(
+  option: string,
+  value: unknown,
+  beside: string,
+  refusal: Refusal | null,
+): void {
   if (refusal === null) return;
   const { message } = invalid("ERR_OPTION", option, refusal.nearest, value);
   throw new FiresteelError("ERR_OPTION", `${message} (${beside}: ${refusal.reason})`);
 }
 
-function advantageUnit(given: GivenInputs): AdvantageUnit {
+/** @internal */
+export function advantageUnit(given: GivenInputs): AdvantageUnit {
   const names = Object.values(advantageInputs);
   const found = keys(advantages).filter((unit) => has(given[advantageInputs[unit]]));
   if (found.length === 1) return found[0]!;

@@ -9,6 +9,7 @@ import { linearLogProbTable } from "./linearLogProbTable.js";
 import { logProbTable } from "./logProbTable.js";
 import { rowScoreTable } from "./rowScoreTable.js";
 import { surrogateTable } from "./surrogateTable.js";
+import { tokenLossTable } from "./tokenLossTable.js";
 
 /** Every family's table, in the order of the data's way. */
 export const kernelTables: readonly KernelTable[] = [
@@ -16,6 +17,7 @@ export const kernelTables: readonly KernelTable[] = [
   linearLogProbTable,
   groupNormTable,
   surrogateTable,
+  tokenLossTable,
   klTable,
   rowScoreTable,
   groupLossTable,

@@ -16,7 +16,7 @@ import { Random } from "../inputs.js";
 
 export const family = "surrogate";
 
-interface Limits {
+export interface Limits {
   low: Float32Array;
   high: Float32Array;
 }
