@@ -11,10 +11,12 @@ import { logProbBench } from "./kernels/logProb.js";
 import { matmulBench } from "./kernels/matmul.js";
 import { rmsNormBench } from "./kernels/rmsNorm.js";
 import { surrogateBench } from "./kernels/surrogate.js";
+import { tokenLossBench } from "./kernels/tokenLoss.js";
 
 /** Every kernel that is timed, in the order of a report. */
 export const kernelBenches: readonly Bench[] = [
   logProbBench,
+  tokenLossBench,
   linearLogProbBench,
   matmulBench,
   groupNormBench,

@@ -138,6 +138,7 @@ describe("a case", () => {
 /** Sizes at which a kernel takes microseconds; formulas, inputs and references read them all the same. */
 const smaller: Readonly<Record<string, Record<string, number>>> = {
   "log-prob": { T: 8, V: 1000 },
+  "token-loss": { T: 8, V: 1000, R: 2 },
   "linear-log-prob": { T: 8, V: 320, H: 48 },
   matmul: { M: 32, N: 48, K: 64 },
   "group-norm": { R: 2 ** 14, G: 256 },

@@ -13,11 +13,11 @@ import {
 import { host, type Inputs } from "../inputs.js";
 import type { BenchCase, KernelBench, Made } from "../kernel.js";
 
-const vocab = 151_936; // Qwen's, the largest in common use
+export const vocab = 151_936; // Qwen's, the largest in common use
 /** Different rows; the others repeat them. */
-const different = 4;
+export const different = 4;
 /** Rows that the reference looks at. */
-const checked = 2;
+export const checked = 2;
 
 /** Rows as a language model has them, with targets and a gradient from above. */
 export function logitInputs(dtype: Float, tokens: number, width = vocab): Inputs {
