@@ -10,9 +10,12 @@ export interface Timing {
 }
 
 export interface MeasureOptions {
+  /** At most; default 21. */
   samples?: number;
   /** A sample repeats the call until it takes about this long, so that starting it does not count. */
   sampleMs?: number;
+  /** No further sample begins after it, once there are three. */
+  budgetMs?: number;
 }
 
 export function summarize(ms: readonly number[]): Timing {
@@ -21,18 +24,24 @@ export function summarize(ms: readonly number[]): Timing {
   return { medianMs: at(0.5), p20Ms: at(0.2), p80Ms: at(0.8), samples: sorted.length };
 }
 
+const leastSamples = 3;
+
 /**
  * Times a call that enqueues work: warm-up, then samples of as many calls as fill `sampleMs`, each
  * waited for at its end.
+ *
+ * @param call gets the number of the call, from 0 on
+ * @returns milliseconds per call, one number a sample
  */
-export async function measure(
+export async function sampleTimes(
   engine: Engine,
-  call: () => void,
-  { samples = 21, sampleMs = 20 }: MeasureOptions = {},
-): Promise<Timing> {
+  call: (index: number) => unknown,
+  { samples = 21, sampleMs = 10, budgetMs = 600 }: MeasureOptions = {},
+): Promise<number[]> {
+  let index = 0;
   // A scope keeps what its function returns, and calls return their results.
   const once = () => {
-    call();
+    call(index++);
   };
   const sample = async (calls: number) => {
     const begun = performance.now();
@@ -40,21 +49,46 @@ export async function measure(
     await engine.synchronize();
     return performance.now() - begun;
   };
-  for (let i = 0; i < 3; ++i) await sample(1);
-  const one = await sample(1);
+  await sample(1);
+  const one = Math.min(await sample(1), await sample(1));
   const calls = Math.max(1, Math.ceil(sampleMs / Math.max(one, 1e-3)));
+  if (calls > 1) await sample(calls);
   const times: number[] = [];
-  for (let i = 0; i < samples; ++i) times.push((await sample(calls)) / calls);
-  return summarize(times);
+  const begun = performance.now();
+  while (times.length < samples) {
+    if (times.length >= leastSamples && performance.now() - begun > budgetMs) break;
+    times.push((await sample(calls)) / calls);
+  }
+  return times;
 }
 
-/** Times a plain function; fewer samples, since what is slow needs no repetition to be seen. */
-export function measurePlain(call: () => void, samples = 3): Timing {
-  call();
-  const times = Array.from({ length: samples }, () => {
+/** As `sampleTimes`, summarised. */
+export async function measure(
+  engine: Engine,
+  call: () => unknown,
+  options?: MeasureOptions,
+): Promise<Timing> {
+  return summarize(await sampleTimes(engine, call, options));
+}
+
+/** The same for plain functions. */
+export function samplePlain(
+  call: (index: number) => unknown,
+  { samples = 21, sampleMs = 10, budgetMs = 600 }: MeasureOptions = {},
+): number[] {
+  let index = 0;
+  const sample = (calls: number) => {
     const begun = performance.now();
-    call();
+    for (let i = 0; i < calls; ++i) call(index++);
     return performance.now() - begun;
-  });
-  return summarize(times);
+  };
+  const one = sample(1);
+  const calls = Math.max(1, Math.ceil(sampleMs / Math.max(one, 1e-3)));
+  const times: number[] = [];
+  const begun = performance.now();
+  while (times.length < samples) {
+    if (times.length >= leastSamples && performance.now() - begun > budgetMs) break;
+    times.push(sample(calls) / calls);
+  }
+  return times;
 }

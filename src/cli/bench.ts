@@ -1,72 +1,141 @@
 import type { Command } from "commander";
-import { type Ceiling, measureCeiling } from "../bench/ceiling.js";
-import { type BenchResult, benchLogProb } from "../bench/logProb.js";
-import { checkChoice } from "../engine/checks.js";
+import type { Bench, BenchResult } from "../bench/kernel.js";
+import { findPeers, type Peers } from "../bench/peers/find.js";
+import { type RunResult, runBench } from "../bench/run.js";
+import { checkChoice, checkInteger, invalid } from "../engine/checks.js";
 import { Engine } from "../index.js";
+import { benches } from "./benches.js";
+import { count } from "./progress.js";
 import { type Terminal, table } from "./terminal.js";
 
-const kernels = ["log-prob"] as const;
 /** Not "emulated": the time of an emulator says nothing. */
 const devices = ["auto", "cpu", "cuda"] as const;
 
 interface BenchFlags {
   device: string;
+  threads?: string;
+  full?: true;
   peers?: true;
+  list?: true;
   json?: true;
 }
 
-function asText(engine: Engine, ceiling: Ceiling, results: readonly BenchResult[]): string {
-  const { device, name, threads } = engine.info;
-  const rows = results.map((r) => [
-    r.kernel,
-    r.dtype,
-    r.shape.join(" x "),
-    `${r.medianMs.toFixed(3)} ms`,
-    `${r.p20Ms.toFixed(3)} to ${r.p80Ms.toFixed(3)}`,
-    `${r.gbPerS.toFixed(1)} GB/s`,
-    `${(100 * r.ofPeak).toFixed(0)}%`,
-    ...Object.entries(r.peers).map(([peer, { ratio }]) => `${ratio.toFixed(1)} x ${peer}`),
-  ]);
-  const { readGbPerS, scaleGbPerS } = ceiling;
+function chosen(names: readonly string[]): Bench[] {
+  const known = benches.map(({ name }) => name);
+  for (const name of names) checkChoice("kernel", name, known);
+  return benches.filter(({ name }) => names.length === 0 || names.includes(name));
+}
+
+function threadsOf(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  if (!/^\d+$/.test(text)) throw invalid("ERR_OPTION", "--threads", "a whole number", text);
+  try {
+    return checkInteger("--threads", Number(text), 1, 1024);
+  } catch {
+    throw invalid("ERR_OPTION", "--threads", "1 to 1024", text);
+  }
+}
+
+const rate = (r: BenchResult) =>
+  r.tokensPerS !== undefined
+    ? `${count(r.tokensPerS.generate)} and ${count(r.tokensPerS.train)} tokens/s`
+    : r.ceiling === "gemm"
+      ? `${r.gflopPerS.toFixed(1)} GFLOP/s`
+      : `${r.gbPerS.toFixed(1)} GB/s`;
+
+function asText({ machine, ceilings, results }: RunResult, missing: Peers["missing"]): string {
+  const rows = results.flatMap((r) => {
+    const own = [
+      r.kernel,
+      r.dtype,
+      r.shape.join(" x "),
+      `${r.medianMs.toPrecision(3)} ms`,
+      `${r.p20Ms.toPrecision(3)} to ${r.p80Ms.toPrecision(3)}`,
+      rate(r),
+      r.ofPeak === null ? "-" : `${(100 * r.ofPeak).toFixed(0)}% of ${r.ceiling}`,
+    ];
+    const others = Object.entries(r.peers).map(([name, peer]) => {
+      if (peer.medianMs === null) return [`  ${name}`, "", "", "-", peer.reason ?? "", "", ""];
+      const spread = `${peer.p20Ms!.toPrecision(3)} to ${peer.p80Ms!.toPrecision(3)}`;
+      const slower = `${peer.ratio!.toFixed(2)} x`;
+      return [`  ${name}`, "", "", `${peer.medianMs.toPrecision(3)} ms`, spread, slower, ""];
+    });
+    return [own, ...others];
+  });
+  const { readGbPerS, scaleGbPerS, updateGbPerS, gemmGflopPerS, callMs } = ceilings;
+  const head =
+    `${machine.device} (${machine.name}, ${machine.threads} threads): reading ${readGbPerS.toFixed(1)} GB/s, ` +
+    `reading and writing ${scaleGbPerS.toFixed(1)} GB/s (in place ${updateGbPerS.toFixed(1)}), f32 products ${gemmGflopPerS.toFixed(0)} GFLOP/s, ` +
+    `a call ${(1000 * callMs).toFixed(1)} us\n`;
+  const titles = ["kernel", "dtype", "shape", "median", "p20 to p80", "rate", "of its ceiling"];
   return (
-    `${device} (${name}, ${threads} threads): reading ${readGbPerS.toFixed(1)} GB/s, ` +
-    `reading and writing ${scaleGbPerS.toFixed(1)} GB/s\n` +
-    table([["kernel", "dtype", "shape", "median", "p20 to p80", "rate", "of peak"], ...rows])
+    head +
+    table([titles, ...rows]) +
+    missing.map(({ name, reason }) => `not there: ${name} (${reason})\n`).join("")
   );
 }
 
 export function registerBench(program: Command, terminal: Terminal): void {
   program
     .command("bench")
-    .argument("[kernels...]", `which to time (${kernels.join(", ")}); default: all`)
-    .description("time kernels against this machine's memory bandwidth")
+    .argument("[kernels...]", "which to time; default: all of --list")
+    .description("time kernels against this machine's ceilings, and beside others at the same work")
     .option("--device <device>", "auto, cpu or cuda", "auto")
-    .option("--peers", "also time others at the same work")
+    .option("--threads <n>", "CPU threads, of the peers too; default: all")
+    .option("--full", "the sizes of a real model's head, where the default ones are cut")
+    .option("--peers", "also time others at the same work (bench/peers)")
+    .option("--list", "say what there is to time, and stop")
     .option("--json", "an array of results")
     .addHelpText(
       "after",
       `
 Examples:
-  firesteel bench log-prob
-  firesteel bench log-prob --peers --json
+  firesteel bench
+  firesteel bench log-prob matmul --threads 1
+  firesteel bench linear-log-prob --full --peers --json
 
-Every result is checked against float64 before it is timed. "of peak" is the share of the bandwidth
-that the plainest kernel with the same traffic reached in the same run.`,
+What a kernel computes is held against float64 before it is timed; a wrong one ends the command with 1.
+"of its ceiling" is the least time that this machine, as measured in the same run, could do the work in,
+over the time taken: by the bytes to be moved (memory), by f32 products (gemm), or by what any call
+costs (call). A peer's factor says how many times longer it takes.`,
     )
-    .action(async (asked: readonly string[], { device, peers, json }: BenchFlags) => {
-      for (const name of asked) checkChoice("kernel", name, kernels);
-      const engine = new Engine({ device: checkChoice("--device", device, devices) });
+    .action(async (asked: readonly string[], flags: BenchFlags) => {
+      const what = chosen(asked);
+      const device = checkChoice("--device", flags.device, devices);
+      const threads = threadsOf(flags.threads);
+      if (flags.list) return list(what, flags.json, terminal);
+      const found = flags.peers ? await findPeers(threadCount(device, threads)) : null;
       try {
-        const ceiling = await measureCeiling(engine);
-        const results: BenchResult[] = [];
-        for (const dtype of ["f32", "bf16", "f16"] as const) {
-          if (terminal.interactive) terminal.err(`\rlog-prob ${dtype}`);
-          results.push(...(await benchLogProb(engine, dtype, ceiling, { peers })));
-        }
+        const result = await runBench(what, {
+          ...{ device, threads, full: flags.full, peers: found?.peers },
+          onProgress: (now) => {
+            if (terminal.interactive) terminal.err(`\r\x1b[K${now}`);
+          },
+        });
         if (terminal.interactive) terminal.err("\r\x1b[K");
-        terminal.out(json ? `${JSON.stringify(results)}\n` : asText(engine, ceiling, results));
+        const missing = found?.missing ?? [];
+        if (!flags.json) return terminal.out(asText(result, missing));
+        for (const { name, reason } of missing) terminal.err(`not there: ${name} (${reason})\n`);
+        terminal.out(`${JSON.stringify(result.results)}\n`);
       } finally {
-        engine.dispose();
+        found?.close();
       }
     });
+}
+
+/** What the peers are told; a card's number means nothing to them. */
+function threadCount(device: "auto" | "cpu" | "cuda", threads: number | undefined): number {
+  if (threads !== undefined) return threads;
+  const engine = new Engine({ device: device === "cuda" ? "cpu" : device });
+  try {
+    return engine.info.threads;
+  } finally {
+    engine.dispose();
+  }
+}
+
+function list(what: readonly Bench[], json: true | undefined, terminal: Terminal): void {
+  const named = what.map(({ name, about }) => ({ name, about }));
+  if (json) terminal.out(`${JSON.stringify(named)}\n`);
+  else terminal.out(table(named.map(({ name, about }) => [name, about])));
 }

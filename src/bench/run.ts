@@ -1,0 +1,231 @@
+import { Engine } from "../engine/engine.js";
+import { FiresteelError } from "../engine/error.js";
+import { type Float, widen } from "../verify/inputs.js";
+import { bestOf, type Ceilings, type Load, limitOf, measureCeilings } from "./ceiling.js";
+import { evaluate } from "./formula.js";
+import { uploadAll } from "./inputs.js";
+import type {
+  Bench,
+  BenchCase,
+  BenchResult,
+  KernelBench,
+  Made,
+  PeerResult,
+  Results,
+  Setting,
+  WholeBench,
+} from "./kernel.js";
+import { sampleTimes, summarize } from "./measure.js";
+import { beside, type Peer, type PeerTask } from "./peers/peer.js";
+
+export interface RunOptions {
+  device?: "auto" | Engine["device"];
+  /** CPU threads, of firesteel and of every peer; default: all. */
+  threads?: number;
+  /** Sizes of a real model. Default false. */
+  full?: boolean;
+  /** Who is timed beside every case, at the same number of threads. */
+  peers?: readonly Peer[];
+  /** Milliseconds that the samples of one case may take; default 1000. */
+  budgetMs?: number;
+  onProgress?: (what: string) => void;
+}
+
+export interface RunResult {
+  machine: { device: Engine["device"]; name: string; threads: number };
+  ceilings: Ceilings;
+  results: BenchResult[];
+}
+
+/** Bytes of an element. */
+export const elementBytes: Readonly<Record<Float, number>> = { f32: 4, bf16: 2, f16: 2 };
+
+export function sizesOf(c: BenchCase): Record<string, number> {
+  return { b: elementBytes[c.dtype], ...c.sizes };
+}
+
+/** Reads, writes and flops of a case, by its kernel's formulas. */
+export function loadOf(bench: KernelBench, c: BenchCase) {
+  const work = bench.work[c.variant];
+  if (work === undefined) throw new Error(`${bench.name} states no work for "${c.variant}"`);
+  const sizes = sizesOf(c);
+  return {
+    reads: evaluate(work.reads, sizes),
+    writes: evaluate(work.writes, sizes),
+    flops: evaluate(work.flops, sizes),
+    inPlace: work.inPlace,
+  };
+}
+
+/** How many copies of its inputs a case takes in turn: together four times the largest caches. */
+export function copiesOf(c: BenchCase, bytes: number, device: Engine["device"]): number {
+  if (!c.cold) return 1;
+  const caches = device === "cuda" ? 2 ** 29 : 2 ** 27;
+  return Math.min(32, Math.max(1, Math.ceil(caches / bytes)));
+}
+
+/**
+ * Times kernels, one after the other. What a kernel computes is held against float64 first.
+ *
+ * @throws FiresteelError ERR_NO_DEVICE where a kernel is wrong here: it is not timed, nor is what follows
+ */
+export async function runBench(
+  benches: readonly Bench[],
+  options: RunOptions = {},
+): Promise<RunResult> {
+  const { device = "auto", threads, full = false, onProgress = () => {} } = options;
+  onProgress("ceilings");
+  const { info, ceilings: before } = await ceilingsOf({ device, threads });
+  const setting: Setting = { device: info.device, full };
+  const measured: Measured[] = [];
+  for (const bench of benches) {
+    if ("measure" in bench) {
+      onProgress(bench.name);
+      const result = await benchWhole(bench, setting, threads);
+      measured.push({ result, load: null, small: false });
+      continue;
+    }
+    for (const c of bench.cases(setting)) {
+      onProgress(nameOf(bench, c, true));
+      measured.push(await benchCase(bench, c, { ...options, device: info.device }));
+    }
+  }
+  // Neighbours of a shared machine take their part at times: the better of begin and end.
+  onProgress("ceilings");
+  const { ceilings: after } = await ceilingsOf({ device, threads });
+  const ceilings = bestOf(before, after);
+  const machine = { device: info.device, name: info.name, threads: info.threads };
+  return { machine, ceilings, results: measured.map((m) => withCeiling(m, ceilings)) };
+}
+
+/** A result before its share of the ceilings is known. */
+export interface Measured {
+  result: BenchResult;
+  load: Load | null;
+  small: boolean;
+}
+
+export function withCeiling({ result, load, small }: Measured, ceilings: Ceilings): BenchResult {
+  if (load === null) return result;
+  const { ms, ceiling } = limitOf(load, ceilings, small);
+  return { ...result, ceiling, ofPeak: ms / result.medianMs };
+}
+
+async function ceilingsOf(options: Pick<RunOptions, "device" | "threads">) {
+  const engine = new Engine(options);
+  try {
+    return { info: engine.info, ceilings: await measureCeilings(engine) };
+  } finally {
+    engine.dispose();
+  }
+}
+
+function nameOf(bench: Bench, { variant, dtype }: BenchCase, withDtype = false): string {
+  return [bench.name, variant, withDtype ? dtype : ""].filter((part) => part !== "").join(" ");
+}
+
+async function benchWhole(
+  bench: WholeBench,
+  setting: Setting,
+  threads: number | undefined,
+): Promise<BenchResult> {
+  const { variant, ...result } = await bench.measure({ ...setting, threads });
+  return {
+    kernel: variant === "" ? bench.name : `${bench.name} ${variant}`,
+    ...result,
+    ...{ bytes: 0, flops: 0, gbPerS: 0, gflopPerS: 0, ceiling: null, ofPeak: null, peers: {} },
+  };
+}
+
+/** Of one case. An engine of its own, so that its peak memory is the case's. */
+export async function benchCase(
+  bench: KernelBench,
+  c: BenchCase,
+  options: RunOptions & { device: Engine["device"] },
+): Promise<Measured> {
+  const { threads, peers = [], budgetMs = 1000, onProgress = () => {} } = options;
+  // A faulty row is found by the check; nobody needs to be warned of it.
+  const engine = new Engine({ device: options.device, threads, onFault: () => {} });
+  try {
+    const { device } = engine;
+    const load = loadOf(bench, c);
+    const bytes = load.reads + load.writes;
+    const inputs = bench.inputs(c);
+    const copies = copiesOf(c, bytes, device);
+    const states = Array.from({ length: copies }, () =>
+      bench.prepare(engine, uploadAll(engine, inputs), c),
+    );
+    const made = bench.run(engine, states[0], c);
+    await engine.synchronize();
+    const peakMemoryBytes = engine.memory().peak;
+    const got = firstRows(engine, made, bench.compared(c));
+    const finding = bench.check(got, inputs, c, device);
+    if (finding !== null) {
+      const what = `${nameOf(bench, c, true)} is wrong here, so it is not timed: ${finding}`;
+      throw new FiresteelError("ERR_NO_DEVICE", what);
+    }
+
+    const call = (index: number) => bench.run(engine, states[index % copies], c);
+    // Half before the peers and half after: a machine that changes its pace does so for all.
+    const half = { samples: 11, budgetMs: budgetMs / 2 };
+    const times = await sampleTimes(engine, call, half);
+    const task: PeerTask = {
+      task: nameOf(bench, c),
+      dtype: c.dtype,
+      device: device === "cuda" ? "cuda" : "cpu",
+      threads: engine.info.threads,
+      sizes: sizesOf(c),
+      inputs,
+      copies,
+    };
+    const others = new Map<string, Omit<PeerResult, "ratio">>();
+    for (const peer of peers) {
+      onProgress(`${nameOf(bench, c, true)}: ${peer.name}`);
+      const result = await beside(peer, task, got, half);
+      if (result !== null) others.set(peer.name, result);
+    }
+    times.push(...(await sampleTimes(engine, call, half)));
+
+    const timing = summarize(times);
+    const result: BenchResult = {
+      kernel: nameOf(bench, c),
+      device,
+      threads: engine.info.threads,
+      shape: c.shape,
+      dtype: c.dtype,
+      ...timing,
+      bytes,
+      flops: load.flops,
+      gbPerS: bytes / timing.medianMs / 1e6,
+      gflopPerS: load.flops / timing.medianMs / 1e6,
+      ceiling: null,
+      ofPeak: null,
+      peakMemoryBytes,
+      peers: Object.fromEntries(
+        [...others].map(([name, r]) => {
+          const ratio = r.medianMs === null ? null : r.medianMs / timing.medianMs;
+          return [name, { ...r, ratio }];
+        }),
+      ),
+    };
+    return { result, load, small: c.small === true };
+  } finally {
+    engine.dispose();
+  }
+}
+
+/** The first rows of outputs, as numbers. */
+function firstRows(
+  engine: Engine,
+  made: Made,
+  compared: Readonly<Record<string, number>>,
+): Results {
+  return Object.fromEntries(
+    Object.entries(compared).map(([name, rows]) => {
+      const tensor = made[name]!;
+      const data = engine.scope(() => tensor.rows(0, rows).readSync());
+      const sixteen = tensor.dtype === "bf16" || tensor.dtype === "f16";
+      return [name, sixteen ? widen(data, tensor.dtype as Float) : Float64Array.from(data)];
+    }),
+  );
+}
