@@ -46,7 +46,18 @@ export interface TrainOptions
 }
 
 const optionNames = [
-  ...["system", "task", "policy", "dtype", "sampler", "engine", "device", "threads", "out", "resume"],
+  ...[
+    "system",
+    "task",
+    "policy",
+    "dtype",
+    "sampler",
+    "engine",
+    "device",
+    "threads",
+    "out",
+    "resume",
+  ],
   ...["signal", "onStep", "onWarmStart", "onWarning"],
 ];
 

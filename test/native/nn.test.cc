@@ -162,6 +162,11 @@ TEST_CASE("rms_norm matches double arithmetic, its gradients central differences
     CHECK(distance(n.d_x, slopes(doubles(x), d_y, of_x), 2e-6, 1e-5) <= 1.0);
     CHECK(distance(n.d_weight, slopes(doubles(weight), d_y, of_weight), 2e-6, 1e-5) <= 1.0);
   }
+  CHECK(rms_norm_run(1) == 4);
+  CHECK(rms_norm_run(4096) == 8);
+  CHECK(rms_norm_run(8192) == 16);
+  CHECK(rms_norm_run(100000) == 49);
+  CHECK(rms_norm_runs(0) == 0);
   const Array x = random_array(3000 * 65, 4), d_y = random_array(3000 * 65, 5);
   const Array weight = random_array(65, 6);
   const Norm a = rms_norm(one, 3000, x, weight, d_y), b = rms_norm(three, 3000, x, weight, d_y);

@@ -25,7 +25,9 @@ describe("config.json", () => {
   ])("takes the type of the weights from %s %s: %s", (field, theirs, ours) => {
     const { torch_dtype, ...fields } = JSON.parse(formatConfig({ ...tiny, dtype: "bf16" }));
     expect(torch_dtype).toBe("bfloat16");
-    expect(parseConfig(JSON.stringify({ ...fields, [field]: theirs }), "config.json").dtype).toBe(ours);
+    expect(parseConfig(JSON.stringify({ ...fields, [field]: theirs }), "config.json").dtype).toBe(
+      ours,
+    );
   });
 
   it("has the defaults of Hugging Face where a field is left out", () => {

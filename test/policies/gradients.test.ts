@@ -3,7 +3,17 @@ import type { PolicyRow } from "../../src/contract/index.js";
 import { Engine } from "../../src/engine/engine.js";
 import { random } from "../../src/nn/random.js";
 import type { TokenPolicy } from "../../src/policies/token/tokenPolicy.js";
-import { awkward, floats, gradients, plain, policyOf, row, rows, values, zeroGradients } from "./rows.js";
+import {
+  awkward,
+  floats,
+  gradients,
+  plain,
+  policyOf,
+  row,
+  rows,
+  values,
+  zeroGradients,
+} from "./rows.js";
 
 const engine = new Engine();
 afterAll(() => engine.dispose());

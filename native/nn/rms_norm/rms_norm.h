@@ -44,11 +44,13 @@ struct RmsNormBackwardArgs {
 int64_t rms_norm_backward_workspace(int64_t rows, int64_t width);
 Status rms_norm_backward(Context&, const RmsNormBackwardArgs&);
 
-// Rows of a run, and runs: enough to fill a card, few enough that adding them costs little.
+// Rows of a run: four as long as that is not too many runs for a card, sixteen up to 32,768 rows
+// (sums cost half a byte an element), then as many as leave 2,048 runs to be added.
 inline int64_t rms_norm_run(int64_t rows) {
-  constexpr int64_t kLeast = 16, kMostRuns = 2048;
-  const int64_t length = (rows + kMostRuns - 1) / kMostRuns;
-  return length < kLeast ? kLeast : length;
+  constexpr int64_t kLeast = 4, kUsual = 16, kEnoughRuns = 512, kMostRuns = 2048;
+  const int64_t few = rows / kEnoughRuns, many = (rows + kMostRuns - 1) / kMostRuns;
+  const int64_t length = few < kLeast ? kLeast : few < kUsual ? few : kUsual;
+  return length < many ? many : length;
 }
 inline int64_t rms_norm_runs(int64_t rows) {
   const int64_t length = rms_norm_run(rows);

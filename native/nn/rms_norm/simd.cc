@@ -59,8 +59,8 @@ void backward(const RmsNormBackwardRows& a) {
   each_vector(width, [=](int64_t i, int n) { store_some(d_weight + i, F32(0.0f), n); });
   for (int64_t r = 0; r < a.rows; ++r) {
     const int64_t at = r * width;
-    const T *const x = static_cast<const T*>(a.x) + at, *const d_y =
-                                                            static_cast<const T*>(a.d_y) + at;
+    const T* const x = static_cast<const T*>(a.x) + at;
+    const T* const d_y = static_cast<const T*>(a.d_y) + at;
     T* const d_x = static_cast<T*>(a.d_x) + at;
     const float inverse = a.inv_rms[r];
     const float dot = sum_over(width, [=](int64_t i, int n, F32 sum) {
