@@ -42,7 +42,10 @@ function parameter(
 /** Puts float32 values into a parameter, rounded to its type. */
 export function writeWeight({ value }: Parameter, values: Float32Array): void {
   const { engine, dtype, shape } = value;
-  if (dtype === "f32") return value.write(values);
+  if (dtype === "f32") {
+    value.write(values);
+    return;
+  }
   engine.scope(() => {
     cast(engine, engine.tensor(values, shape), dtype as PolicyDType, { out: value });
   });
