@@ -134,7 +134,7 @@ export {
 export { Offsets, type OffsetsLike } from "./engine/offsets.js";
 export { type ReadOptions, Tensor } from "./engine/tensor.js";
 export { CharTokenizer } from "./policies/token/charTokenizer.js";
-export { type TokenConfig, tinyConfig } from "./policies/token/config.js";
+export { type PolicyDType, type TokenConfig, tinyConfig } from "./policies/token/config.js";
 export { TokenPolicy } from "./policies/token/tokenPolicy.js";
 export { EmbeddedSampler } from "./samplers/embedded.js";
 export {

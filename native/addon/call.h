@@ -49,6 +49,9 @@ class Call {
   const void* input(DType dtype, int64_t count) { return access(dtype, count, true, false, false); }
   void* output(DType dtype, int64_t count) { return access(dtype, count, false, true, false); }
   void* update(DType dtype, int64_t count) { return access(dtype, count, true, true, false); }
+  const void* input_or_null(DType dtype, int64_t count) {
+    return access(dtype, count, true, false, true);
+  }
   template <class T>
   const T* input(int64_t count) {
     return static_cast<const T*>(input(dtype_of<T>(), count));

@@ -10,6 +10,7 @@ import { embedChecks } from "./embed.js";
 import { gaussianChecks } from "./gaussian/checks.js";
 import { groupLossChecks } from "./groupLoss/checks.js";
 import { groupNormChecks } from "./groupNorm/checks.js";
+import { halfPrecisionChecks } from "./halfPrecision.js";
 import { klChecks } from "./kl.js";
 import { linearLogProbChecks } from "./linearLogProb/checks.js";
 import { logProbChecks } from "./logProb/checks.js";
@@ -69,6 +70,7 @@ export function checksFor(device: Engine["device"]): Check[] {
     ...swigluChecks(),
     ...embedChecks(),
     ...elementwiseChecks(device),
+    ...halfPrecisionChecks(),
     ...sampleChecks(device),
     ...adamwChecks(device),
   ];
