@@ -7,7 +7,8 @@ import numpy
 
 def open_peers():
     build = numpy.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    return {f"numpy ({build['name'].removeprefix('scipy-')} {build['version']})": prepare}, []
+    library = "OpenBLAS" if "openblas" in build["name"] else build["name"]
+    return {f"numpy ({library})": prepare}, []
 
 
 def prepare(task, dtype, device, threads, sizes, arrays, copies):

@@ -1,5 +1,6 @@
 // npm run bench:report: every kernel with its peers, into bench/results, docs/performance.md and its plot.
-// Reads dist; FIRESTEEL_PYTHON names the Python with PyTorch and numpy.
+// With names, a report of these kernels alone. Reads dist; FIRESTEEL_PYTHON names the Python with PyTorch
+// and numpy.
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
@@ -12,13 +13,15 @@ import { fill, machineSlug, performanceParts } from "./markdown.mjs";
 import { roofline } from "./roofline.mjs";
 
 const root = join(import.meta.dirname, "../..");
+const asked = process.argv.slice(2);
+const wanted = benches.filter(({ name }) => asked.length === 0 || asked.includes(name));
 const onProgress = (what) => process.stderr.isTTY && process.stderr.write(`\r\x1b[K${what}`);
 
-/** All of `names` (default: all there are) beside the peers. */
+/** All that is wanted, or those of `names` that are, beside the peers. */
 async function run(threads, names) {
   const found = await findPeers(threads);
   try {
-    const chosen = benches.filter(({ name }) => names?.includes(name) ?? true);
+    const chosen = wanted.filter(({ name }) => names?.includes(name) ?? true);
     const peers = found.peers;
     return { ...(await runBench(chosen, { threads, peers, onProgress })), missing: found.missing };
   } finally {

@@ -47,7 +47,9 @@ export function roofline({ ceilings, results }, title) {
     const [cx, cy] = [x(r.flops / r.bytes), y(r.gflopPerS)];
     parts.push(`<circle class="dot ${kind}" cx="${cx.toFixed(1)}" cy="${cy.toFixed(1)}" r="8"/>`);
     parts.push(text(cx, cy + 3.5, i + 1, "number"));
-    const label = `${i + 1}  ${r.kernel} ${r.dtype}, ${(100 * r.ofPeak).toFixed(0)}%`;
+    const twice = drawn.filter((o) => o.kernel === r.kernel && o.dtype === r.dtype).length > 1;
+    const name = `${r.kernel} ${twice ? `${r.shape[0]} ` : ""}${r.dtype}`;
+    const label = `${i + 1}  ${name}, ${(100 * r.ofPeak).toFixed(0)}%`;
     parts.push(text(610, 46 + 18 * i, label, `${kind} name`));
   }
   return document(900, height + 40, title, parts);

@@ -15,9 +15,12 @@ export function scalingPlot(measured, title) {
   for (const [i, { name, of, threads }] of measured.entries()) {
     const all = threads.flatMap(({ points }) => points);
     const span = (values) => [Math.min(...values) / 1.5, Math.max(...values) * 1.5];
-    const chart = axes({
+    const frame = {
       left: 70 + (i % columns) * (width + 110),
       top: 60 + Math.floor(i / columns) * (height + 110),
+    };
+    const chart = axes({
+      ...frame,
       ...{ width, height, xName: of, yName: "ms", title: name },
       xs: span(all.map(({ size }) => size)),
       ys: span(all.map(({ ms }) => ms)),
@@ -33,16 +36,8 @@ export function scalingPlot(measured, title) {
           kind,
         ),
       );
-      const last = points.at(-1);
       const label = `${count} thread${count === 1 ? "" : "s"}`;
-      parts.push(
-        text(
-          chart.x(last.size) - 8,
-          chart.y(last.ms) + (k === 0 ? -10 : 22),
-          label,
-          `s${k} name end`,
-        ),
-      );
+      parts.push(text(frame.left + 12, frame.top + 16 + 16 * k, label, `s${k} name`));
     }
   }
   const rows = Math.ceil(measured.length / columns);

@@ -152,9 +152,8 @@ export async function benchCase(
     const bytes = load.reads + load.writes;
     const inputs = bench.inputs(c);
     const copies = copiesOf(c, bytes, device);
-    const states = Array.from({ length: copies }, () =>
-      bench.prepare(engine, uploadAll(engine, inputs), c),
-    );
+    const prepare = () => bench.prepare(engine, uploadAll(engine, inputs), c);
+    const states = [prepare()];
     const made = bench.run(engine, states[0], c);
     await engine.synchronize();
     const peakMemoryBytes = engine.memory().peak;
@@ -165,6 +164,7 @@ export async function benchCase(
       throw new FiresteelError("ERR_NO_DEVICE", what);
     }
 
+    while (states.length < copies) states.push(prepare());
     const call = (index: number) => bench.run(engine, states[index % copies], c);
     // Half before the peers and half after: a machine that changes its pace does so for all.
     const half = { samples: 11, budgetMs: budgetMs / 2 };
