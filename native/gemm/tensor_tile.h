@@ -6,8 +6,8 @@
 // falls in: the tile may follow the shape, the bits do not.
 //
 // An f32 value of A is a sum of bf16: its upper half, what that leaves rounded, and what is left
-// then. Three are the value itself, the first two differ from it by at most 2^-16 of it. A step of 16
-// terms is one for each of them, first the upper halves.
+// then. Three are the value itself, the first two differ from it by at most 2^-16 of it. A step of
+// 16 terms is one for each of them, first the upper halves.
 //
 // Why these tiles, by arithmetic. An mma (2,048 multiply-adds) takes 2 cycles of an A100's SM and
 // at best 1.6 of an H200's, whose full rate only wgmma reaches: mma.sync comes to about 62 % of it

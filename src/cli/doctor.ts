@@ -30,7 +30,14 @@ function selfCheck(engine: Engine): boolean {
 
 function examine(backend: Backend): BackendReport {
   const { attempts } = loadBackend(backend);
-  const report: BackendReport = { backend, attempts, device: null, threads: null, matmul: null, selfCheck: null };
+  const report: BackendReport = {
+    backend,
+    attempts,
+    device: null,
+    threads: null,
+    matmul: null,
+    selfCheck: null,
+  };
   if (attempts.every(({ reason }) => reason !== null)) return report;
   const engine = new Engine({ device: backend });
   try {
