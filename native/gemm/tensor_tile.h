@@ -286,7 +286,7 @@ __global__ void __launch_bounds__(32 * WARPS_M * WARPS_N, WARPS_M* WARPS_N == 4 
     }
     cp_async_commit();
   };
-#pragma unroll
+#pragma unroll 1
   for (int s = 0; s < STAGES - 1; ++s) start(s, s);
 
   const ASquares<A> a_squares(g.a.along_k, warp_m, lane);

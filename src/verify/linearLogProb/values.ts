@@ -249,7 +249,7 @@ function large(device: Engine["device"]): readonly LinearCaseOptions[] {
   return device === "emulated"
     ? [
         { tokens: 17, vocab: 129, width: 40 },
-        { tokens: 6, vocab: 300, width: 12, chunkBytes: 3 * 128 * 4 },
+        { tokens: 6, vocab: 300, width: 12, chunkBytes: 6 * 128 * 4 },
       ]
     : [
         { tokens: 20, vocab: 1000, width: 300 },
