@@ -68,7 +68,7 @@ __device__ __forceinline__ void add_tile(Part* part, const PackWords (&tile)[kTi
 }
 
 // The sum of a tile's elements, of which those from `left` on do not exist. Scaled, so that it does
-// not overflow, and in pairs: six roundings at most.
+// not overflow, and in pairs: five roundings at most.
 template <class T>
 __device__ __forceinline__ double tile_total(const PackWords (&tile)[kTilePacks], int left) {
   constexpr int size = Pack<T>::size;

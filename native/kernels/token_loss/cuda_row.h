@@ -134,8 +134,9 @@ __device__ __forceinline__ void write_gradient(const TokenLossCall& call, int64_
   const int segments = (row.vocab + phase + kSegment<T> - 1) / kSegment<T>;
   const int held = (segments - rank + plan.cluster - 1) / plan.cluster;
   // Slots warp, warp + warps, ... are this warp's: it reads back what it wrote.
-  const int behind = (held - 1 - warp) % plan.warps;
-  for (int slot = held - 1 - behind; slot >= 0; slot -= plan.warps) {
+  const int mine = (held - warp + plan.warps - 1) / plan.warps;
+  for (int i = mine - 1; i >= 0; --i) {
+    const int slot = warp + i * plan.warps;
     const int segment = slot * plan.cluster + rank;
     const bool on_chip = wide && segment < row.whole && slot < call.slots;
 #pragma unroll
