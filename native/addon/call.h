@@ -35,8 +35,8 @@ class Call {
   // Argument 0 is the engine.
   Call(napi_env env, napi_callback_info info, const char* name);
 
-  // The next argument is an array of numbers: integers, numbers and flags are taken from it until it
-  // is used up. One look at an array instead of one at each of dozens of arguments.
+  // The next argument is an array of numbers: integers, numbers and flags are taken from it until
+  // it is used up. One look at an array instead of one at each of dozens of arguments.
   void scalars();
   int64_t integer();
   double number();
@@ -92,7 +92,8 @@ class Call {
   napi_env env_;
   napi_value arguments_[kMaxArguments];
   size_t given_ = kMaxArguments, at_ = 0;
-  const double *scalar_ = nullptr, *scalars_end_ = nullptr;  // read before any JavaScript runs again
+  const double *scalar_ = nullptr,
+               *scalars_end_ = nullptr;  // read before any JavaScript runs again
   std::shared_ptr<EngineState> engine_;
   Status status_;
   FaultWord* fault_word_ = nullptr;

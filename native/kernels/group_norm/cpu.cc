@@ -36,12 +36,12 @@ struct Batch {
   const GroupNormArgs& a;
   const GroupNormTable& table;
   Context& context;
-  double* batch_scales;   // [K]
-  Extent* chunks;         // [chunks of all rows]
-  double* copies;         // [K, R] values for medians to reorder, where any are asked for
-  const float* values;    // [K, R]
-  const uint8_t* valid;   // [K, R] or null
-  float* advantage;       // [K, R]; the values themselves where they are a copy
+  double* batch_scales;  // [K]
+  Extent* chunks;        // [chunks of all rows]
+  double* copies;        // [K, R] values for medians to reorder, where any are asked for
+  const float* values;   // [K, R]
+  const uint8_t* valid;  // [K, R] or null
+  float* advantage;      // [K, R]; the values themselves where they are a copy
 };
 
 struct Parts {  // of the workspace, in bytes
@@ -264,7 +264,7 @@ Status group_norm(Context& context, const GroupNormArgs& a) {
   double* scales = reinterpret_cast<double*>(part(parts.scales));
   Extent* chunks = reinterpret_cast<Extent*>(part(parts.chunks));
   double* copies = reinterpret_cast<double*>(part(parts.copies));
-  Batch batch{a,      group_norm_table(), context, scales,      chunks,
+  Batch batch{a,      group_norm_table(), context, scales,     chunks,
               copies, a.values,           a.valid, a.advantage};
   if (!is_in_order(a)) {
     float* values = reinterpret_cast<float*>(part(parts.values));

@@ -57,12 +57,13 @@ struct SpanSet {
     F64 sum = widen(F32(0.0f));
     F32 low = kInfinity, high = -kInfinity;
     int64_t left_out = 0;
-    for_vectors<kAll>(s, but, [&](F32 x, Mask used) __attribute__((always_inline)) {
-      sum = sum + widen(select(used, x, F32(0.0f)));
-      low = min(low, select(used, x, F32(kInfinity)));
-      high = max(high, select(used, x, F32(-kInfinity)));
-      if (!kAll) left_out += F32::lanes - count(used);
-    });
+    for_vectors<kAll>(
+        s, but, [&](F32 x, Mask used) __attribute__((always_inline)) {
+          sum = sum + widen(select(used, x, F32(0.0f)));
+          low = min(low, select(used, x, F32(kInfinity)));
+          high = max(high, select(used, x, F32(-kInfinity)));
+          if (!kAll) left_out += F32::lanes - count(used);
+        });
     Extent all;
     const int64_t lanes = (s.count + F32::lanes - 1) / F32::lanes * F32::lanes;
     all.count = kAll ? s.count : lanes - left_out;
@@ -76,10 +77,11 @@ struct SpanSet {
   template <bool kAll, class Term>
   FIRESTEEL_MEMBER double sum_of(float but, Term term) const {
     F64 sum = widen(F32(0.0f));
-    for_vectors<kAll>(s, but, [&](F32 x, Mask used) __attribute__((always_inline)) {
-      const F64 of_zeros = term(widen(select(used, x, F32(0.0f))));
-      sum = sum + of_zeros * widen(select(used, F32(1.0f), F32(0.0f)));
-    });
+    for_vectors<kAll>(
+        s, but, [&](F32 x, Mask used) __attribute__((always_inline)) {
+          const F64 of_zeros = term(widen(select(used, x, F32(0.0f))));
+          sum = sum + of_zeros * widen(select(used, F32(1.0f), F32(0.0f)));
+        });
     return reduce_add(sum);
   }
 };
