@@ -7,19 +7,20 @@
 //
 // An f32 value of A is a sum of bf16: its upper half, what that leaves rounded, and what is left
 // then. Three are the value itself, the first two differ from it by at most 2^-16 of it. A step of
-// 16 terms is one for each of them, first the upper halves.
+// 16 terms is one for each of them, first the upper halves. An infinity in B
+// meets parts that are 0, so it gives NaN where f32 may have infinity.
 //
-// Why these tiles, by arithmetic. An mma (2,048 multiply-adds) takes 2 cycles of an A100's SM and
-// at best 1.6 of an H200's, whose full rate only wgmma reaches: mma.sync comes to about 62 % of it
-// (Luo et al. 2024, arXiv 2402.13499, table VIII). Shared memory moves 128 bytes a cycle, for
-// fragments and for the copies that fill it.
+// Why these tiles, by arithmetic, not yet by measurement. An mma (2,048 multiply-adds) takes 2
+// cycles of an A100's SM and at best 1.6 of an H200's, whose full rate only wgmma reaches: mma.sync
+// comes to about 62 % of it (Luo et al. 2024, arXiv 2402.13499). Shared memory moves 128 bytes a
+// cycle, for fragments and for the copies that fill it.
 //
-//   block      warps   of a warp   bytes read + written per mma   cycles   mma.sync   of 989 TF/s
-//   128 x 256  2 x 4   64 x 64     128 + 48                       1.4      1.6        <= 62 %
-//   128 x 128  2 x 4   64 x 32     192 + 64                       2.0      1.6        <= 50 %
-//   64 x 64    2 x 2   32 x 32     256 + 128                      3.0      1.6        <= 33 %
-//   the same with A of f32 in two parts, per pair: 320 + 96       3.3      3.2        <= 30 %
-//                       in three, per three:       320 + 96       3.3      4.8        <= 20 %
+//   block      A         of a warp   bytes read + written per mma   cycles   mma.sync   of 989 TF/s
+//   128 x 256  16-bit    64 x 64     128 + 48                       1.4      1.6        <= 62 %
+//   128 x 128  16-bit    64 x 32     192 + 64                       2.0      1.6        <= 50 %
+//   64 x 64    16-bit    32 x 32     256 + 128                      3.0      1.6        <= 33 %
+//   128 x 128  f32 in 2  64 x 32     320 + 96 for both              3.3      3.2        <= 30 %
+//   128 x 128  f32 in 3  64 x 32     320 + 96 for all three         3.3      4.8        <= 20 %
 //
 // The largest tile is for products that give one to every second multiprocessor; below that small
 // tiles, of which three fit, are faster by their number. Products of few rows are as fast as the
