@@ -15,10 +15,14 @@ export const registerBudgets: Readonly<Record<string, number>> = {
   // A row, its gradient and its share of d weight in registers; 512 threads at most.
   "nn/rms_norm/rms_norm_kernel": 80,
   "nn/rms_norm/rms_norm_backward_kernel": 128,
-  // Tiles of keys, values and gradients stay in registers; blocks have 128 threads.
-  "nn/attention/attention_forward_kernel": 208,
-  "nn/attention/attention_d_q_kernel": 232,
-  "nn/attention/attention_dk_dv_kernel": 208,
+  // Tiles of keys, values and gradients stay in registers; f32: at most 168, so that a second block
+  // fits beside the first. Tensor cores: blocks of 128 threads, two a multiprocessor.
+  "nn/attention/attention_forward_kernel": 168,
+  "nn/attention/attention_d_q_kernel": 168,
+  "nn/attention/attention_dk_dv_kernel": 168,
+  "nn/attention/attention_mma_forward_kernel": 255,
+  "nn/attention/attention_mma_d_q_kernel": 232,
+  "nn/attention/attention_mma_dk_dv_kernel": 255,
 };
 
 /** Folders whose kernels stream rows from memory: they must load 16 bytes at a time. */

@@ -109,6 +109,24 @@ describe("attention", () => {
     expect(refusal(() => attention(engine, { ...base, ...change }))).toMatch(message);
   });
 
+  it("takes one dtype for q, k and v, and 16-bit heads of at most 128", () => {
+    const half = (...shape: number[]) => engine.empty(shape, "bf16");
+    const mixed = { ...base, q: half(3, 4, 2) };
+    expect(refusal(() => attention(engine, mixed))).toMatch(
+      /^ERR_DTYPE: Expected dtype bf16 for k/,
+    );
+    const wide = { ...base, q: half(3, 2, 136), k: half(3, 2, 136), v: half(3, 2, 136) };
+    expect(refusal(() => attention(engine, wide))).toMatch(/^ERR_RANGE: .*128/);
+    const { out, stats } = attention(engine, {
+      ...base,
+      q: half(3, 4, 2),
+      k: half(3, 2, 2),
+      v: half(3, 2, 2),
+      stats: true,
+    });
+    expect([out.dtype, stats!.dtype]).toEqual(["bf16", "f32"]);
+  });
+
   it("differentiates only over the batch's own tokens", () => {
     const args = { q: base.q, k: zeros(4, 2, 2), v: zeros(4, 2, 2), rowOffsets: [0, 3] };
     const rest = { out: base.q, stats: zeros(3, 4, 2), dOut: base.q };

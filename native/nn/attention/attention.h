@@ -7,6 +7,10 @@
 // are walked in fixed blocks from 0, so both give the same bits. A key that a query does not see
 // has no part in it: NaN there changes nothing. Offsets and slots are trusted:
 // src/engine/offsets.ts checks them.
+//
+// bf16 and f16: scores, statistics and sums are f32. The CPU widens what it loads and rounds what
+// it stores; CUDA multiplies on tensor cores and rounds to the dtype, besides, each weight
+// (relative to the maximum so far) and each d score before the product that spends it.
 #pragma once
 #include <stdint.h>
 

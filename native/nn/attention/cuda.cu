@@ -152,12 +152,13 @@ Status backward_16(Context& context, const AttentionBackwardArgs& args) {
                       a.tiles * a.heads, Plan::kWarps, 2 * kRows + 4 * kKeys);
   if (!d_q.ok()) return d_q;
 
-  constexpr int kOwnKeys = Plan::kWarps * 16, kQueries = Plan::kBackwardQueries;
+  constexpr int kOwnKeys = Plan::kWarps * Plan::kKeyTiles * 16, kQueries = Plan::kBackwardQueries;
   a.tiles = ragged_tiles(a.tokens, a.rows, kOwnKeys);
-  return launch_mma<DIM>(context, "attention_backward",
-                         attention_mma_dk_dv_kernel<T, DIM, kQueries, Plan::kWarps>, a,
-                         a.tiles * a.kv_heads, Plan::kWarps, 2 * kOwnKeys + 4 * kQueries,
-                         4 * kQueries * sizeof(float));
+  return launch_mma<DIM>(
+      context, "attention_backward",
+      attention_mma_dk_dv_kernel<T, DIM, kQueries, Plan::kWarps, Plan::kKeyTiles>, a,
+      a.tiles * a.kv_heads, Plan::kWarps, 2 * kOwnKeys + 4 * kQueries,
+      4 * kQueries * sizeof(float));
 }
 
 template <class T>

@@ -110,33 +110,26 @@ __device__ __forceinline__ uint32_t not_finite<f16>(uint32_t pair) {
 }
 
 // The weight of an unseen term is 0, but 0 times NaN is NaN: takes what is not finite out of y
-// ([16 terms, 16 columns]) and adds its products, term by term, to the rows that see the term.
+// ([16 terms, 8 columns]) and adds its products, term by term, to the rows that see the term.
 template <class T, bool LATER>
-__device__ __forceinline__ void add_not_finite(float (&left)[4], float (&right)[4],
-                                               const uint32_t (&x)[4], uint32_t (&y)[4],
-                                               const Sight<LATER>& sight, int row, int term) {
+__device__ __forceinline__ void add_not_finite(float (&sum)[4], const uint32_t (&x)[4],
+                                               uint32_t (&y)[2], const Sight<LATER>& sight, int row,
+                                               int term) {
+  const uint32_t bits[2] = {not_finite<T>(y[0]), not_finite<T>(y[1])};
+  if (!__any_sync(kFullWarp, (bits[0] | bits[1]) != 0)) return;
   const int lane = threadIdx.x % kWarp;
-  uint32_t odd[4];
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const uint32_t bits = not_finite<T>(y[i]);
-    odd[i] = y[i] & bits;
-    y[i] &= ~bits;
-  }
+  const uint32_t odd[2] = {y[0] & bits[0], y[1] & bits[1]};
+  y[0] &= ~bits[0];
+  y[1] &= ~bits[1];
 #pragma unroll 1
   for (int j = 0; j < 16; ++j) {
     const uint32_t half = lane % 4 != j % 8 / 2 ? 0u : j % 2 == 0 ? 0xffffu : 0xffff0000u;
-    const uint32_t low = j < 8 ? half : 0u, high = j < 8 ? 0u : half;
-    const uint32_t one[2] = {odd[0] & low, odd[1] & high};
-    const uint32_t other[2] = {odd[2] & low, odd[3] & high};
-    float more_left[4] = {}, more_right[4] = {};
-    mma_m16n8k16<T>(more_left, x, one);
-    mma_m16n8k16<T>(more_right, x, other);
+    const uint32_t one[2] = {j < 8 ? odd[0] & half : 0u, j < 8 ? 0u : odd[1] & half};
+    float more[4] = {};
+    mma_m16n8k16<T>(more, x, one);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      if (!sight.sees(row + lane / 4 + i / 2 * 8, term + j)) continue;
-      left[i] += more_left[i];
-      right[i] += more_right[i];
+      if (sight.sees(row + lane / 4 + i / 2 * 8, term + j)) sum[i] += more[i];
     }
   }
 }
@@ -168,17 +161,14 @@ __device__ __forceinline__ void spend_rows(float (&sum)[MT][DIM / 8][4],
       ldmatrix_x4<true>(y, corner + (k * 16 * kStride + n * 8));
 #pragma unroll
       for (int m = 0; m < MT; ++m) {
-        uint32_t z[4] = {y[0], y[1], y[2], y[3]};
-        if (MASKED && !sight.all(m * 16, 16, k * 16, 16)) {
-          const uint32_t bits =
-              not_finite<T>(y[0]) | not_finite<T>(y[1]) | not_finite<T>(y[2]) | not_finite<T>(y[3]);
-          if (__any_sync(kFullWarp, bits != 0)) {
-            add_not_finite<T>(sum[m][n], sum[m][n + 1], x[m], z, sight, m * 16, k * 16);
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          uint32_t z[2] = {y[2 * i], y[2 * i + 1]};
+          if (MASKED && !sight.all(m * 16, 16, k * 16, 16)) {
+            add_not_finite<T>(sum[m][n + i], x[m], z, sight, m * 16, k * 16);
           }
+          mma_m16n8k16<T>(sum[m][n + i], x[m], z);
         }
-        const uint32_t left[2] = {z[0], z[1]}, right[2] = {z[2], z[3]};
-        mma_m16n8k16<T>(sum[m][n], x[m], left);
-        mma_m16n8k16<T>(sum[m][n + 1], x[m], right);
       }
     }
   }
@@ -232,24 +222,37 @@ __device__ __forceinline__ float quad_sum(float x) {
   return x + __shfl_xor_sync(kFullWarp, x, 2);
 }
 
-// Rows of a block's tiles, by the width of the head. Chosen by registers (0 spills, two blocks a
-// multiprocessor or three) and by what a product reads of shared memory, which bounds these
-// kernels: MT = 2 halves it.
+// Sizes of the blocks by the width of the head, and what they should reach on an H200 (no card has
+// measured them yet). A product m16n8k16 takes 1.6 clocks of a multiprocessor (mma.sync: 62 % of
+// the 989 TFLOP/s at one a clock), or what its fragments take to come from shared memory at 128
+// bytes a clock; MT = 2 uses every fragment of the other side twice. Scores cost 8 clocks of exp2
+// and 6 of other work for every 128 on top, where nothing overlaps; the ceiling is where all of it
+// does. Backward multiplies 7 times; of these the 5 of FlashAttention-2 are counted as useful.
+//
+//   kernel  D    MT  bytes / product  clocks  TFLOP/s, no overlap .. ceiling
+//   forward 64   2   160              1.6     295 .. 618
+//   forward 128  2   192              1.6     400 .. 618
+//   d q     64   2   213              1.7     d q, d k and d v
+//   d k, v  64   2   192              1.6     250 .. 430
+//   d q     128  1   341              2.7     d q, d k and d v
+//   d k, v  128  1   320              2.5     225 .. 275
+//
+// The next lever is wgmma, which reads its operands from shared memory once for 64 rows.
 template <int DIM>
 struct MmaPlan;
 template <>
 struct MmaPlan<64> {
   static constexpr int kWarps = 4;
-  static constexpr int kKeys = 64, kForwardTiles = 2;        // forward: keys a step, MT
-  static constexpr int kBackwardKeys = 32, kQueryTiles = 2;  // d q
-  static constexpr int kBackwardQueries = 32;                // d k and d v: queries a step
+  static constexpr int kKeys = 64, kForwardTiles = 2;         // forward: keys a step, MT
+  static constexpr int kBackwardKeys = 32, kQueryTiles = 2;   // d q: keys a step, MT
+  static constexpr int kBackwardQueries = 32, kKeyTiles = 2;  // d k and d v: queries a step, MT
 };
 template <>
 struct MmaPlan<128> {
   static constexpr int kWarps = 4;
   static constexpr int kKeys = 32, kForwardTiles = 2;
   static constexpr int kBackwardKeys = 32, kQueryTiles = 1;
-  static constexpr int kBackwardQueries = 32;
+  static constexpr int kBackwardQueries = 32, kKeyTiles = 1;
 };
 
 // For generic lambdas.

@@ -141,9 +141,9 @@ __global__ void __launch_bounds__(WARPS* kWarp) attention_mma_d_q_kernel(const M
 }
 
 // The sums run over the key head's queries, heads outermost, then queries ascending.
-template <class T, int DIM, int QUERIES, int WARPS>
+template <class T, int DIM, int QUERIES, int WARPS, int MT>
 __global__ void __launch_bounds__(WARPS* kWarp) attention_mma_dk_dv_kernel(const MmaBackward a) {
-  constexpr int kRows = WARPS * 16, kStride = kMmaStride<DIM>, kThreads = WARPS * kWarp;
+  constexpr int kRows = WARPS * MT * 16, kStride = kMmaStride<DIM>, kThreads = WARPS * kWarp;
   static_assert(QUERIES <= kThreads, "a thread loads the statistics of one query");
   const int dim = static_cast<int>(a.head_dim);
   const int64_t kv_head = blockIdx.x % a.kv_heads, heads = a.heads / a.kv_heads;
@@ -154,7 +154,7 @@ __global__ void __launch_bounds__(WARPS* kWarp) attention_mma_dk_dv_kernel(const
   const int blocks = (at.items - at.begin + QUERIES - 1) / QUERIES;
   const int steps = blocks * static_cast<int>(heads);
 
-  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, own = warp * 16;
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, own = warp * MT * 16;
   const SharedPtr<T> keys = dynamic_smem<T>();
   const SharedPtr<T> values = keys + kRows * kStride;
   const SharedPtr<T> queries = values + kRows * kStride;
@@ -199,11 +199,19 @@ __global__ void __launch_bounds__(WARPS* kWarp) attention_mma_dk_dv_kernel(const
   keep_statistics(0, read_statistics(0));
 
   const float factor = a.scale * kLog2E;
-  float sum_k[1][DIM / 8][4], sum_v[1][DIM / 8][4];
+  float sum_k[MT][DIM / 8][4], sum_v[MT][DIM / 8][4], scales[MT][2], ones[MT][2];
 #pragma unroll
-  for (int n = 0; n < DIM / 8; ++n) {
+  for (int m = 0; m < MT; ++m) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) sum_k[0][n][i] = sum_v[0][n][i] = 0.0f;
+    for (int h = 0; h < 2; ++h) {
+      scales[m][h] = a.scale;
+      ones[m][h] = 1.0f;
+    }
+#pragma unroll
+    for (int n = 0; n < DIM / 8; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) sum_k[m][n][i] = sum_v[m][n][i] = 0.0f;
+    }
   }
 
   // `live` queries of the block exist.
@@ -211,7 +219,7 @@ __global__ void __launch_bounds__(WARPS* kWarp) attention_mma_dk_dv_kernel(const
     constexpr bool kMasked = decltype(masked)::value;
     const int buffer = step % 2 * QUERIES * kStride;
     const SharedPtr<float> of_block = statistics + step % 2 * 2 * QUERIES;
-    float weight[1][QUERIES / 8][4], d_score[1][QUERIES / 8][4];
+    float weight[MT][QUERIES / 8][4], d_score[MT][QUERIES / 8][4];
     multiply_rows<DIM>(weight, own_keys, queries + buffer);
     multiply_rows<DIM>(d_score, own_values, d_outs + buffer);
 #pragma unroll
@@ -219,9 +227,10 @@ __global__ void __launch_bounds__(WARPS* kWarp) attention_mma_dk_dv_kernel(const
       const int query = i / 2 * 8 + lane % 4 * 2 + i % 2;
       const float log2_sum = of_block[query], delta = of_block[QUERIES + query];
 #pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        float &p = weight[0][i / 2][2 * h + i % 2], &d = d_score[0][i / 2][2 * h + i % 2];
-        const bool sees = !kMasked || (query < live && sight.sees(h * 8 + lane / 4, query));
+      for (int r = 0; r < 2 * MT; ++r) {
+        float& p = weight[r / 2][i / 2][r % 2 * 2 + i % 2];
+        float& d = d_score[r / 2][i / 2][r % 2 * 2 + i % 2];
+        const bool sees = !kMasked || (query < live && sight.sees(r * 8 + lane / 4, query));
         p = sees ? exp2_approx(fmaf(p, factor, -log2_sum)) : 0.0f;
         d = sees ? p * (d - delta) : 0.0f;
       }
@@ -240,15 +249,14 @@ __global__ void __launch_bounds__(WARPS* kWarp) attention_mma_dk_dv_kernel(const
     }
     const int q0 = step % blocks * QUERIES, live = at.items - at.begin - q0;
     const Sight<true> sight{-q0, own, 1};
-    if (live >= QUERIES && sight.all(0, 16, 0, QUERIES)) {
+    if (live >= QUERIES && sight.all(0, MT * 16, 0, QUERIES)) {
       attend(Known<false>{}, sight, live, step);
-    } else if (sight.any(0, 16, 0, QUERIES)) {
+    } else if (sight.any(0, MT * 16, 0, QUERIES)) {
       attend(Known<true>{}, sight, live, step);
     }
     if (step + 1 < steps) keep_statistics(step + 1, next);
   }
 
-  const float scales[1][2] = {{a.scale, a.scale}}, ones[1][2] = {{1.0f, 1.0f}};
   const SharedPtr<uint32_t> words = dynamic_smem<uint32_t>() + own * kStride / 2;
   const auto row_of = [&](void* base, int j) {
     const int64_t key = (first_key + own + j) * a.kv_heads + kv_head;
