@@ -6,7 +6,7 @@ import { checkChoice, checkKeys, invalid, show } from "./engine/checks.js";
 import { Engine, type EngineOptions } from "./engine/engine.js";
 import { FiresteelError } from "./engine/error.js";
 import { CharTokenizer } from "./policies/token/charTokenizer.js";
-import { tinyConfig } from "./policies/token/config.js";
+import { type PolicyDType, policyDTypes, tinyConfig } from "./policies/token/config.js";
 import { TokenPolicy } from "./policies/token/tokenPolicy.js";
 import { EmbeddedSampler } from "./samplers/embedded.js";
 import { systems } from "./systems/index.js";
@@ -28,6 +28,11 @@ export interface TrainOptions
   task?: string | Task;
   /** "tiny" (default): fresh weights. A folder or a policy: its weights, by default without warm start. */
   policy?: string | Policy;
+  /**
+   * Of weights and activations: "f32" or "bf16", which halves their memory and keeps float32 masters in
+   * the optimiser. Default: as the policy's folder says; "f32" for fresh weights.
+   */
+  dtype?: PolicyDType;
   /** Where rollouts come from; default: the policy itself, in this process. */
   sampler?: Sampler;
   /** Default: one for this run. A policy that is an object needs its engine. */
@@ -41,7 +46,18 @@ export interface TrainOptions
 }
 
 const optionNames = [
-  ...["system", "task", "policy", "sampler", "engine", "device", "threads", "out", "resume"],
+  ...[
+    "system",
+    "task",
+    "policy",
+    "dtype",
+    "sampler",
+    "engine",
+    "device",
+    "threads",
+    "out",
+    "resume",
+  ],
   ...["signal", "onStep", "onWarmStart", "onWarning"],
 ];
 
@@ -64,7 +80,7 @@ export function namedTask(id: string): Task {
  */
 export async function train(options: TrainOptions = {}): Promise<TrainResult> {
   checkOptions(options);
-  const { policy, sampler, engine, device, threads, out, resume } = options;
+  const { policy, dtype, sampler, engine, device, threads, out, resume } = options;
   const { onWarning = (warning) => process.emitWarning(warning) } = options;
   if (resume !== undefined && out !== undefined && out !== resume) {
     const message = `Expected no other folder than ${show(resume)} for out but received ${show(out)}`;
@@ -102,14 +118,18 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
 
   const chosen = device === undefined || device === "auto" ? (saved?.device ?? "auto") : device;
   const theEngine = engine ?? new Engine({ device: chosen as EngineOptions["device"], threads });
-  let own: Policy | null = null;
+  let own: TokenPolicy | null = null;
   try {
     if (!isObject(policy)) {
       const folder = from === null ? origin : `${from.folder}/policy`;
       own =
         folder === "tiny"
-          ? tinyPolicy(theEngine, theTask, settings.seed)
-          : await TokenPolicy.open(theEngine, folder);
+          ? tinyPolicy(theEngine, theTask, settings.seed, dtype)
+          : await TokenPolicy.open(theEngine, folder, from === null ? { dtype } : {});
+      if (dtype !== undefined && own.config.dtype !== dtype) {
+        const expected = `${show(own.config.dtype)}, with which the run began,`;
+        throw invalid("ERR_OPTION", "dtype", expected, dtype);
+      }
     }
     const thePolicy = own ?? (policy as Policy);
     return await trainPolicy({
@@ -158,6 +178,12 @@ function checkOptions(options: TrainOptions): void {
   if (policy !== undefined && typeof policy !== "string" && !isObject(policy)) {
     throw invalid("ERR_OPTION", "policy", '"tiny", a folder or a policy', policy);
   }
+  if (options.dtype !== undefined) {
+    checkChoice("dtype", options.dtype, policyDTypes);
+    if (isObject(policy)) {
+      throw invalid("ERR_OPTION", "dtype", "nothing (the policy has its own)", options.dtype);
+    }
+  }
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw invalid("ERR_OPTION", "signal", "an AbortSignal", signal);
   }
@@ -168,12 +194,17 @@ function isObject(value: unknown): value is object {
 }
 
 /** Fresh weights in the shape that was measured for the task. */
-function tinyPolicy(engine: Engine, task: Task, seed: number): Policy {
+function tinyPolicy(
+  engine: Engine,
+  task: Task,
+  seed: number,
+  dtype: PolicyDType = "f32",
+): TokenPolicy {
   if (task.alphabet === null) {
     const message = `Expected a folder for policy: task ${show(task.id)} has no closed alphabet`;
     throw new FiresteelError("ERR_OPTION", message);
   }
   const tokenizer = new CharTokenizer(task.alphabet);
-  const config = tinyConfig(tokenizer.vocabularySize, task.policy);
+  const config = { ...tinyConfig(tokenizer.vocabularySize, task.policy), dtype };
   return TokenPolicy.create(engine, config, { tokenizer, seed: streamAt(seed, "policy")[0] });
 }

@@ -35,6 +35,9 @@ class Call {
   // Argument 0 is the engine.
   Call(napi_env env, napi_callback_info info, const char* name);
 
+  // The next argument is an array of numbers: integers, numbers and flags are taken from it until
+  // it is used up. One look at an array instead of one at each of dozens of arguments.
+  void scalars();
   int64_t integer();
   double number();
   float real() { return static_cast<float>(number()); }
@@ -46,6 +49,9 @@ class Call {
   const void* input(DType dtype, int64_t count) { return access(dtype, count, true, false, false); }
   void* output(DType dtype, int64_t count) { return access(dtype, count, false, true, false); }
   void* update(DType dtype, int64_t count) { return access(dtype, count, true, true, false); }
+  const void* input_or_null(DType dtype, int64_t count) {
+    return access(dtype, count, true, false, true);
+  }
   template <class T>
   const T* input(int64_t count) {
     return static_cast<const T*>(input(dtype_of<T>(), count));
@@ -71,8 +77,10 @@ class Call {
     return static_cast<T*>(access(dtype_of<T>(), count, true, true, true));
   }
 
-  void* workspace(int64_t bytes);  // alive until the call has run
-  FaultWord* faults();             // reported by the first read of any output
+  // Alive until the call has run; one a call. Calls that are queued share it, so that it stays in
+  // the caches and a long queue holds no more than one.
+  void* workspace(int64_t bytes);
+  FaultWord* faults();  // reported by the first read of any output
 
   bool failed() const { return !status_.ok(); }
   // `cost`: bytes touched, or what takes as long: decides whether the call may run on the caller.
@@ -80,13 +88,17 @@ class Call {
 
  private:
   napi_value next();
+  bool packed(double* value);
   void fail(Code code, const std::string& message);
   void* access(DType dtype, int64_t count, bool reads, bool writes, bool optional);
+  std::string position() const { return "argument " + std::to_string(at_ - 1); }
 
   static constexpr size_t kMaxArguments = 80;  // a merge of 64 shards has 72
   napi_env env_;
   napi_value arguments_[kMaxArguments];
   size_t given_ = kMaxArguments, at_ = 0;
+  const double *scalar_ = nullptr,
+               *scalars_end_ = nullptr;  // read before any JavaScript runs again
   std::shared_ptr<EngineState> engine_;
   Status status_;
   FaultWord* fault_word_ = nullptr;

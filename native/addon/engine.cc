@@ -5,6 +5,7 @@
 
 #include "addon/completions.h"
 #include "addon/handles.h"
+#include "gemm/gemm.h"
 
 namespace firesteel {
 namespace {
@@ -24,15 +25,33 @@ void set(napi_env env, napi_value object, const char* name, double number) {
   napi_set_named_property(env, object, name, value);
 }
 
-// open(threads, memoryLimit): threads 0 = all, memoryLimit 0 = 0.8 of what the device has.
+void set(napi_env env, napi_value object, const char* name, const std::string& text) {
+  napi_value value;
+  napi_create_string_utf8(env, text.data(), text.size(), &value);
+  napi_set_named_property(env, object, name, value);
+}
+
+// Without room for a workspace the library chooses among the algorithms that need none.
+Status open_matmul(EngineState* state, MatmulChoice choice, MatmulInfo* info) {
+  Status status = matmul_open(*state->context, choice, info);
+  if (!status.ok() || info->workspace_bytes == 0) return status;
+  if (state->pool->allocate(info->workspace_bytes, &state->matmul_workspace).ok()) {
+    matmul_use_workspace(*state->context, state->matmul_workspace->data(), info->workspace_bytes);
+  }
+  return status;
+}
+
+// open(threads, memoryLimit, matmul): threads 0 = all, memoryLimit 0 = 0.8 of what the device has,
+// matmul: a MatmulChoice.
 napi_value open(napi_env env, napi_callback_info info) {
-  size_t count = 2;
-  napi_value arguments[2];
-  int32_t threads = 0;
+  size_t count = 3;
+  napi_value arguments[3];
+  int32_t threads = 0, matmul = 0;
   int64_t limit = 0;
   napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
   napi_get_value_int32(env, arguments[0], &threads);
   napi_get_value_int64(env, arguments[1], &limit);
+  napi_get_value_int32(env, arguments[2], &matmul);
   auto state = std::make_shared<EngineState>();
   ContextPtr context(nullptr, [](Context*) {});
   Status status = device_open(threads, &state->cancelled, &context, &state->info);
@@ -41,6 +60,9 @@ napi_value open(napi_env env, napi_callback_info info) {
   state->threads = threads == 0 ? state->info.units : threads;
   state->context = std::shared_ptr<Context>(std::move(context));
   state->pool = std::make_shared<MemoryPool>(state->context, limit);
+  MatmulInfo multiplied;
+  status = open_matmul(state.get(), static_cast<MatmulChoice>(matmul), &multiplied);
+  if (!status.ok()) return throw_error(env, status);
   state->stream = std::make_unique<Stream>(state->context, &state->cancelled);
   state->completions = Completions::open(env);
   if (!state->completions) {
@@ -51,14 +73,15 @@ napi_value open(napi_env env, napi_callback_info info) {
   napi_add_env_cleanup_hook(env, close_state, state->cleanup_hook);
 
   const DeviceInfo& device = state->info;
-  napi_value result, name;
+  napi_value result;
   napi_create_object(env, &result);
-  napi_create_string_utf8(env, device.name.data(), device.name.size(), &name);
-  napi_set_named_property(env, result, "name", name);
+  set(env, result, "name", device.name);
   set(env, result, "threads", state->threads);
   set(env, result, "units", device.units);
   set(env, result, "compute", device.compute);
   set(env, result, "memoryBytes", static_cast<double>(device.memory_bytes));
+  set(env, result, "matmul", std::string(multiplied.cublas ? "cublas" : "own"));
+  set(env, result, "matmulDetail", multiplied.detail);
   if (napi_value handle = wrap_engine(env, state)) {
     napi_set_named_property(env, result, "handle", handle);
   }

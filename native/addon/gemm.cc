@@ -6,7 +6,7 @@
 namespace firesteel {
 namespace {
 
-// (engine, m, n, k, transposeA, transposeB, accumulate, a, b, c); all tensors contiguous.
+// (engine, m, n, k, transposeA, transposeB, accumulate, dtype of a, of b, a, b, c); all contiguous.
 napi_value run(napi_env env, napi_callback_info info) {
   Call call(env, info, "matmul");
   GemmArgs g{};
@@ -15,8 +15,10 @@ napi_value run(napi_env env, napi_callback_info info) {
   g.k = call.integer();
   const bool transpose_a = call.flag(), transpose_b = call.flag();
   g.accumulate = call.flag();
-  g.a = call.input<float>(g.m * g.k);
-  g.b = call.input<float>(g.k * g.n);
+  g.a_type = call.dtype();
+  g.b_type = call.dtype();
+  g.a = call.input(g.a_type, g.m * g.k);
+  g.b = call.input(g.b_type, g.k * g.n);
   g.c = g.accumulate ? call.update<float>(g.m * g.n) : call.output<float>(g.m * g.n);
   g.a_row = transpose_a ? 1 : g.k;
   g.a_col = transpose_a ? g.m : 1;

@@ -20,9 +20,11 @@ struct EngineState {
   int threads = 0;
   std::shared_ptr<Context> context;
   std::shared_ptr<MemoryPool> pool;
-  std::unique_ptr<Stream> stream;            // null once disposed
-  std::shared_ptr<Completions> completions;  // promises to settle on the JS thread
-  void* cleanup_hook = nullptr;              // argument of the environment's hook that closes this
+  std::shared_ptr<Storage> matmul_workspace;  // null: none
+  std::unique_ptr<Stream> stream;             // null once disposed
+  std::shared_ptr<Completions> completions;   // promises to settle on the JS thread
+  std::weak_ptr<Storage> workspace;           // of queued calls: they run one after the other
+  void* cleanup_hook = nullptr;               // argument of the environment's hook that closes this
 
   // Where the limit is reached only because calls that are still queued hold memory, waits for
   // them.

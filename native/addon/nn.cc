@@ -14,35 +14,42 @@ namespace {
 napi_value rms_norm_forward_call(napi_env env, napi_callback_info info) {
   Call call(env, info, "rms_norm");
   RmsNormArgs a{};
+  a.dtype = call.dtype();
   a.rows = call.integer();
   a.width = call.integer();
   a.eps = call.real();
-  a.x = call.input<float>(a.rows * a.width);
-  a.weight = call.input<float>(a.width);
-  a.y = call.output<float>(a.rows * a.width);
+  const int64_t count = a.rows * a.width;
+  a.x = call.input(a.dtype, count);
+  a.residual = call.input_or_null(a.dtype, count);
+  a.weight = call.input(a.dtype, a.width);
+  a.y = call.output(a.dtype, count);
   a.inv_rms = call.output<float>(a.rows);
-  return call.enqueue(8 * a.rows * a.width,
-                      [a](Context& context) { return rms_norm_forward(context, a); });
+  a.sum = a.residual == nullptr ? nullptr : call.output(a.dtype, count);
+  return call.enqueue(8 * count, [a](Context& context) { return rms_norm_forward(context, a); });
 }
 
 napi_value rms_norm_backward_call(napi_env env, napi_callback_info info) {
   Call call(env, info, "rms_norm_backward");
   RmsNormBackwardArgs a{};
+  a.dtype = call.dtype();
   a.rows = call.integer();
   a.width = call.integer();
-  a.x = call.input<float>(a.rows * a.width);
-  a.weight = call.input<float>(a.width);
+  const int64_t count = a.rows * a.width;
+  a.x = call.input(a.dtype, count);
+  a.weight = call.input(a.dtype, a.width);
   a.inv_rms = call.input<float>(a.rows);
-  a.d_y = call.input<float>(a.rows * a.width);
-  a.d_x = call.output<float>(a.rows * a.width);
+  a.d_y = call.input(a.dtype, count);
+  a.d_sum = call.input_or_null(a.dtype, count);
+  a.d_x = call.output(a.dtype, count);
   a.d_weight = call.output<float>(a.width);
-  return call.enqueue(16 * a.rows * a.width,
-                      [a](Context& context) { return rms_norm_backward(context, a); });
+  a.workspace = call.workspace(rms_norm_backward_workspace(a.rows, a.width));
+  return call.enqueue(16 * count, [a](Context& context) { return rms_norm_backward(context, a); });
 }
 
 napi_value rope_call(napi_env env, napi_callback_info info) {
   Call call(env, info, "rope");
   RopeArgs a{};
+  a.dtype = call.dtype();
   a.tokens = call.integer();
   a.heads = call.integer();
   a.head_dim = call.integer();
@@ -50,8 +57,8 @@ napi_value rope_call(napi_env env, napi_callback_info info) {
   a.inverse = call.flag();
   a.x_stride = a.heads * a.head_dim;
   a.positions = call.input<int32_t>(a.tokens);
-  a.x = call.input<float>(a.tokens * a.x_stride);
-  a.y = call.output<float>(a.tokens * a.x_stride);
+  a.x = call.input(a.dtype, a.tokens * a.x_stride);
+  a.y = call.output(a.dtype, a.tokens * a.x_stride);
   return call.enqueue(16 * a.tokens * a.x_stride,
                       [a](Context& context) { return rope(context, a); });
 }
@@ -59,12 +66,13 @@ napi_value rope_call(napi_env env, napi_callback_info info) {
 napi_value gather_rows_call(napi_env env, napi_callback_info info) {
   Call call(env, info, "gather_rows");
   GatherRowsArgs a{};
+  a.dtype = call.dtype();
   a.count = call.integer();
   a.width = call.integer();
   a.table_rows = call.integer();
-  a.table = call.input<float>(a.table_rows * a.width);
+  a.table = call.input(a.dtype, a.table_rows * a.width);
   a.ids = call.input<int32_t>(a.count);
-  a.y = call.output<float>(a.count * a.width);
+  a.y = call.output(a.dtype, a.count * a.width);
   a.faults = call.faults();
   return call.enqueue(8 * a.count * a.width,
                       [a](Context& context) { return gather_rows(context, a); });
@@ -73,13 +81,14 @@ napi_value gather_rows_call(napi_env env, napi_callback_info info) {
 napi_value scatter_rows_call(napi_env env, napi_callback_info info) {
   Call call(env, info, "scatter_rows");
   ScatterRowsArgs a{};
+  a.dtype = call.dtype();
   a.count = call.integer();
   a.width = call.integer();
   a.table_rows = call.integer();
   a.x_stride = a.width;
-  a.x = call.input<float>(a.count * a.width);
+  a.x = call.input(a.dtype, a.count * a.width);
   a.ids = call.input<int32_t>(a.count);
-  a.table = call.update<float>(a.table_rows * a.width);
+  a.table = call.update(a.dtype, a.table_rows * a.width);
   a.faults = call.faults();
   return call.enqueue(8 * a.count * a.width,
                       [a](Context& context) { return scatter_rows(context, a); });
@@ -88,10 +97,11 @@ napi_value scatter_rows_call(napi_env env, napi_callback_info info) {
 napi_value scatter_add_rows_call(napi_env env, napi_callback_info info) {
   Call call(env, info, "scatter_add_rows");
   ScatterAddRowsArgs a{};
+  a.dtype = call.dtype();
   a.count = call.integer();
   a.width = call.integer();
   a.table_rows = call.integer();
-  a.d_y = call.input<float>(a.count * a.width);
+  a.d_y = call.input(a.dtype, a.count * a.width);
   a.ids = call.input<int32_t>(a.count);
   a.d_table = call.update<float>(a.table_rows * a.width);
   return call.enqueue(12 * a.count * a.width,
@@ -101,52 +111,57 @@ napi_value scatter_add_rows_call(napi_env env, napi_callback_info info) {
 napi_value swiglu_forward_call(napi_env env, napi_callback_info info) {
   Call call(env, info, "swiglu");
   SwigluArgs a{};
+  a.dtype = call.dtype();
   a.count = call.integer();
-  a.gate = call.input<float>(a.count);
-  a.up = call.input<float>(a.count);
-  a.y = call.output<float>(a.count);
+  a.gate = call.input(a.dtype, a.count);
+  a.up = call.input(a.dtype, a.count);
+  a.y = call.output(a.dtype, a.count);
   return call.enqueue(12 * a.count, [a](Context& context) { return swiglu_forward(context, a); });
 }
 
 napi_value swiglu_backward_call(napi_env env, napi_callback_info info) {
   Call call(env, info, "swiglu_backward");
   SwigluBackwardArgs a{};
+  a.dtype = call.dtype();
   a.count = call.integer();
-  a.gate = call.input<float>(a.count);
-  a.up = call.input<float>(a.count);
-  a.d_y = call.input<float>(a.count);
-  a.d_gate = call.output<float>(a.count);
-  a.d_up = call.output<float>(a.count);
+  a.gate = call.input(a.dtype, a.count);
+  a.up = call.input(a.dtype, a.count);
+  a.d_y = call.input(a.dtype, a.count);
+  a.d_gate = call.output(a.dtype, a.count);
+  a.d_up = call.output(a.dtype, a.count);
   return call.enqueue(20 * a.count, [a](Context& context) { return swiglu_backward(context, a); });
 }
 
 napi_value add_call(napi_env env, napi_callback_info info) {
   Call call(env, info, "add");
   AddArgs a{};
+  a.dtype = call.dtype();
   a.count = call.integer();
-  a.a = call.input<float>(a.count);
-  a.b = call.input<float>(a.count);
-  a.y = call.output<float>(a.count);
+  a.a = call.input(a.dtype, a.count);
+  a.b = call.input(a.dtype, a.count);
+  a.y = call.output(a.dtype, a.count);
   return call.enqueue(12 * a.count, [a](Context& context) { return add(context, a); });
 }
 
 napi_value add_bias_call(napi_env env, napi_callback_info info) {
   Call call(env, info, "add_bias");
   AddBiasArgs a{};
+  a.dtype = call.dtype();
   a.rows = call.integer();
   a.width = call.integer();
-  a.x = call.input<float>(a.rows * a.width);
-  a.bias = call.input<float>(a.width);
-  a.y = call.output<float>(a.rows * a.width);
+  a.x = call.input(a.dtype, a.rows * a.width);
+  a.bias = call.input(a.dtype, a.width);
+  a.y = call.output(a.dtype, a.rows * a.width);
   return call.enqueue(8 * a.rows * a.width, [a](Context& context) { return add_bias(context, a); });
 }
 
 napi_value sum_rows_call(napi_env env, napi_callback_info info) {
   Call call(env, info, "sum_rows");
   SumRowsArgs a{};
+  a.dtype = call.dtype();
   a.rows = call.integer();
   a.width = call.integer();
-  a.x = call.input<float>(a.rows * a.width);
+  a.x = call.input(a.dtype, a.rows * a.width);
   a.y = call.output<float>(a.width);
   return call.enqueue(4 * a.rows * a.width, [a](Context& context) { return sum_rows(context, a); });
 }
@@ -154,20 +169,22 @@ napi_value sum_rows_call(napi_env env, napi_callback_info info) {
 napi_value scale_call(napi_env env, napi_callback_info info) {
   Call call(env, info, "scale");
   ScaleArgs a{};
+  a.dtype = call.dtype();
   a.count = call.integer();
   a.a = call.real();
   a.accumulate = call.flag();
-  a.x = call.input<float>(a.count);
-  a.y = a.accumulate ? call.update<float>(a.count) : call.output<float>(a.count);
+  a.x = call.input(a.dtype, a.count);
+  a.y = a.accumulate ? call.update(a.dtype, a.count) : call.output(a.dtype, a.count);
   return call.enqueue(8 * a.count, [a](Context& context) { return scale(context, a); });
 }
 
 napi_value fill_call(napi_env env, napi_callback_info info) {
   Call call(env, info, "fill");
   FillArgs a{};
+  a.dtype = call.dtype();
   a.count = call.integer();
   a.value = call.real();
-  a.y = call.output<float>(a.count);
+  a.y = call.output(a.dtype, a.count);
   return call.enqueue(4 * a.count, [a](Context& context) { return fill(context, a); });
 }
 

@@ -67,6 +67,7 @@ void read_surrogate(Call& call, SurrogateArgs* args) {
   a.rows = call.integer();
   a.segments = call.integer();
   a.groups = call.integer();
+  call.scalars();
   read_terms(call, a.terms);
   a.advantage_unit = choice<AdvantageUnit>(call);
   a.limits_per_row = call.flag();

@@ -126,6 +126,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   snprintf(properties->name, sizeof properties->name, "emulated");
   properties->totalGlobalMem = kMemoryBytes;
   properties->multiProcessorCount = kMultiprocessors;
+  properties->sharedMemPerBlockOptin = cluster > 1 ? kShared : kSharedBefore90;
   properties->major = cluster > 1 ? 9 : 8;
   return cudaSuccess;
 }

@@ -10,7 +10,8 @@ namespace emulator {
 constexpr int kMultiprocessors = 4;
 constexpr size_t kMemoryBytes = size_t{2} << 30;
 constexpr size_t kStaticShared = size_t{48} << 10;
-constexpr size_t kShared = size_t{227} << 10;
+constexpr size_t kShared = size_t{227} << 10;          // of sm_90
+constexpr size_t kSharedBefore90 = size_t{163} << 10;  // of sm_80
 
 // 8, as on sm_90; FIRESTEEL_EMULATOR_CLUSTER=1 makes the card an sm_80. 0: the variable holds
 // neither.

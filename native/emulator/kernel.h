@@ -31,6 +31,9 @@ struct Site {
 enum class WarpOp : int { sync, shuffle, shuffle_up, shuffle_down, shuffle_xor, ballot };
 // All lanes of `mask` meet; the value of the source lane, or for ballot the mask of nonzero values.
 uint64_t warp_meet(WarpOp op, unsigned mask, uint64_t value, int argument, int width, Site site);
+// All 32 lanes of the warp meet; the last to come does `work`, once, on what each lane brought.
+using WarpWork = void (*)(void* const (&lanes)[32]);
+void warp_collect(void* mine, WarpWork work, Site site);
 // All threads of the block meet; the number of nonzero predicates.
 int block_barrier(bool predicate, Site site);
 
@@ -45,6 +48,7 @@ struct Mark {
   uint64_t written, read, read_before;
   uint16_t writer, reader, reader_before;  // `reader_before` is another thread than `reader`
   bool atomic;                             // the write
+  bool in_flight;                          // the write is a copy that its thread did not await yet
 };
 
 // The shared memory of one block.
@@ -53,12 +57,20 @@ struct Arena {
   Mark* marks;  // one for each byte
   bool gone;    // the block has returned
 };
-enum class Use : int { read, write, atomic };
+// A copy into shared memory writes twice: when it starts, and when its thread has awaited it.
+enum class Use : int { read, write, atomic, copy_start, copy_end };
 // Fails where a card would give no defined value: a read of what the block has not written, and two
 // threads at the same byte, one of them writing, with no barrier between. `value`: what a write is
 // about to store; two threads may store the same.
 void touch_shared(const Arena& arena, size_t offset, size_t size, Use use, const void* value,
                   const char* name, int64_t index);
+// Copies to shared memory that take place behind the thread's back: until it waits for their group,
+// what they write may neither be read nor written.
+constexpr int kCopyBytes = 16;
+void copy_start(const Arena& arena, size_t offset, const void* from, int bytes, const char* name,
+                int64_t index);
+void copy_commit();               // what was started since the last one becomes a group
+void copy_wait(int groups_left);  // until at most so many of the newest groups are on their way
 Arena* own_arena();
 Arena* peer_arena(int rank);
 size_t shared_offset(const void* key, const char* name, size_t bytes, size_t align);
@@ -122,6 +134,24 @@ class SharedPtr {
     touch_shared(*arena_, offset(), sizeof(T), Use::write, &value, name_, index_);
     memcpy(arena_->bytes + offset(), &value, sizeof value);
   }
+  // Neighbouring elements by one access.
+  void read_run(T* to, int count) const {
+    check(count);
+    const size_t bytes = static_cast<size_t>(count) * sizeof(T);
+    touch_shared(*arena_, offset(), bytes, Use::read, nullptr, name_, index_);
+    memcpy(to, arena_->bytes + offset(), bytes);
+  }
+  void write_run(const T* from, int count) const {
+    check(count);
+    const size_t bytes = static_cast<size_t>(count) * sizeof(T);
+    touch_shared(*arena_, offset(), bytes, Use::write, from, name_, index_);
+    memcpy(arena_->bytes + offset(), from, bytes);
+  }
+  // The first `bytes` of the 16 from `from`, zeros after them.
+  void copy_from(const void* from, int bytes) const {
+    check(kCopyBytes / static_cast<int>(sizeof(T)));
+    copy_start(*arena_, offset(), from, bytes, name_, index_);
+  }
   // The new value is a function of the old one.
   template <class Function>
   T update(Function function) const {
@@ -139,8 +169,9 @@ class SharedPtr {
   }
 
  private:
-  void check() const {
-    if (index_ < 0 || index_ >= count_) fail_bounds(name_, index_, count_);
+  void check(int64_t count = 1) const {
+    if (index_ < 0) fail_bounds(name_, index_, count_);
+    if (index_ + count > count_) fail_bounds(name_, index_ + count - 1, count_);
   }
   T load(Use use) const {
     check();

@@ -44,8 +44,9 @@ int Scheduler::block_barrier(bool predicate, Site site) {
   return static_cast<int>(lane->result);
 }
 
-uint64_t Scheduler::warp_meet(WarpOp op, unsigned mask, uint64_t value, int argument, int width,
-                              Site site) {
+// Waits until all lanes of the mask have come. True for the last of them, while the others still
+// wait.
+bool Scheduler::warp_arrive(unsigned mask, Site site) {
   Lane* lane = current;
   Warp& warp = lane->block->warps[lane->index / kWarp];
   Lane* lanes = lane->block->lanes + lane->index / kWarp * kWarp;
@@ -78,17 +79,39 @@ uint64_t Scheduler::warp_meet(WarpOp op, unsigned mask, uint64_t value, int argu
     fail(text);
   }
   lane->mask = mask;
-  lane->value = value;
-  lane->argument = argument;
-  lane->width = width;
   lane->site = site;
   warp.waiting |= own;
   if ((warp.waiting & mask) != mask) {
     lane->state = Lane::at_warp;
     yield();
-    return lane->result;
+    return false;
   }
   warp.waiting &= ~mask;
+  return true;
+}
+
+void Scheduler::warp_collect(void* mine, WarpWork work, Site site) {
+  constexpr unsigned kAll = 0xffffffffu;
+  current->brought = mine;
+  if (!warp_arrive(kAll, site)) return;
+  Lane* lanes = current->block->lanes + current->index / kWarp * kWarp;
+  void* brought[kWarp];
+  for (int i = 0; i < kWarp; ++i) {
+    brought[i] = lanes[i].brought;
+    lanes[i].state = Lane::ready;
+  }
+  work(brought);
+}
+
+uint64_t Scheduler::warp_meet(WarpOp op, unsigned mask, uint64_t value, int argument, int width,
+                              Site site) {
+  Lane* lane = current;
+  lane->value = value;
+  lane->argument = argument;
+  lane->width = width;
+  if (!warp_arrive(mask, site)) return lane->result;
+  Warp& warp = lane->block->warps[lane->index / kWarp];
+  Lane* lanes = lane->block->lanes + lane->index / kWarp * kWarp;
   // Only __syncwarp orders memory; shuffles and votes do not.
   if (op == WarpOp::sync) warp.met = ++clock_;
   uint64_t ballot = 0;
@@ -115,6 +138,7 @@ uint64_t Scheduler::warp_meet(WarpOp op, unsigned mask, uint64_t value, int argu
       source = i ^ each.argument;
     }
     if ((mask >> source & 1u) == 0) {
+      char text[384];
       snprintf(text, sizeof text, "%s %s:%d: lane %d reads lane %d, which is not in mask %08x",
                site.what, base_name(site.file), site.line, i, source, mask);
       fail(text);
@@ -201,8 +225,13 @@ void Scheduler::touch_shared(const Arena& arena, size_t offset, size_t size, Use
   const bool same = value != nullptr && memcmp(arena.bytes + offset, value, size) == 0;
   for (Mark* mark = arena.marks + offset; mark != arena.marks + offset + size; ++mark) {
     const bool was_written = mark->written >= started_;
-    if (use != Use::write && !was_written) {
+    if ((use == Use::read || use == Use::atomic) && !was_written) {
       snprintf(text, sizeof text, "%s[%lld] is read before it was written", name, i);
+      fail(text);
+    }
+    if (was_written && mark->in_flight && use != Use::copy_end) {
+      snprintf(text, sizeof text, "%s[%lld] is %s while thread %d has not awaited a copy into it",
+               name, i, use == Use::read ? "read" : "written", lanes_[mark->writer].index);
       fail(text);
     }
     const bool harmless = same || (use == Use::atomic && mark->atomic);
@@ -225,6 +254,7 @@ void Scheduler::touch_shared(const Arena& arena, size_t offset, size_t size, Use
     mark->written = clock_;
     mark->writer = self;
     mark->atomic = use == Use::atomic;
+    mark->in_flight = use == Use::copy_start;
   }
 }
 
@@ -251,6 +281,9 @@ void fail(const char* format, ...) {
 
 uint64_t warp_meet(WarpOp op, unsigned mask, uint64_t value, int argument, int width, Site site) {
   return scheduler().warp_meet(op, mask, value, argument, width, site);
+}
+void warp_collect(void* mine, WarpWork work, Site site) {
+  scheduler().warp_collect(mine, work, site);
 }
 int block_barrier(bool predicate, Site site) {
   return scheduler().block_barrier(predicate, site);

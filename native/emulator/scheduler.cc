@@ -163,6 +163,8 @@ void Scheduler::run_cluster(uint64_t first_block) {
       lane.started = false;
       lane.cluster_arrived = false;
       lane.cluster_phase = 0;
+      lane.copies.clear();
+      lane.groups = 0;
     }
   }
   unfinished_ = threads_ * cluster;

@@ -25,6 +25,16 @@ inline const char* base_name(const char* path) {
 
 struct Block;
 
+// On its way to shared memory.
+struct Copy {
+  const Arena* arena;
+  size_t offset;
+  const char* name;
+  int64_t index;
+  uint64_t group;
+  unsigned char bytes[kCopyBytes];
+};
+
 struct Lane {
   enum State : uint8_t { ready, at_warp, at_block, at_cluster, returned };
 
@@ -41,6 +51,9 @@ struct Lane {
   unsigned mask;
   int argument, width;
   uint64_t value, result;
+  void* brought;
+  std::vector<Copy> copies;  // started and not awaited, oldest first
+  uint64_t groups;           // of copies committed so far
 };
 
 // Bits are lanes.
@@ -70,7 +83,12 @@ class Scheduler {
 
   // Called by the running lane.
   uint64_t warp_meet(WarpOp op, unsigned mask, uint64_t value, int argument, int width, Site site);
+  void warp_collect(void* mine, WarpWork work, Site site);
   int block_barrier(bool predicate, Site site);
+  void copy_start(const Arena& arena, size_t offset, const void* from, int bytes, const char* name,
+                  int64_t index);
+  void copy_commit();
+  void copy_wait(int groups_left);
   void cluster_arrive(Site site);
   void cluster_wait(Site site);
   size_t shared_offset(const void* key, const char* name, size_t bytes, size_t align);
@@ -90,6 +108,7 @@ class Scheduler {
   cudaError_t prepare(const cudaLaunchConfig_t& config, const void* function);
   void run_grid();
   void run_cluster(uint64_t first_block);
+  bool warp_arrive(unsigned mask, Site site);
   void start(Lane* lane);
   void yield();
   static void lane_main();

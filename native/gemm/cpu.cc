@@ -16,10 +16,15 @@ FIRESTEEL_DISPATCH(GemmTable, gemm_table)
 
 namespace {
 
-constexpr int64_t kPassRows = 2016;         // a multiple of every tile_rows
-constexpr int64_t kPassCols = 2048;         // a multiple of every panel_cols
-constexpr int64_t kPackedFloats = 1 << 20;  // 4 MB of packed op(A): within L2 + L3 of any part
-constexpr int64_t kChunkFlops = 1 << 21;    // about 20 us of one core
+constexpr int64_t kPassRows = 4608;  // a multiple of every tile_rows
+// 4.7 MB of packed op(A), from L2 and L3: 1024 x 1024 in one pass. 16 MB: 0.90 of OpenBLAS at
+// 2048 x 1024 x 1024 in place of 0.98.
+constexpr int64_t kPackedFloats = kPassRows * kGemmBlock;
+constexpr int64_t kSumCols = 1024;        // columns of a pass whose sums are held apart from C
+constexpr int64_t kPieceRows = 96;        // at least: a piece packs its panels of op(B) again
+constexpr int64_t kChunkFlops = 1 << 21;  // about 20 us of one core
+constexpr int64_t kRowsOfPacking = 12;    // that cost as much time as packing a panel
+constexpr int64_t kFarBytes = 16 << 20;   // of op(B): half of the L3 that 8 cores share
 
 int64_t divide_up(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -33,58 +38,76 @@ int64_t pass_depth(int64_t rows, int64_t k) {
   return std::min(blocks * kGemmBlock, round_up(k, kGemmBlock));
 }
 
-int64_t padded_rows(int64_t m) {
-  return round_up(std::min(m, kPassRows), gemm_table().tile_rows);
+// Passes of equal height: a low one would pack all of op(B) for little work.
+int64_t pass_rows(int64_t m) {
+  return round_up(divide_up(m, divide_up(m, kPassRows)), gemm_table().tile_rows);
+}
+
+bool sums_apart(const GemmArgs& g) {
+  return g.accumulate && g.k > kGemmBlock;
 }
 
 const void* element(const void* x, DType type, int64_t index) {
   return static_cast<const char*>(x) + index * size_of(type);
 }
 
-Status pack(Context& context, float* packed, const GemmArgs& g, int64_t first_row,
-            int64_t first_term, int64_t rows, int64_t k) {
-  const GemmTable& t = gemm_table();
-  const auto pack_strip = t.pack_strip[static_cast<int>(g.a_type)];
-  const int64_t strips = divide_up(rows, t.tile_rows);
-  const int64_t grain = std::max<int64_t>(1, (1 << 15) / (t.tile_rows * std::min(k, kGemmBlock)));
-  return context.parallel(
-      strips * divide_up(k, kGemmBlock), grain, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-          const int64_t row = i % strips * t.tile_rows, term = i / strips * kGemmBlock;
-          const int64_t from = (first_row + row) * g.a_row + (first_term + term) * g.a_col;
-          pack_strip(packed + i * t.tile_rows * kGemmBlock, element(g.a, g.a_type, from), g.a_row,
-                     g.a_col, static_cast<int>(std::min<int64_t>(t.tile_rows, rows - row)),
-                     std::min(kGemmBlock, k - term));
-        }
-      });
+// A block of C and the terms that a pass adds to it.
+struct Pass {
+  const GemmArgs& g;
+  float* packed;
+  int64_t row, rows, col, cols, term, terms;
+  GemmPiece whole;  // all rows; the first panel
+
+  int64_t strips() const { return divide_up(rows, gemm_table().tile_rows); }
+
+  void pack(int64_t strip, int64_t block) const {
+    const GemmTable& t = gemm_table();
+    const int64_t first = strip * t.tile_rows, p = block * kGemmBlock;
+    const int64_t from = (row + first) * g.a_row + (term + p) * g.a_col;
+    t.pack_strip[static_cast<int>(g.a_type)](
+        packed + (block * strips() + strip) * t.tile_rows * kGemmBlock,
+        element(g.a, g.a_type, from), g.a_row, g.a_col,
+        static_cast<int>(std::min<int64_t>(t.tile_rows, rows - first)),
+        std::min(kGemmBlock, terms - p));
+  }
+
+  void multiply(int64_t first_strip, int64_t strip_count, int64_t panel) const {
+    const GemmTable& t = gemm_table();
+    const int64_t first = first_strip * t.tile_rows, from = panel * t.panel_cols;
+    GemmPiece piece = whole;
+    piece.first_strip = first_strip;
+    piece.rows = std::min(strip_count * t.tile_rows, rows - first);
+    piece.cols = static_cast<int>(std::min<int64_t>(t.panel_cols, cols - from));
+    piece.b = element(whole.b, whole.b_type, from * whole.b_col);
+    piece.sum = whole.sum + first * whole.sum_row + from;
+    piece.c = whole.c + first * whole.c_row + from;
+    t.multiply(piece);
+  }
+};
+
+Status pack(Context& context, const Pass& pass) {
+  const int64_t strips = pass.strips();
+  const int64_t strip_floats = gemm_table().tile_rows * std::min(pass.terms, kGemmBlock);
+  return context.parallel(strips * divide_up(pass.terms, kGemmBlock), (1 << 15) / strip_floats,
+                          [&](int64_t begin, int64_t end) {
+                            for (int64_t i = begin; i < end; ++i) pass.pack(i % strips, i / strips);
+                          });
 }
 
-// `whole` describes all rows and columns of the pass.
-Status multiply(Context& context, const GemmPiece& whole, int64_t cols) {
+// Rows are split only where panels alone would leave threads idle.
+Status multiply(Context& context, const Pass& pass) {
   const GemmTable& t = gemm_table();
-  const int64_t panels = divide_up(cols, t.panel_cols);
-  // Rows are split only where panels alone would leave threads idle: each piece packs its panel
-  // again, which 96 rows keep below a tenth of the work.
+  const int64_t panels = divide_up(pass.cols, t.panel_cols);
   const int64_t wanted = context.threads() == 1 ? 1 : divide_up(4 * context.threads(), panels);
-  const int64_t splits = std::min(wanted, divide_up(whole.rows, 96));
-  const int64_t piece_strips = divide_up(whole.strips, splits);
-  const int64_t row_pieces = divide_up(whole.strips, piece_strips);
-  const int64_t flops =
-      2 * std::min(piece_strips * t.tile_rows, whole.rows) * t.panel_cols * whole.k;
-  return context.parallel(panels * row_pieces, std::max<int64_t>(1, kChunkFlops / flops),
+  const int64_t splits = std::min(wanted, divide_up(pass.rows, kPieceRows));
+  const int64_t strips = divide_up(pass.strips(), splits);
+  const int64_t row_pieces = divide_up(pass.strips(), strips);
+  const int64_t rows = std::min(strips * t.tile_rows, pass.rows) + kRowsOfPacking;
+  const int64_t flops = 2 * rows * t.panel_cols * pass.terms;
+  return context.parallel(panels * row_pieces, kChunkFlops / flops,
                           [&](int64_t begin, int64_t end) {
                             for (int64_t i = begin; i < end; ++i) {
-                              const int64_t col = i / row_pieces * t.panel_cols;
-                              GemmPiece piece = whole;
-                              piece.first_strip = i % row_pieces * piece_strips;
-                              const int64_t row = piece.first_strip * t.tile_rows;
-                              piece.rows = std::min(piece_strips * t.tile_rows, whole.rows - row);
-                              piece.cols =
-                                  static_cast<int>(std::min<int64_t>(t.panel_cols, cols - col));
-                              piece.b = element(whole.b, whole.b_type, col * whole.b_col);
-                              piece.sum = whole.sum + row * whole.sum_row + col;
-                              piece.c = whole.c + row * whole.c_row + col;
-                              t.multiply(piece);
+                              pass.multiply(i % row_pieces * strips, strips, i / row_pieces);
                             }
                           });
 }
@@ -93,14 +116,22 @@ Status multiply(Context& context, const GemmPiece& whole, int64_t cols) {
 
 int64_t gemm_workspace(int64_t m, int64_t n, int64_t k, bool accumulate) {
   if (m == 0 || n == 0 || k == 0) return 0;
-  const int64_t rows = padded_rows(m);
+  const int64_t rows = round_up(std::min(m, kPassRows), gemm_table().tile_rows);
   // At least rows * pass_depth(rows, k), which may shrink where rows grow.
-  const int64_t packed =
-      std::min(rows * round_up(k, kGemmBlock), std::max(kPackedFloats, rows * kGemmBlock));
+  const int64_t packed = std::min(rows * round_up(k, kGemmBlock), kPackedFloats);
   const bool apart = accumulate && k > kGemmBlock;
-  const int64_t sums = apart ? std::min(m, kPassRows) * std::min(n, kPassCols) : 0;
+  const int64_t sums = apart ? std::min(m, kPassRows) * std::min(n, kSumCols) : 0;
   return (packed + sums) * static_cast<int64_t>(sizeof(float));
 }
+
+Status matmul_open(Context&, MatmulChoice choice, MatmulInfo*) {
+  if (choice != MatmulChoice::cublas) return {};
+  return Status::error(
+      Code::option,
+      "expected matmul to be \"auto\" or \"own\" on the CPU but it was \"cublas\": "
+      "cuBLASLt multiplies on CUDA devices");
+}
+void matmul_use_workspace(Context&, void*, int64_t) {}
 
 Status gemm(Context& context, const GemmArgs& g) {
   if (g.a_type > DType::f16 || (g.b_type != g.a_type && g.a_type != DType::f32) ||
@@ -115,37 +146,39 @@ Status gemm(Context& context, const GemmArgs& g) {
     return {};
   }
   float* const packed = static_cast<float*>(g.workspace);
-  const int64_t padded = padded_rows(g.m);
-  const int64_t depth = pass_depth(padded, g.k);
+  const int64_t height = pass_rows(g.m);
+  const int64_t depth = pass_depth(height, g.k);
   // C itself holds the running sum, unless its old contents are still needed.
-  float* const sums = g.accumulate && g.k > kGemmBlock ? packed + padded * depth : nullptr;
-  for (int64_t row = 0; row < g.m; row += kPassRows) {
-    const int64_t rows = std::min(kPassRows, g.m - row);
-    for (int64_t col = 0; col < g.n; col += kPassCols) {
-      const int64_t cols = std::min(kPassCols, g.n - col);
+  float* const sums = sums_apart(g) ? packed + height * depth : nullptr;
+  const int64_t width = sums ? kSumCols : g.n;
+  for (int64_t row = 0; row < g.m; row += height) {
+    for (int64_t col = 0; col < g.n; col += width) {
       for (int64_t term = 0; term < g.k; term += depth) {
-        GemmPiece whole{};
-        whole.k = std::min(depth, g.k - term);
-        // op(A) of a single pass over K is packed for the first columns and serves all others.
-        if (col == 0 || depth < g.k) {
-          Status status = pack(context, packed, g, row, term, rows, whole.k);
-          if (!status.ok()) return status;
-        }
-        whole.rows = rows;
+        Pass pass{g,    packed,
+                  row,  std::min(height, g.m - row),
+                  col,  std::min(width, g.n - col),
+                  term, std::min(depth, g.k - term),
+                  {}};
+        GemmPiece& whole = pass.whole;
+        whole.k = pass.terms;
         whole.packed = packed;
-        whole.strips = divide_up(rows, gemm_table().tile_rows);
+        whole.strips = pass.strips();
         whole.b = element(g.b, g.b_type, term * g.b_row + col * g.b_col);
         whole.b_row = g.b_row;
         whole.b_col = g.b_col;
         whole.b_type = g.b_type;
+        whole.b_far = g.k * g.n * size_of(g.b_type) > kFarBytes;
         whole.c = g.c + row * g.c_row + col;
         whole.c_row = g.c_row;
         whole.sum = sums ? sums : whole.c;
-        whole.sum_row = sums ? cols : g.c_row;
+        whole.sum_row = sums ? pass.cols : g.c_row;
         whole.resume = term > 0 || g.resume;
         whole.finish = term + depth >= g.k;
         whole.accumulate = g.accumulate;
-        Status status = multiply(context, whole, cols);
+        // op(A) of a single pass over K is packed for the first columns and serves all others.
+        Status status;
+        if (col == 0 || depth < g.k) status = pack(context, pass);
+        if (status.ok()) status = multiply(context, pass);
         if (!status.ok()) return status;
       }
     }

@@ -1,12 +1,15 @@
-// Tiled gemm in f32 on the CUDA cores. Every element of C is one chain of fmaf over p = 0 .. k - 1
-// that starts at 0, or at C where it resumes, whatever tile it falls in: the tile may follow the
-// shape, the bits do not.
+// gemm on a card: products of 16-bit operands on the tensor cores (tensor_tile.h), the others in
+// f32 on the CUDA cores, by the tile below. There every element of C is one chain of fmaf over p =
+// 0 .. k - 1 that starts at 0, or at C where it resumes, whatever tile it falls in: the tile may
+// follow the shape, the bits do not.
 //
 // A thread owns M_THREAD x N_THREAD elements of its block's tile. Slices of K_TILE of both operands
 // go through shared memory as floats, two in turn, while the next ones are on their way in
 // registers, in their own type.
 #include "gemm/gemm.h"
 
+#include "gemm/cublas_lt.h"
+#include "gemm/tensor_tile.h"
 #include "runtime/cuda/context.h"
 #include "runtime/cuda/launch.h"
 #include "runtime/cuda/pack.h"
@@ -220,10 +223,12 @@ Status run(Context& context, const GemmArgs& args) {
 constexpr int64_t kFlatRows = 16;
 constexpr int64_t kLarge = 128;
 
+// What NVIDIA recommends for Hopper; less costs algorithms.
+constexpr int64_t kCublasWorkspace = 32 << 20;
+
+// On the CUDA cores.
 template <class A, class B>
-Status multiply(Context& context, const GemmArgs& args) {
-  if (args.m == 0 || args.n == 0) return {};
-  if (args.k == 0 && (args.accumulate || args.resume)) return {};
+Status plain_product(Context& context, const GemmArgs& args) {
   if (args.m <= kFlatRows) return run<A, B, 16, 64, 16, 4, 4>(context, args);
   const int64_t large = (args.m + kLarge - 1) / kLarge * ((args.n + kLarge - 1) / kLarge);
   if (large >= context.sm_count) return run<A, B, 128, 128, 8, 8, 8>(context, args);
@@ -236,16 +241,41 @@ int64_t gemm_workspace(int64_t, int64_t, int64_t, bool) {
   return 0;
 }
 
+Status matmul_open(Context& context, MatmulChoice choice, MatmulInfo* info) {
+  if (choice == MatmulChoice::own) return {};
+  const Status opened = CublasLt::open(&context.cublas_lt);
+  if (!opened.ok()) {
+    info->detail = opened.message;
+    if (choice == MatmulChoice::automatic) return {};
+    return Status::error(Code::no_device, "matmul: \"cublas\": " + opened.message);
+  }
+  info->cublas = true;
+  info->detail = context.cublas_lt->description();
+  info->workspace_bytes = kCublasWorkspace;
+  return {};
+}
+void matmul_use_workspace(Context& context, void* data, int64_t bytes) {
+  if (context.cublas_lt) context.cublas_lt->set_workspace(data, bytes);
+}
+
 Status gemm(Context& context, const GemmArgs& args) {
   const bool plain = args.a_type == DType::f32;
-  if (plain && args.b_type == DType::f32) return multiply<float, float>(context, args);
-  if (plain && args.b_type == DType::bf16) return multiply<float, bf16>(context, args);
-  if (plain && args.b_type == DType::f16) return multiply<float, f16>(context, args);
-  if (args.a_type == args.b_type) {
-    if (args.b_type == DType::bf16) return multiply<bf16, bf16>(context, args);
-    if (args.b_type == DType::f16) return multiply<f16, f16>(context, args);
+  if (args.b_type > DType::f16 || (!plain && args.a_type != args.b_type)) {
+    return Status::error(Code::dtype, "gemm: expected B of f32, bf16 or f16 and A as B or f32");
   }
-  return Status::error(Code::dtype, "gemm: expected B of f32, bf16 or f16 and A as B or f32");
+  if (args.m == 0 || args.n == 0) return {};
+  if (args.k == 0 && (args.accumulate || args.resume)) return {};
+  if (context.cublas_lt && !plain) {
+    bool done = false;
+    const Status library = context.cublas_lt->multiply(args, context.stream, &done);
+    if (!library.ok() || done) return library;
+  }
+  if (args.b_type == DType::f32) return plain_product<float, float>(context, args);
+  if (args.b_type == DType::bf16) {
+    return plain ? split_product(context, args) : tensor_product<bf16>(context, args);
+  }
+  // f32 does not split into f16: its exponents reach further.
+  return plain ? plain_product<float, f16>(context, args) : tensor_product<f16>(context, args);
 }
 
 }  // namespace firesteel

@@ -1,10 +1,26 @@
 // gemm: C = op(A) op(B) (+ C). Row-major with free strides; C is f32, as is all arithmetic.
 //
-// K is walked sequentially in fixed blocks with fused multiply-add, lanes along N: an element of C
-// depends on its row of op(A), its column of op(B) and K alone, never on M, N, the tile it fell in
-// or the number of threads. So decoding one token and training on a batch give the same bits.
+// K is walked sequentially: an element of C depends on its row of op(A), its column of op(B) and K
+// alone, never on M, N, the tile it fell in or the number of threads. So decoding one token and
+// training on a batch give the same bits. That holds for every path below.
+//
+//   where   A, B         an element is                          |C - exact| <= sum |a b| times
+//   CPU     any          fixed blocks of fmaf, lanes along N    (min(K, 256) + K / 256) 2^-24
+//   CUDA    B f32, or    one chain of fmaf                      K 2^-24
+//           f32 x f16
+//   CUDA    16-bit, A    one chain of tensor-core steps of 16   K 2^-22
+//           as B         terms
+//   CUDA    f32 x bf16   three such steps for 16 terms: A is    3 K 2^-22, in two
+//                        the sum of three bf16, or nearly of    2^-16 + 2 K 2^-22
+//                        two (`split_in_two`)
+//
+// On a card the bits of tensor-core steps are the card's own (runtime/cuda/mma.h), equal from run
+// to run.
 #pragma once
 #include <stdint.h>
+
+#include <string>
+
 #include "runtime/dtype.h"
 #include "runtime/status.h"
 
@@ -30,10 +46,26 @@ struct GemmArgs {
   // the sum that C holds: products over parts of K, one after the other, each part but the last a
   // multiple of kGemmBlock, give the bits of one product over all of K.
   bool accumulate, resume;
+  // On CUDA, where A is f32 and B bf16: half as fast again, for a stated error.
+  bool split_in_two;
   void* workspace;  // gemm_workspace bytes
 };
 // Also enough for any smaller product.
 int64_t gemm_workspace(int64_t m, int64_t n, int64_t k, bool accumulate);
 Status gemm(Context&, const GemmArgs&);
+
+// What an engine multiplies with. `automatic`: on CUDA cuBLASLt for products of 16-bit operands
+// where the library opens (cublas_lt.h), else the kernels above; `cublas`: an error where it does
+// not. All other products, and those that it has no algorithm for, are `own` in any case.
+enum class MatmulChoice : int { automatic, own, cublas };
+struct MatmulInfo {
+  bool cublas = false;
+  std::string detail;           // the library and its version, or why it is not used; may be empty
+  int64_t workspace_bytes = 0;  // that matmul_use_workspace asks for
+};
+// Once, before the first product.
+Status matmul_open(Context&, MatmulChoice, MatmulInfo*);
+// Device memory that lives as long as the context is used.
+void matmul_use_workspace(Context&, void* data, int64_t bytes);
 
 }  // namespace firesteel

@@ -50,14 +50,23 @@ FIRESTEEL_INLINE void transpose(F32 (&rows)[F32::lanes]) {
   }
 }
 
-// to[p * width + i] = row(i)[p] for i < count and p < terms; 0 for count <= i < width.
+// Rows from memory: a hardware prefetcher starts anew in every one. 4 lines ahead gave 18 GB/s in
+// place of 13 on one core; 8 lines 15.
+constexpr int kAheadBytes = 256;
+
+// to[p * width + i] = row(i)[p] for i < count and p < terms; 0 for count <= i < width. `far`: the
+// rows are in no cache.
 template <class Row>
-FIRESTEEL_INLINE void pack_rows(float* to, int width, const Row& row, int count, int64_t terms) {
+FIRESTEEL_INLINE void pack_rows(float* to, int width, const Row& row, int count, int64_t terms,
+                                bool far = false) {
   constexpr int lanes = F32::lanes;
   for (int first = 0; first < width; first += lanes) {
     const int wide = width - first < lanes ? width - first : lanes;
     for (int64_t p = 0; p < terms; p += lanes) {
       const int depth = terms - p < lanes ? static_cast<int>(terms - p) : lanes;
+      for (int i = first; far && i < first + wide && i < count; ++i) {
+        __builtin_prefetch(reinterpret_cast<const char*>(row(i) + p) + kAheadBytes);
+      }
       F32 square[lanes];
       for (int i = 0; i < lanes; ++i) {
         square[i] = i >= wide || first + i >= count ? splat(0.0f)
@@ -78,11 +87,17 @@ FIRESTEEL_INLINE void pack_rows(float* to, int width, const Row& row, int count,
 }
 
 // to[p * width + i] = from[i * i_step + p * p_step] for i < count and p < terms; 0 for count <= i <
-// width. Reads nothing else.
+// width. Reads nothing else. `far`: as above.
 template <class T>
 FIRESTEEL_INLINE void pack_panel(float* to, int width, const T* from, int64_t i_step,
-                                 int64_t p_step, int count, int64_t terms) {
-  if (i_step == 1) {
+                                 int64_t p_step, int count, int64_t terms, bool far = false) {
+  if (i_step == 1 && count == width && width % F32::lanes == 0) {
+    for (int64_t p = 0; p < terms; ++p) {
+      for (int i = 0; i < width; i += F32::lanes) {
+        store(to + p * width + i, load(from + p * p_step + i));
+      }
+    }
+  } else if (i_step == 1) {
     for (int first = 0; first < width; first += F32::lanes) {
       const int wide = width - first < F32::lanes ? width - first : F32::lanes;
       const int have = count - first < 0 ? 0 : count - first < wide ? count - first : wide;
@@ -99,7 +114,7 @@ FIRESTEEL_INLINE void pack_panel(float* to, int width, const T* from, int64_t i_
     }
   } else if (p_step == 1) {
     pack_rows(
-        to, width, [&](int i) { return from + i * i_step; }, count, terms);
+        to, width, [&](int i) { return from + i * i_step; }, count, terms, far);
   } else {
     for (int64_t p = 0; p < terms; ++p) {
       for (int i = 0; i < width; ++i) {

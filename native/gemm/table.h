@@ -19,6 +19,7 @@ struct GemmPiece {
   const void* b;  // term 0, column 0 of the panel
   int64_t b_row, b_col;
   DType b_type;
+  bool b_far;  // op(B) is larger than caches
   float* sum;  // running sum of block sums, may be c; row stride sum_row
   int64_t sum_row;
   bool resume;  // sum holds the blocks of earlier passes

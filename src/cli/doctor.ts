@@ -11,6 +11,8 @@ interface BackendReport {
   /** Where the kernels would run; null where the backend cannot be used. */
   device: string | null;
   threads: number | null;
+  /** What multiplies 16-bit matrices there, and which library that is or why it is not used. */
+  matmul: { kernels: "own" | "cublas"; detail: string } | null;
   selfCheck: "passed" | "failed" | null;
 }
 
@@ -28,13 +30,26 @@ function selfCheck(engine: Engine): boolean {
 
 function examine(backend: Backend): BackendReport {
   const { attempts } = loadBackend(backend);
-  const report: BackendReport = { backend, attempts, device: null, threads: null, selfCheck: null };
+  const report: BackendReport = {
+    backend,
+    attempts,
+    device: null,
+    threads: null,
+    matmul: null,
+    selfCheck: null,
+  };
   if (attempts.every(({ reason }) => reason !== null)) return report;
   const engine = new Engine({ device: backend });
   try {
-    const { name, threads } = engine.info;
+    const { name, threads, matmul, matmulDetail } = engine.info;
     const passed = engine.scope(() => selfCheck(engine));
-    return { ...report, device: name, threads, selfCheck: passed ? "passed" : "failed" };
+    return {
+      ...report,
+      device: name,
+      threads,
+      matmul: { kernels: matmul, detail: matmulDetail },
+      selfCheck: passed ? "passed" : "failed",
+    };
   } finally {
     engine.dispose();
   }
@@ -76,9 +91,12 @@ function asText(report: {
     ["firesteel", report.firesteel],
     ["node", `${report.node} on ${report.platform}`],
   ];
-  for (const { backend, attempts, device, threads, selfCheck: check } of report.backends) {
+  for (const { backend, attempts, device, threads, matmul, selfCheck: check } of report.backends) {
     const used = `${device}, ${threads} threads, self-check ${check}`;
     rows.push([backend, device === null ? "not available" : used]);
+    if (matmul !== null && matmul.detail !== "") {
+      rows.push(["", `matmul: ${matmul.kernels}; ${matmul.detail}`]);
+    }
     for (const { path, reason } of attempts) rows.push(["", `${path}: ${reason ?? "loaded"}`]);
   }
   return table(rows);

@@ -10,6 +10,7 @@ interface TrainFlags {
   system?: string;
   task?: string;
   policy?: string;
+  dtype?: string;
   steps?: number;
   seed?: number;
   device?: string;
@@ -26,6 +27,10 @@ export function registerTrain(program: Command, terminal: Terminal): void {
     .option("--system <id>", "what to train with (see `firesteel systems`); default grpo")
     .option("--task <id>", "what to train on; default arithmetic")
     .option("--policy <tiny|DIR>", "a fresh tiny policy, or a folder with weights; default tiny")
+    .option(
+      "--dtype <f32|bf16>",
+      "of weights and activations; default as DIR says, f32 where fresh",
+    )
     .option("--steps <n>", "steps of sampling and learning", wholeNumber("--steps"))
     .option("--seed <n>", "decides every random draw; default 0", wholeNumber("--seed"))
     .option("--device <auto|cpu|cuda>", "where the kernels run; default auto")

@@ -11,6 +11,7 @@ type DeviceCase = CaseResult & { device: Device };
 interface VerifyFlags {
   device?: string;
   filter?: string;
+  small?: true;
   json?: true;
 }
 
@@ -20,13 +21,18 @@ function devices(asked: string | undefined): string[] {
   return loadBackend("cuda").addon === null ? ["cpu"] : ["cpu", "cuda"];
 }
 
-function verifyDevice(asked: string, filter: string | undefined, terminal: Terminal): DeviceCase[] {
+function verifyDevice(
+  asked: string,
+  { filter, small }: VerifyFlags,
+  terminal: Terminal,
+): DeviceCase[] {
   // Faulty rows are part of what is checked; nobody needs to be warned of them.
   const engine = new Engine({ device: asked as Device, onFault: () => {} });
   try {
     const { device } = engine;
     const { cases } = verify(engine, {
       filter,
+      small,
       onCase: (_, done, total) => {
         if (terminal.interactive) terminal.err(`\r${device}: ${done}/${total}`);
       },
@@ -60,6 +66,7 @@ export function registerVerify(program: Command, terminal: Terminal): void {
     .description("hold every kernel against float64 references on this machine's devices")
     .option("--device <device>", "auto, cpu or cuda; default: all that there are")
     .option("--filter <text>", 'only checks whose "family: name" contains it')
+    .option("--small", "on CUDA, smaller shapes: for tools that slow a run down")
     .option("--json", "{passed, failed, cases} as an object")
     .addHelpText(
       "after",
@@ -71,8 +78,9 @@ Examples:
 
 Exit code 1 when a check fails.`,
     )
-    .action(({ device, filter, json }: VerifyFlags) => {
-      const cases = devices(device).flatMap((asked) => verifyDevice(asked, filter, terminal));
+    .action((flags: VerifyFlags) => {
+      const { device, filter, json } = flags;
+      const cases = devices(device).flatMap((asked) => verifyDevice(asked, flags, terminal));
       if (cases.length === 0) {
         throw invalid("ERR_OPTION", "--filter", 'part of a check\'s "family: name"', filter);
       }

@@ -22,6 +22,10 @@ export const dtypes: Readonly<Record<DType, DTypeInfo>> = {
   u8: { code: 5, bytes: 1, array: Uint8Array },
 };
 
+/** What a network's weights and activations may be. */
+export const floats = ["f32", "bf16", "f16"] as const;
+export type Float = (typeof floats)[number];
+
 /** The dtype that a typed array stands for; `undefined` for a `Uint16Array`, which could be two. */
 export function dtypeOf(array: TypedArray): DType | undefined {
   if (array instanceof Float32Array) return "f32";

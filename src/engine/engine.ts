@@ -22,6 +22,10 @@ const faultKinds = [
   "parameter-out-of-range",
 ] as const;
 
+/** As native/gemm/gemm.h numbers them. */
+const matmuls = { auto: 0, own: 1, cublas: 2 } as const;
+const choices = Object.keys(matmuls) as (keyof typeof matmuls)[];
+
 export interface EngineOptions {
   /** "auto" (default) takes CUDA where a device answers, else the CPU. FIRESTEEL_DEVICE overrides "auto". */
   device?: "auto" | "cpu" | "cuda" | "emulated";
@@ -29,6 +33,14 @@ export interface EngineOptions {
   threads?: number;
   /** Bytes that tensors may take; default 0.8 of the device's or the cgroup's memory. */
   memoryLimit?: number;
+  /**
+   * What multiplies matrices on CUDA. "own": Firesteel's kernels; a row's bits do not depend on the batch
+   * it is in. "cublas": cuBLASLt for products of two 16-bit operands, to the tolerance of the same
+   * tensor cores but without that promise; 32 MiB of the engine's memory are its workspace. "auto"
+   * (default): "cublas" where the library opens, else "own". The CPU has its own kernels alone.
+   * FIRESTEEL_CUBLASLT=<path> says where the library is.
+   */
+  matmul?: keyof typeof matmuls;
   /** Told of faulty rows when a result of the call is read. Default: a process warning. */
   onFault?: (fault: FaultReport) => void;
 }
@@ -43,6 +55,10 @@ export interface EngineInfo {
   /** CUDA compute capability times ten, else 0. */
   compute: number;
   memoryBytes: number;
+  /** What multiplies 16-bit matrices; f32 is always Firesteel's own. */
+  matmul: "own" | "cublas";
+  /** The library and its version, or why it is not used; empty where it was not looked for. */
+  matmulDetail: string;
 }
 
 /** A tensor, or data that is copied into one. */
@@ -50,7 +66,8 @@ export type TensorLike = Tensor | TypedArray | readonly number[];
 
 /**
  * One device and one in-order stream of calls. A call checks what the host can see, allocates its
- * results, enqueues and returns; reading a result waits for it.
+ * results, enqueues and returns; reading a result waits for it. Small calls on an idle CPU engine run
+ * before they return. A loop that gives a call its last results as `out` allocates nothing.
  *
  * @example
  * const engine = new Engine({ device: "cpu" });
@@ -67,18 +84,20 @@ export class Engine {
 
   /** @throws FiresteelError ERR_OPTION, ERR_RANGE, ERR_NO_DEVICE */
   constructor(options: EngineOptions = {}) {
-    checkKeys("options", options, ["device", "threads", "memoryLimit", "onFault"]);
-    const { threads, memoryLimit, onFault = warn } = options;
+    checkKeys("options", options, ["device", "threads", "memoryLimit", "matmul", "onFault"]);
+    const { threads, memoryLimit, matmul = "auto", onFault = warn } = options;
     const device = wantedDevice(options.device);
     if (threads !== undefined) checkInteger("threads", threads, 1, 1024);
     if (memoryLimit !== undefined) {
       checkNumber("memoryLimit", memoryLimit, 1, Number.MAX_SAFE_INTEGER);
     }
+    const multiply = matmuls[checkChoice("matmul", matmul, choices)];
     if (typeof onFault !== "function")
       throw invalid("ERR_OPTION", "onFault", "a function", onFault);
     this.#onFault = onFault;
     this.addon = chooseAddon(device);
-    const { handle, ...info } = this.addon.open(threads ?? 0, Math.floor(memoryLimit ?? 0));
+    const bytes = Math.floor(memoryLimit ?? 0);
+    const { handle, ...info } = this.addon.open(threads ?? 0, bytes, multiply);
     this.#handle = handle;
     this.info = Object.freeze({ device: this.addon.backend, ...info });
   }
@@ -127,7 +146,12 @@ export class Engine {
       throw invalid("ERR_SHAPE", "data", `${size} elements for shape [${dimensions}]`, data);
     }
     const tensor = this.empty(dimensions, type);
-    tensor.write(array);
+    try {
+      tensor.write(array);
+    } catch (error) {
+      tensor.dispose();
+      throw error;
+    }
     return tensor;
   }
 

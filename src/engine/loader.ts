@@ -47,7 +47,7 @@ const driverFolders = [
 const trial = `
 const addon = require(process.argv[1]);
 addon.initialize(class extends Error { constructor(code, message) { super(message); } });
-try { addon.close(addon.open(0, 0).handle); }
+try { addon.close(addon.open(0, 0, 1).handle); }
 catch (error) { console.log(error.message); process.exit(3); }`;
 
 const outcomes = new Map<Backend, { addon: Addon | null; attempts: Attempt[] }>();

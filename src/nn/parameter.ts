@@ -1,13 +1,13 @@
 import type { DeviceParameter } from "../contract/index.js";
 import type { Tensor } from "../engine/tensor.js";
 
-/** A trainable tensor (f32) with the gradient that backward passes add to. */
+/** A trainable tensor (f32, bf16 or f16) with the f32 gradient that backward passes add to. */
 export class Parameter implements DeviceParameter {
   readonly name: string;
   readonly value: Tensor;
   #grad: Tensor | null = null;
 
-  /** @param value f32; becomes the parameter's */
+  /** @param value becomes the parameter's */
   constructor(name: string, value: Tensor) {
     this.name = name;
     this.value = value.engine.keep(value);

@@ -1,5 +1,6 @@
+import type { Float } from "../engine/dtype.js";
 import type { Engine } from "../engine/engine.js";
-import { add } from "../engine/nn/elementwise.js";
+import { add, cast } from "../engine/nn/elementwise.js";
 import type { Tensor } from "../engine/tensor.js";
 import type { Parameter } from "./parameter.js";
 
@@ -12,6 +13,8 @@ export class Var {
   readonly differentiable: boolean;
   /** d objective / d value so far; null where nothing has arrived. */
   grad: Tensor | null;
+  /** Of the gradient: f32 for a parameter, else the value's. */
+  readonly gradType: Float;
   /** Others may see the gradient's memory: it must not be written to. */
   gradShared = false;
   /** How many operations read it. */
@@ -22,6 +25,7 @@ export class Var {
     this.intermediate = intermediate;
     this.differentiable = differentiable;
     this.grad = grad;
+    this.gradType = intermediate ? (value.dtype as Float) : "f32";
   }
 }
 
@@ -64,16 +68,17 @@ export class Recording {
   }
 
   /**
-   * Runs `fn`; without gradients, frees what it made except for the value it returns.
+   * Runs `fn`; without gradients, frees what it made except for the values it returns.
    */
-  scope(fn: () => Var): Var {
+  scope<V extends Var | readonly Var[]>(fn: () => V): V {
     if (this.grad) return fn();
     const begin = this.#steps.length;
     const result = fn();
-    const made = this.#steps.splice(begin);
-    for (const step of made) {
-      if (step.outputs.includes(result)) this.#steps.push(step);
-      else free(step);
+    const wanted: readonly Var[] = result instanceof Var ? [result] : (result as readonly Var[]);
+    for (const step of this.#steps.splice(begin)) {
+      const kept = step.outputs.filter((output) => wanted.includes(output));
+      free({ ...step, outputs: step.outputs.filter((output) => !kept.includes(output)) });
+      if (kept.length > 0) this.#steps.push({ outputs: kept, saved: [], backward: null });
     }
     return result;
   }
@@ -137,9 +142,13 @@ export class Recording {
     return outputs;
   }
 
-  /** Adds `d`, which becomes the tape's, to a variable's gradient. */
-  protected accumulate(v: Var, d: Tensor): void {
-    this.engine.keep(d);
+  /** Adds `d`, which becomes the tape's, to a variable's gradient, in the type of that. */
+  protected accumulate(v: Var, given: Tensor): void {
+    let d = this.engine.keep(given);
+    if (d.dtype !== v.gradType) {
+      d = this.engine.keep(cast(this.engine, given, v.gradType));
+      given.dispose();
+    }
     if (v.grad === null) {
       v.grad = d;
     } else if (v.gradShared) {
@@ -156,7 +165,9 @@ export class Recording {
 
   /** Adds `d`, which stays somebody else's, to a variable's gradient. */
   protected share(v: Var, d: Tensor): void {
-    if (v.grad === null) {
+    if (d.dtype !== v.gradType) {
+      this.accumulate(v, cast(this.engine, d, v.gradType));
+    } else if (v.grad === null) {
       v.grad = this.engine.keep(d.view(v.value.shape));
       v.gradShared = true;
     } else if (v.gradShared) {
@@ -166,11 +177,18 @@ export class Recording {
     }
   }
 
-  /** The gradient to add to in place; zeros where nothing has arrived. */
-  protected gradOf(v: Var): Tensor {
-    if (v.grad === null) v.grad = this.engine.keep(this.engine.zeros(v.value.shape));
-    else if (v.gradShared) this.accumulate(v, this.engine.zeros(v.value.shape));
-    return v.grad;
+  /** Adds in place, by `add(gradient)`, in float32: to the gradient itself where it is f32. */
+  protected addInPlace(v: Var, add: (gradient: Tensor) => void): void {
+    const { engine } = this;
+    if (v.gradType !== "f32") {
+      const sum = engine.zeros(v.value.shape);
+      add(sum);
+      this.accumulate(v, sum);
+      return;
+    }
+    if (v.grad === null) v.grad = engine.keep(engine.zeros(v.value.shape));
+    else if (v.gradShared) this.accumulate(v, engine.zeros(v.value.shape));
+    add(v.grad);
   }
 }
 

@@ -1,7 +1,7 @@
+import type { Float } from "../engine/dtype.js";
 import type { Engine } from "../engine/engine.js";
 import { logProb, logProbBackward } from "../engine/kernels/logProb.js";
-import { attention, attentionBackward } from "../engine/nn/attention.js";
-import { add, addBias, sumRows } from "../engine/nn/elementwise.js";
+import { add, addBias, cast, sumRows } from "../engine/nn/elementwise.js";
 import { gatherRows, scatterAddRows } from "../engine/nn/embed.js";
 import { matmul } from "../engine/nn/matmul.js";
 import { rmsNorm, rmsNormBackward } from "../engine/nn/rmsNorm.js";
@@ -10,6 +10,7 @@ import { swiglu, swigluBackward } from "../engine/nn/swiglu.js";
 import type { Offsets, Slots } from "../engine/offsets.js";
 import type { Tensor } from "../engine/tensor.js";
 import { Recording, type Var } from "./recording.js";
+import { wideAttention, wideAttentionBackward } from "./wideAttention.js";
 
 export type { Var } from "./recording.js";
 
@@ -20,7 +21,7 @@ export interface TapeOptions {
 
 /** Keys and values that rows have left behind, at slots that rows may share. */
 export interface CachedKeys {
-  /** f32 [slots, kvHeads, headDim]. */
+  /** As the queries, [slots, kvHeads, headDim]. */
   readonly key: Tensor;
   readonly value: Tensor;
   /** Row r's keys are the slots keyIndex[keyOffsets[r]] .. keyIndex[keyOffsets[r + 1] - 1]. */
@@ -29,8 +30,11 @@ export interface CachedKeys {
 }
 
 /**
- * Reverse-mode differentiation over the engine's operations (f32). The same calls serve training and
+ * Reverse-mode differentiation over the engine's operations. The same calls serve training and
  * inference: a tape without gradients computes the same values and keeps nothing.
+ *
+ * Values are f32, bf16 or f16, all arithmetic is float32. The gradient of a value has the value's type;
+ * those of parameters are f32 sums, whatever the parameter.
  *
  * @example
  * const tape = new Tape(engine);
@@ -42,10 +46,15 @@ export class Tape extends Recording {
     super(engine, grad);
   }
 
-  /** a [M, K] times b [K, N], or times the transpose of b [N, K]. */
-  matmul(a: Var, b: Var, { transposeB = false }: { transposeB?: boolean } = {}): Var {
+  /**
+   * a [M, K] times b [K, N], or times the transpose of b [N, K].
+   *
+   * @param how.dtype of the product; default a's. Logits are best left in f32.
+   */
+  matmul(a: Var, b: Var, how: { transposeB?: boolean; dtype?: Float } = {}): Var {
     const { engine } = this;
-    const value = matmul(engine, a.value, b.value, { transposeB });
+    const { transposeB = false, dtype = a.value.dtype as Float } = how;
+    const value = matmul(engine, a.value, b.value, { transposeB, dtype });
     return this.record([a, b], [value], [], (y) => {
       const d = y.grad!;
       if (a.differentiable) this.#addProduct(a, d, b.value, { transposeB: !transposeB });
@@ -56,8 +65,15 @@ export class Tape extends Recording {
   }
 
   #addProduct(v: Var, a: Tensor, b: Tensor, how: { transposeA?: boolean; transposeB?: boolean }) {
-    if (v.grad === null || v.gradShared) this.accumulate(v, matmul(this.engine, a, b, how));
-    else matmul(this.engine, a, b, { ...how, accumulateInto: v.grad });
+    const { engine } = this;
+    // A product takes f32 by 16 bits, not the other way round.
+    const left = a.dtype !== b.dtype && a.dtype !== "f32" ? cast(engine, a, "f32") : a;
+    if (v.grad === null || v.gradShared || v.gradType !== "f32") {
+      this.accumulate(v, matmul(engine, left, b, { ...how, dtype: v.gradType }));
+    } else {
+      matmul(engine, left, b, { ...how, accumulateInto: v.grad });
+    }
+    if (left !== a) left.dispose();
   }
 
   /** a + b, element by element. */
@@ -86,13 +102,13 @@ export class Tape extends Recording {
   /** Rows of a table (embedding) or of activations: y[t] = x[ids[t]]. ids is i32 [T] and not owned. */
   rows(x: Var, ids: Tensor): Var {
     return this.record([x], [gatherRows(this.engine, x.value, ids)], [], (y) => {
-      scatterAddRows(this.engine, y.grad!, ids, this.gradOf(x));
+      this.addInPlace(x, (d) => scatterAddRows(this.engine, y.grad!, ids, d));
     })[0];
   }
 
   /** x [..., N] / rms(x) * weight [N]. */
   rmsNorm(x: Var, weight: Var, eps: number): Var {
-    const { y: value, invRms } = rmsNorm(this.engine, x.value, weight.value, eps);
+    const { y: value, invRms } = rmsNorm(this.engine, x.value, weight.value, { eps });
     return this.record([x, weight], [value], [invRms], (y) => {
       const back = rmsNormBackward(this.engine, {
         x: x.value,
@@ -105,6 +121,37 @@ export class Tape extends Recording {
       if (weight.differentiable) this.accumulate(weight, back.dWeight);
       else back.dWeight.dispose();
     })[0];
+  }
+
+  /**
+   * The residual stream and the norm of it, in one pass: sum = x + residual, y = sum / rms(sum) *
+   * weight [N]. x and residual are [..., N].
+   */
+  addRmsNorm(x: Var, residual: Var, weight: Var, eps: number): { sum: Var; y: Var } {
+    const { engine } = this;
+    const how = { eps, residual: residual.value };
+    const forward = rmsNorm(engine, x.value, weight.value, how);
+    const values = [forward.sum!, forward.y] as const;
+    const [sum, y] = this.record([x, residual, weight], values, [forward.invRms], (sum, y) => {
+      let d = sum.grad;
+      let back: { dX: Tensor; dWeight: Tensor } | null = null;
+      if (y.grad !== null) {
+        back = rmsNormBackward(engine, {
+          x: sum.value,
+          weight: weight.value,
+          invRms: forward.invRms,
+          dY: y.grad,
+          ...(d === null ? {} : { dSum: d }),
+        });
+        d = back.dX;
+        if (weight.differentiable) this.accumulate(weight, back.dWeight);
+        else back.dWeight.dispose();
+      }
+      if (x.differentiable) this.share(x, d!);
+      if (residual.differentiable) this.share(residual, d!);
+      back?.dX.dispose();
+    });
+    return { sum, y };
   }
 
   /** Rotary position embedding of x [T, heads, headDim] at positions (i32 [T], not owned). */
@@ -134,7 +181,7 @@ export class Tape extends Recording {
   attention(q: Var, k: Var, v: Var, rowOffsets: Offsets): Var {
     const { engine } = this;
     const scale = attentionScale(q.value);
-    const forward = attention(engine, {
+    const forward = wideAttention(engine, {
       q: q.value,
       k: k.value,
       v: v.value,
@@ -145,7 +192,7 @@ export class Tape extends Recording {
     });
     const saved = forward.stats === null ? [] : [forward.stats];
     return this.record([q, k, v], [forward.out], saved, (y) => {
-      const back = attentionBackward(engine, {
+      const back = wideAttentionBackward(engine, {
         rowOffsets,
         q: q.value,
         k: k.value,
@@ -163,7 +210,7 @@ export class Tape extends Recording {
 
   /** As `attention`, over keys and values of a cache; the queries are each row's last positions. */
   cachedAttention(q: Var, queryOffsets: Offsets, cache: CachedKeys): Var {
-    const { out } = attention(this.engine, {
+    const { out } = wideAttention(this.engine, {
       q: q.value,
       k: cache.key,
       v: cache.value,

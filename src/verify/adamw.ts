@@ -1,5 +1,6 @@
 import type { Engine } from "../engine/engine.js";
 import { adamw, sumSquares } from "../engine/nn/adamw.js";
+import type { Tensor } from "../engine/tensor.js";
 import {
   type AdamWSetting,
   adamw as reference,
@@ -7,7 +8,7 @@ import {
 } from "../reference/adamw.js";
 import { type Check, firstOf } from "./check.js";
 import { close, F32_ROUNDING, sameBits, values } from "./compare.js";
-import { Random, withThreads } from "./inputs.js";
+import { Random, typed, withThreads } from "./inputs.js";
 
 const family = "adamw";
 const count = 1003;
@@ -32,7 +33,7 @@ function checkSteps(engine: Engine, setting: Omit<AdamWSetting, "step">): string
     sumSquares(engine, grad, total);
     const { maxGradNorm, ...rest } = setting;
     const clipping = maxGradNorm === undefined ? {} : { gradSquare: total, maxGradNorm };
-    adamw(engine, { ...tensors, grad, ...rest, step, ...clipping });
+    adamw(engine, { tensors: [{ ...tensors, grad }], ...rest, step, ...clipping });
     const want = reference(before, data, { ...setting, step });
     const mean = Float64Array.from(before.m, (m, i) => Math.abs(m) + Math.abs(want.m[i]!));
     // Where m nearly cancels, the update is relative to what cancelled; it is at most a few lr.
@@ -66,12 +67,52 @@ function unusable(value: number): Check {
       const gradSquare = engine.zeros([1], "f64");
       sumSquares(engine, grad, gradSquare);
       const numbers = { lr: 0.1, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, step: 1 };
-      adamw(engine, { param: param!, grad, m: m!, v: v!, ...numbers, gradSquare, maxGradNorm: 1 });
+      const tensors = [{ param: param!, grad, m: m!, v: v! }];
+      adamw(engine, { tensors, ...numbers, gradSquare, maxGradNorm: 1 });
       return firstOf(
         ...[param, m, v].map((tensor, i) => sameBits(`state ${i}`, tensor!.readSync(), data[i]!)),
       );
     },
   };
+}
+
+/** Sizes of more tensors than one launch takes: nothing, parts of vectors, more than a block. */
+const sizes = [1, 0, 3, 17, 64, 9001, 5, 2, 33, 8, 250, 1003];
+
+/**
+ * Three clipped steps of float32 parameters, and of 16-bit ones with masters, one call for all: the
+ * masters and moments keep the bits of the former, and the parameters are the masters rounded once.
+ */
+function checkMasters(engine: Engine, dtype: "bf16" | "f16"): string | null {
+  const random = new Random(5);
+  const start = sizes.map((size) => random.normals(size));
+  const plain = start.map((data) => stateOf(engine, engine.tensor(data)));
+  const narrow = start.map((data) => ({
+    ...stateOf(engine, engine.tensor(typed(data, dtype).data, [data.length], dtype)),
+    master: engine.tensor(data),
+  }));
+  const numbers = { lr: 1e-2, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1 };
+  for (let step = 1; step <= 3; ++step) {
+    const grads = sizes.map((size) => engine.tensor(random.normals(size)));
+    const gradSquare = engine.zeros([1], "f64");
+    sumSquares(engine, grads, gradSquare);
+    for (const states of [plain, narrow]) {
+      const tensors = states.map((state, i) => ({ ...state, grad: grads[i]! }));
+      adamw(engine, { tensors, ...numbers, step, gradSquare, maxGradNorm: 1 });
+    }
+  }
+  return firstOf(
+    ...plain.flatMap(({ param, m, v }, i) => [
+      sameBits(`master ${i}`, narrow[i]!.master.readSync(), param.readSync()),
+      sameBits(`m ${i}`, narrow[i]!.m.readSync(), m.readSync()),
+      sameBits(`v ${i}`, narrow[i]!.v.readSync(), v.readSync()),
+      sameBits(`param ${i}`, narrow[i]!.param.readSync(), typed(values(param), dtype).data),
+    ]),
+  );
+}
+
+function stateOf(engine: Engine, param: Tensor) {
+  return { param, m: engine.zeros(param.shape), v: engine.zeros(param.shape) };
 }
 
 export function adamwChecks(device: Engine["device"]): Check[] {
@@ -90,6 +131,29 @@ export function adamwChecks(device: Engine["device"]): Check[] {
     steps("clipped by the global norm", { ...exact, maxGradNorm: 1 }),
     steps("a norm below the limit is left alone", { ...exact, maxGradNorm: 1e6 }),
     steps("no learning rate", { ...exact, lr: 0 }),
+    ...(["bf16", "f16"] as const).map(
+      (dtype): Check => ({
+        family,
+        name: `${dtype} parameters: their masters are float32 parameters to the bit`,
+        run: (engine) => checkMasters(engine, dtype),
+      }),
+    ),
+    {
+      family,
+      name: "squares of several tensors add up, as one by one",
+      run(engine) {
+        const random = new Random(6);
+        const parts = Array.from({ length: 40 }, (_, i) => random.normals(i % 7 === 3 ? 0 : 9 * i));
+        const total = engine.zeros([1], "f64");
+        sumSquares(
+          engine,
+          parts.map((part) => engine.tensor(part)),
+          total,
+        );
+        const want = parts.reduce((sum, part) => sum + squares(part), 0);
+        return close("total", values(total), [want], 1e-12 * want);
+      },
+    },
     unusable(Number.NaN),
     unusable(Number.POSITIVE_INFINITY),
     {

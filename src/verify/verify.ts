@@ -1,3 +1,4 @@
+import { invalid } from "../engine/checks.js";
 import type { Engine } from "../engine/engine.js";
 import { adamwChecks } from "./adamw.js";
 import { attentionChecks } from "./attention/values.js";
@@ -9,6 +10,7 @@ import { embedChecks } from "./embed.js";
 import { gaussianChecks } from "./gaussian/checks.js";
 import { groupLossChecks } from "./groupLoss/checks.js";
 import { groupNormChecks } from "./groupNorm/checks.js";
+import { halfPrecisionChecks } from "./halfPrecision.js";
 import { klChecks } from "./kl.js";
 import { linearLogProbChecks } from "./linearLogProb/checks.js";
 import { logProbChecks } from "./logProb/checks.js";
@@ -39,6 +41,11 @@ export interface Verification {
 export interface VerifyOptions {
   /** Only checks whose "family: name" contains it. */
   filter?: string;
+  /**
+   * The smaller shapes that the emulated device gets, for tools that slow a run down. On the CPU,
+   * whose checks take seconds, it is refused. Default false.
+   */
+  small?: boolean;
   /** Told after every check. */
   onCase?: (result: CaseResult, done: number, total: number) => void;
 }
@@ -63,6 +70,7 @@ export function checksFor(device: Engine["device"]): Check[] {
     ...swigluChecks(),
     ...embedChecks(),
     ...elementwiseChecks(device),
+    ...halfPrecisionChecks(),
     ...sampleChecks(device),
     ...adamwChecks(device),
   ];
@@ -88,8 +96,16 @@ export function runCheck(engine: Engine, check: Check): CaseResult {
  * const { failed, cases } = verify(new Engine({ device: "cpu" }), { filter: "surrogate" });
  */
 export function verify(engine: Engine, options: VerifyOptions = {}): Verification {
-  const { filter = "", onCase } = options;
-  const checks = checksFor(engine.device).filter(({ family, name }) =>
+  const { filter = "", small = false, onCase } = options;
+  if (small && engine.device === "cpu") {
+    throw invalid(
+      "ERR_OPTION",
+      "small",
+      "a CUDA device, whose checks have smaller shapes",
+      "the CPU",
+    );
+  }
+  const checks = checksFor(small ? "emulated" : engine.device).filter(({ family, name }) =>
     `${family}: ${name}`.includes(filter),
   );
   const cases = checks.map((check, i) => {

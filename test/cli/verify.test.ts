@@ -29,6 +29,12 @@ describe("verify", () => {
     expect(out).toMatch(/^cpu +rope +(\d+) of \1 passed\n$/);
   });
 
+  it("refuses smaller shapes where they are of no use", async () => {
+    const { code, err } = await firesteel(["verify", "--device", "cpu", "--small"]);
+    expect(code).toBe(2);
+    expect(err).toMatch(/expected a CUDA device.*small/i);
+  });
+
   it("ends with 1 when a check fails, and says which and how", async () => {
     const wrong = { family: "rope", name: "one", passed: false, finding: "y[3]: 2 instead of 1" };
     vi.mocked(verification.verify).mockReturnValue({ passed: 0, failed: 1, cases: [wrong] });

@@ -168,6 +168,8 @@ describe("the other operations", () => {
 
   const x = zeros(2, 3);
   const state = { param: x, grad: x, m: zeros(2, 3), v: zeros(2, 3) };
+  const tensors = [state];
+  const half = engine.zeros([2, 3], "bf16");
   const rates = { lr: 1, beta1: 0.9, beta2: 0.9, eps: 1e-8, weightDecay: 0, step: 1 };
   it.each<[string, () => unknown, RegExp]>([
     ["add", () => add(engine, x, zeros(3, 2)), /^ERR_SHAPE: .*\[2, 3\] for b /],
@@ -182,7 +184,7 @@ describe("the other operations", () => {
     ["scatterAddRows", () => scatterAddRows(engine, x, [0, 1], zeros(4, 2)), /^ERR_SHAPE: .* dY /],
     ["rmsNorm", () => rmsNorm(engine, x, zeros(2)), /^ERR_SHAPE: .* last dimension of 2 for x/],
     ["rmsNorm of nothing", () => rmsNorm(engine, zeros(2, 0), zeros(0)), /^ERR_SHAPE/],
-    ["rmsNorm eps", () => rmsNorm(engine, x, zeros(3), -1), /^ERR_RANGE: .* for eps/],
+    ["rmsNorm eps", () => rmsNorm(engine, x, zeros(3), { eps: -1 }), /^ERR_RANGE: .* for eps/],
     [
       "rmsNormBackward",
       () => rmsNormBackward(engine, { x, weight: zeros(3), invRms: zeros(3), dY: x }),
@@ -201,17 +203,54 @@ describe("the other operations", () => {
     ["greedy with u", () => sample(engine, x, { greedy: true, uniform: [0, 0] }), /^ERR_OPTION/],
     ["sample of nothing", () => sample(engine, zeros(1, 0), { greedy: true }), /^ERR_RANGE/],
     ["sumSquares", () => sumSquares(engine, x, zeros(1)), /^ERR_DTYPE: .* f64 for total/],
-    ["adamw step", () => adamw(engine, { ...state, ...rates, step: 0 }), /^ERR_RANGE: .* for step/],
-    ["adamw beta", () => adamw(engine, { ...state, ...rates, beta2: 1 }), /^ERR_RANGE: .* beta2/],
+    ["adamw step", () => adamw(engine, { tensors, ...rates, step: 0 }), /^ERR_RANGE: .* for step/],
+    ["adamw beta", () => adamw(engine, { tensors, ...rates, beta2: 1 }), /^ERR_RANGE: .* beta2/],
     [
       "adamw half clipped",
-      () => adamw(engine, { ...state, ...rates, maxGradNorm: 1 }),
+      () => adamw(engine, { tensors, ...rates, maxGradNorm: 1 }),
       /^ERR_OPTION: .* for maxGradNorm/,
     ],
     [
       "adamw shapes",
-      () => adamw(engine, { ...state, ...rates, m: zeros(6) }),
-      /^ERR_SHAPE: .* for m /,
+      () => adamw(engine, { tensors: [state, { ...state, m: zeros(6) }], ...rates }),
+      /^ERR_SHAPE: .* for tensors\[1\].m /,
+    ],
+    [
+      "adamw without masters",
+      () => adamw(engine, { tensors: [{ ...state, param: half }], ...rates }),
+      /^ERR_OPTION: Expected a tensor for tensors\[0\].master /,
+    ],
+    [
+      "adamw with a master too many",
+      () => adamw(engine, { tensors: [{ ...state, master: x }], ...rates }),
+      /^ERR_OPTION: Expected nothing .* for tensors\[0\].master /,
+    ],
+    [
+      "adamw of two types",
+      () => adamw(engine, { tensors: [state, { ...state, param: half, master: x }], ...rates }),
+      /^ERR_DTYPE: .* f32 for tensors\[1\].param /,
+    ],
+    ["add of two types", () => add(engine, x, half), /^ERR_DTYPE: Expected dtype f32 for b /],
+    [
+      "add into another type",
+      () => add(engine, half, half, { out: x }),
+      /^ERR_DTYPE: .* bf16 for out/,
+    ],
+    [
+      "scatterAddRows into bf16",
+      () => scatterAddRows(engine, x, [0, 1], half),
+      /^ERR_DTYPE: .* dTable/,
+    ],
+    [
+      "rmsNorm residual",
+      () => rmsNorm(engine, x, zeros(3), { residual: half }),
+      /^ERR_DTYPE: .* f32 for residual/,
+    ],
+    ["matmul f16 by f32", () => matmul(engine, half, x), /^ERR_DTYPE: .* bf16 for b /],
+    [
+      "matmul into bf16",
+      () => matmul(engine, zeros(1, 2), x, { dtype: "bf16", accumulateInto: zeros(1, 3) }),
+      /^ERR_OPTION: .* for dtype/,
     ],
   ])("refuse what does not fit: %s", (_, call, message) => {
     expect(refusal(call)).toMatch(message);

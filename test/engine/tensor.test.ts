@@ -2,6 +2,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import { FiresteelError } from "../../src/engine/error.js";
 import { logProb } from "../../src/engine/kernels/logProb.js";
+import { matmul } from "../../src/engine/nn/matmul.js";
 import type { Tensor } from "../../src/engine/tensor.js";
 
 const engine = new Engine({ device: "cpu", threads: 2 });
@@ -166,6 +167,17 @@ describe("an engine", () => {
     expect(codeOf(() => small.empty([1_000_000]))).toBe("ERR_OUT_OF_MEMORY");
     expect(held.readSync()[99_999]).toBe(0);
     expect(small.memory()).toMatchObject({ limit: 1 << 20 });
+  });
+
+  it("holds one workspace, however many calls are queued", async () => {
+    using own = new Engine({ device: "cpu" });
+    const a = own.zeros([1024, 1024]);
+    const b = own.zeros([1024, 8]);
+    const before = own.memory().peak;
+    for (let i = 0; i < 16; ++i) own.scope(() => void matmul(own, a, b));
+    await own.synchronize();
+    // A product packs its left operand: 4 MiB, in a block of at most 5.
+    expect(own.memory().peak - before).toBeLessThan(8 << 20);
   });
 
   it("refuses tensors of another engine", () => {

@@ -84,9 +84,21 @@ describe("arguments", () => {
     ["segments", { segmentOffsets: [0, 4] }, {}, 'level is "token"'],
     ["a temperature of 0", {}, { temperature: 0 }, "for temperature"],
     ["too many columns", {}, { columns: 4 }, "for columns"],
-    ["an out that is no tensor", { out: new Float32Array(12) }, {}, "a tensor for out"],
-    ["an out of fewer columns", { out: engine.empty([4, 2]) }, {}, "at least 3"],
-    ["an out of another dtype", { out: engine.empty([4, 3], "bf16") }, {}, "dtype f32 for out"],
+    ["an out of other names", {}, { out: { logits: null } }, '"dLogits"'],
+    [
+      "an out that is no tensor",
+      {},
+      { out: { dLogits: new Float32Array(12) } },
+      "a tensor for out",
+    ],
+    ["an out of fewer columns", {}, { out: { dLogits: engine.empty([4, 2]) } }, "at least 3"],
+    [
+      "an out of another dtype",
+      {},
+      { out: { dLogits: engine.empty([4, 3], "bf16") } },
+      "dtype f32",
+    ],
+    ["an out of nothing", {}, { out: { entropy: engine.empty([4]) } }, "nothing (the call does"],
     ["entropies denied", {}, { entropy: false, entropyCoefficient: 0.1 }, "for entropy"],
     ["an entropy option without them", {}, { entropyAggregation: "loss" }, "entropy is not given"],
     ["no old policy", { oldLogProb: null }, {}, "for oldLogProb"],
@@ -114,6 +126,19 @@ describe("arguments", () => {
 
   it("writes to out, which may be the logits", () => {
     const own = engine.tensor(new Float32Array(12), [4, 3]);
-    expect(call({ logits: own, out: own }).dLogits).toBe(own);
+    expect(call({ logits: own }, { out: { dLogits: own } }).dLogits).toBe(own);
+    const again = call({ logits: own });
+    const once = call({ logits: own }, { out: again });
+    for (const name of Object.keys(again) as (keyof typeof again)[]) {
+      expect(once[name], name).toBe(again[name]);
+    }
+  });
+
+  it("refuses one memory for two results, or for another input's", () => {
+    const own = engine.tensor(new Float32Array(4));
+    const twice = () => call({}, { out: { logProb: own, dLogProb: own } });
+    expect(refusal(twice)).toContain("memory that the call does not use otherwise");
+    const taken = () => call({ oldLogProb: own }, { out: { logProb: own } });
+    expect(refusal(taken)).toContain("that of oldLogProb");
   });
 });

@@ -80,7 +80,7 @@ Gradients backward(Context& context, const Batch& b, const Forward& f, int64_t g
   Padded d_q(tokens, width, width), d_k(tokens, kv_width, kv_width),
       d_v(tokens, kv_width, kv_width);
   const std::vector<int32_t> offsets = b.offsets();
-  std::vector<char> workspace(size_t(attention_backward_workspace(tokens, b.heads)));
+  std::vector<char> workspace(size_t(attention_backward_workspace(DType::f32, tokens, b.heads)));
   AttentionBackwardArgs a{};
   a.tokens = tokens;
   a.rows = int64_t(b.lengths.size());

@@ -176,7 +176,8 @@ Gradients backward(Context& context, const Shape& s, const Inputs& in, const Arr
   const std::vector<int32_t> offsets = offsets_of(s.lengths);
   const Outputs o = forward(context, s, in);
   Gradients g{Array(in.q.size(), kNaN), Array(in.k.size(), kNaN), Array(in.v.size(), kNaN)};
-  Array workspace(static_cast<size_t>(attention_backward_workspace(s.tokens(), s.heads)) / 4, kNaN);
+  Array workspace(
+      static_cast<size_t>(attention_backward_workspace(DType::f32, s.tokens(), s.heads)) / 4, kNaN);
   AttentionBackwardArgs a{};
   a.tokens = s.tokens();
   a.rows = static_cast<int64_t>(s.lengths.size());

@@ -4,12 +4,28 @@
 #include "nn/adamw/adamw.h"
 #include "nn/elementwise/elementwise.h"
 #include "nn/embed/embed.h"
+#include "runtime/scalar.h"
 
 namespace firesteel {
 namespace {
 
 // Nothing, parts of a quad, parts of a warp, more than the grid of four multiprocessors at once.
 constexpr int64_t kCounts[] = {0, 1, 3, 31, 33, 257, 40000};
+
+using Halves = std::vector<uint16_t>;
+
+Halves halves(DType type, const Array& x) {
+  Halves bits;
+  for (float v : x) {
+    bits.push_back(type == DType::bf16 ? from_float<bf16>(v).bits : from_float<f16>(v).bits);
+  }
+  return bits;
+}
+Array floats(DType type, const Halves& x) {
+  Array values;
+  for (uint16_t v : x) values.push_back(type == DType::bf16 ? to_float(bf16{v}) : to_float(f16{v}));
+  return values;
+}
 
 Array mapped(int64_t count, float (*f)(float, float), const Array& a, const Array& b) {
   Array y;
@@ -27,24 +43,24 @@ TEST_CASE("add, scale and fill at every length and alignment, in place too") {
         CAPTURE(count);
         Array y(static_cast<size_t>(count) + 1, kNaN);
         const auto values = [&] { return Array(y.begin(), y.begin() + static_cast<long>(count)); };
-        must(add(context, {count, x, b.data(), y.data()}));
+        must(add(context, {DType::f32, count, x, b.data(), y.data()}));
         CHECK(same_bits(values(), mapped(
                                       count, [](float p, float q) { return p + q; }, x_values, b)));
-        must(scale(context, {count, 0.3f, x, y.data(), false}));
+        must(scale(context, {DType::f32, count, 0.3f, x, y.data(), false}));
         CHECK(
             same_bits(values(), mapped(
                                     count, [](float p, float) { return 0.3f * p; }, x_values, b)));
         y = b;
-        must(scale(context, {count, 0.3f, x, y.data(), true}));
+        must(scale(context, {DType::f32, count, 0.3f, x, y.data(), true}));
         CHECK(same_bits(values(), mapped(
                                       count, [](float p, float q) { return std::fma(0.3f, p, q); },
                                       x_values, b)));
         y = b;
-        must(add(context, {count, y.data(), y.data(), y.data()}));
+        must(add(context, {DType::f32, count, y.data(), y.data(), y.data()}));
         CHECK(same_bits(values(), mapped(
                                       count, [](float, float q) { return q + q; }, x_values, b)));
         y.back() = kNaN;
-        must(fill(context, {count, 2.5f, y.data()}));
+        must(fill(context, {DType::f32, count, 2.5f, y.data()}));
         CHECK(same_bits(values(), Array(static_cast<size_t>(count), 2.5f)));
         CHECK(std::isnan(y.back()));
       }
@@ -63,9 +79,9 @@ TEST_CASE("a bias is added to every row, and summed over rows on the way back") 
           expected.push_back(x[i] + bias[i % bias.size()]);
           expected_sum[i % bias.size()] += double{x[i]};
         }
-        must(add_bias(context, {rows, width, x.data(), bias.data(), y.data()}));
+        must(add_bias(context, {DType::f32, rows, width, x.data(), bias.data(), y.data()}));
         CHECK(same_bits(y, expected));
-        must(sum_rows(context, {rows, width, x.data(), sum.data()}));
+        must(sum_rows(context, {DType::f32, rows, width, x.data(), sum.data()}));
         CHECK(distance(sum, expected_sum, 1e-14, 2 * kEpsilon) <= 1.0);
       }
     }
@@ -119,8 +135,8 @@ TEST_CASE("rows by index, there and back") {
       };
       Array y(static_cast<size_t>(count * width), 0.0f);
       Faults faults;
-      must(gather_rows(context,
-                       {count, width, table_rows, table.data(), ids.data(), y.data(), &faults}));
+      must(gather_rows(context, {DType::f32, count, width, table_rows, table.data(), ids.data(),
+                                 y.data(), &faults}));
       for (int64_t t : {0, 2, 4}) {
         CHECK(same_bits(row_of(y, t), row_of(table, ids[static_cast<size_t>(t)])));
       }
@@ -134,8 +150,8 @@ TEST_CASE("rows by index, there and back") {
       const Array x = random_array(count * stride, 2);
       Array out = table;
       Faults scatter_faults;
-      must(scatter_rows(context, {count, width, table_rows, x.data(), stride, ids.data(),
-                                  out.data(), &scatter_faults}));
+      must(scatter_rows(context, {DType::f32, count, width, table_rows, x.data(), stride,
+                                  ids.data(), out.data(), &scatter_faults}));
       CHECK(scatter_faults.count[0] == 2);
       CHECK(scatter_faults.first_row[0] == 1);
       for (int64_t t : {0, 2, 4}) {
@@ -166,9 +182,82 @@ TEST_CASE("scattered rows of one id are added in order") {
                 d_y[static_cast<size_t>(t * width + j)];
           }
         }
-        must(scatter_add_rows(context,
-                              {count, width, table_rows, d_y.data(), ids.data(), table.data()}));
+        must(scatter_add_rows(
+            context, {DType::f32, count, width, table_rows, d_y.data(), ids.data(), table.data()}));
         CHECK(same_bits(table, expected));
+      }
+    }
+  });
+}
+
+TEST_CASE("16-bit tensors: computed in float32, rounded once, at any alignment") {
+  in_every_order([](Context& context) {
+    for (DType type : {DType::bf16, DType::f16}) {
+      for (int64_t width : {1, 33, 264}) {
+        CAPTURE(width);
+        const int64_t rows = 5, count = rows * width;
+        const Halves a = halves(type, random_array(count + 1, 1));
+        const Halves b = halves(type, random_array(count + 1, 2));
+        const Array wide_a = floats(type, a), wide_b = floats(type, b);
+        Halves y(a.size());
+        const auto check = [&](const char* what, float (*f)(float, float), size_t shift) {
+          CAPTURE(std::string(what));
+          Array expected;
+          for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
+            expected.push_back(f(wide_a[i + shift], wide_b[i]));
+          }
+          CHECK(same_bits(Halves(y.begin(), y.end() - 1), halves(type, expected)));
+        };
+        for (size_t shift : {size_t{0}, size_t{1}}) {
+          must(add(context, {type, count, a.data() + shift, b.data(), y.data()}));
+          check(
+              "add", [](float p, float q) { return p + q; }, shift);
+          must(scale(context, {type, count, 0.3f, a.data() + shift, y.data(), false}));
+          check(
+              "scale", [](float p, float) { return 0.3f * p; }, shift);
+          y = b;
+          must(scale(context, {type, count, 0.3f, a.data() + shift, y.data(), true}));
+          check(
+              "accumulate", [](float p, float q) { return std::fma(0.3f, p, q); }, shift);
+        }
+        must(fill(context, {type, count, 0.7f, y.data()}));
+        check(
+            "fill", [](float, float) { return 0.7f; }, 0);
+
+        must(add_bias(context, {type, rows, width, a.data(), b.data(), y.data()}));
+        Array sums(static_cast<size_t>(width), kNaN), expected, biased;
+        Doubles columns(sums.size());
+        for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
+          biased.push_back(wide_a[i] + wide_b[i % sums.size()]);
+          columns[i % sums.size()] += double{wide_a[i]};
+        }
+        CHECK(same_bits(Halves(y.begin(), y.end() - 1), halves(type, biased)));
+        must(sum_rows(context, {type, rows, width, a.data(), sums.data()}));
+        CHECK(distance(sums, columns, 1e-14, 2 * kEpsilon) <= 1.0);
+
+        const std::vector<int32_t> ids{4, 0, 4, -1, 2};
+        Faults faults;
+        Halves gathered(static_cast<size_t>(count)), scattered = a;
+        must(gather_rows(
+            context, {type, rows, width, rows, a.data(), ids.data(), gathered.data(), &faults}));
+        Array d_table(static_cast<size_t>(count), 1.0f), d_expected = d_table;
+        must(scatter_add_rows(context,
+                              {type, rows, width, rows, b.data(), ids.data(), d_table.data()}));
+        const std::vector<int32_t> distinct{4, 0, 1, -1, 2};
+        must(scatter_rows(context, {type, rows, width, rows, b.data(), width, distinct.data(),
+                                    scattered.data(), &faults}));
+        for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
+          const size_t w = static_cast<size_t>(width), t = i / w, j = i % w;
+          if (ids[t] < 0) {
+            CHECK(std::isnan(floats(type, {gathered[i]})[0]));
+            continue;
+          }
+          const size_t from = static_cast<size_t>(ids[t]) * w + j;
+          CHECK(gathered[i] == a[from]);
+          d_expected[from] += wide_b[i];
+          CHECK(scattered[static_cast<size_t>(distinct[t]) * w + j] == b[i]);
+        }
+        CHECK(same_bits(d_table, d_expected));
       }
     }
   });
@@ -183,8 +272,15 @@ TEST_CASE("sums of squares accumulate in double") {
         for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
           expected += double{x[shift + i]} * double{x[shift + i]};
         }
-        Doubles workspace(static_cast<size_t>(sum_squares_workspace(count) / 8), std::nan(""));
-        must(sum_squares(context, {count, x.data() + shift, &total, workspace.data()}));
+        SumSquaresArgs a{};
+        a.tensors = 3;
+        a.tensor[0] = {count / 3, x.data() + shift};
+        a.tensor[1] = {0, nullptr};
+        a.tensor[2] = {count - count / 3, x.data() + shift + count / 3};
+        Doubles workspace(static_cast<size_t>(sum_squares_workspace(a) / 8), std::nan(""));
+        a.total = &total;
+        a.workspace = workspace.data();
+        must(sum_squares(context, a));
         CHECK(std::fabs(total - expected) <= 1e-12 * expected);
       }
     }
@@ -202,11 +298,16 @@ TEST_CASE(
       for (double square : {bound, 1e-4, 9.0, double{kInfinity}}) {  // NaN: not given
         Array new_m = m, new_v = v, new_param = param;
         AdamwArgs a{};
-        a.count = count;
-        a.param = new_param.data();
-        a.grad = grad.data();
-        a.m = new_m.data();
-        a.v = new_v.data();
+        // Cut into tensors off the 16-byte boundary, one of them empty.
+        const int64_t cut = count / 3;
+        Halves rounded(grad.size(), 0x7fff);
+        a.tensors = 3;
+        a.tensor[0] = {cut,          new_param.data(), grad.data(),
+                       new_m.data(), new_v.data(),     rounded.data()};
+        a.tensor[1] = {};
+        a.tensor[2] = {count - cut,        new_param.data() + cut, grad.data() + cut,
+                       new_m.data() + cut, new_v.data() + cut,     rounded.data() + cut};
+        a.dtype = square > 1.0 ? DType::bf16 : std::isnan(square) ? DType::f16 : DType::f32;
         a.lr = 0.01f;
         a.beta1 = 0.9f;
         a.beta2 = 0.95f;
@@ -218,6 +319,7 @@ TEST_CASE(
         a.max_grad_norm = 0.7f;
         must(adamw(context, a));
         if (std::isinf(square)) {
+          CHECK(same_bits(rounded, Halves(grad.size(), 0x7fff)));
           CHECK(same_bits(new_param, param));
           CHECK(same_bits(new_m, m));
           CHECK(same_bits(new_v, v));
@@ -237,6 +339,11 @@ TEST_CASE(
         CHECK(distance(new_m, expected_m, 2e-7, 1e-6) <= 1.0);
         CHECK(distance(new_v, expected_v, 1e-7, 1e-6) <= 1.0);
         CHECK(distance(new_param, expected, 2e-7, 1e-6) <= 1.0);
+        if (a.dtype == DType::f32) {
+          CHECK(same_bits(rounded, Halves(grad.size(), 0x7fff)));
+        } else {
+          CHECK(same_bits(rounded, halves(a.dtype, new_param)));
+        }
       }
     }
   });

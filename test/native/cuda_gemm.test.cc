@@ -1,5 +1,6 @@
-// gemm on the emulated card. Every element is one chain of fused multiply-adds over k in order, so
-// the expected bits are those of the plain loop.
+// gemm on the emulated card. Every element is one chain over k in order, so the expected bits are
+// those of the plain loop: of fused multiply-adds, and of the emulator's tensor cores too, where
+// products of 16-bit operands are exact.
 #include "cuda_arrays.h"
 #include "gemm/gemm.h"
 #include "runtime/scalar.h"
@@ -13,6 +14,7 @@ struct Product {
   int shift;  // elements by which operands miss a boundary of 16 bytes
   DType a_type = DType::f32, b_type = DType::f32;
   bool resume = false;
+  bool split_in_two = false;
 };
 
 uint16_t narrow_to(DType type, float x) {
@@ -73,6 +75,7 @@ Array multiply(Context& context, const Product& p, const Array& a, const Array& 
   g.c_row = c_row;
   g.accumulate = p.accumulate;
   g.resume = p.resume;
+  g.split_in_two = p.split_in_two;
   must(gemm(context, g));
   Array out;
   for (int64_t i = 0; i < p.m * c_row; ++i) {
@@ -149,6 +152,164 @@ TEST_CASE("16-bit operands, at every alignment") {
       check(context, {129, 132, 20, false, true, false, 0, a_type, type});
       context.sm_count = 4;
     }
+  }
+}
+
+constexpr int kTensorSizes = 3;  // both tiles, and the small one again for few rows
+void check_tensor(Context& context, DType type, int layout, bool accumulate, bool resume) {
+  const bool a_across = (layout & 1) != 0, b_across = (layout & 2) != 0;
+  const int shift = layout % 3 == 2 ? 1 : 0;
+  const int64_t m[kTensorSizes] = {150, 70, 3}, n[kTensorSizes] = {264, 88, 72};
+  // Fewer slices than stages, as many, more; the last one whole or not.
+  const int64_t k[kTensorSizes] = {200, 64 * 6, 8};
+  for (int i = 0; i < kTensorSizes; ++i) {
+    context.sm_count = i == 0 ? 4 : 32;
+    check(context, {m[i], n[i], k[i], a_across, b_across, accumulate, shift, type, type, resume});
+  }
+}
+
+TEST_CASE("tensor cores: every tile, layout and alignment") {
+  Context context;
+  for (int layout = 0; layout < 4; ++layout) {
+    check_tensor(context, DType::bf16, layout, layout % 2 == 0, false);
+    check_tensor(context, DType::f16, layout, false, layout % 2 == 1);
+  }
+  // A card with too little shared memory for the large tile.
+  context.sm_count = 4;
+  context.shared_bytes = size_t{99} << 10;
+  check(context, {150, 264, 40, false, true, false, 0, DType::bf16, DType::bf16});
+}
+
+TEST_CASE("tensor cores: any order of threads") {
+  in_every_order([](Context& context) {
+    check(context, {150, 264, 264, false, true, false, 0, DType::bf16, DType::bf16});
+    context.sm_count = 32;
+    check(context, {66, 70, 330, true, false, true, 0, DType::f16, DType::f16});
+    check(context, {66, 70, 130, true, false, true, 1, DType::f32, DType::bf16});
+  });
+}
+
+TEST_CASE("tensor cores: operands with no unit stride") {
+  Context context;
+  for (int sms : {4, 64}) {
+    context.sm_count = sms;
+    const int64_t m = 70, n = 130, k = 40;
+    const Array a = rounded(DType::bf16, random_array(m * k * 6, 1));
+    const Array b = rounded(DType::bf16, random_array(n * k * 6, 2));
+    const std::vector<uint16_t> x = narrowed(DType::bf16, a), y = narrowed(DType::bf16, b);
+    Array c(static_cast<size_t>(m * n)), want;
+    GemmArgs g{};
+    g.m = m;
+    g.n = n;
+    g.k = k;
+    g.a_type = g.b_type = DType::bf16;
+    g.a = x.data();
+    g.b = y.data();
+    g.a_row = 3;
+    g.a_col = 2 * 3 * m;
+    g.b_row = 2;
+    g.b_col = 3 * 2 * k;
+    g.c = c.data();
+    g.c_row = n;
+    must(gemm(context, g));
+    for (int64_t i = 0; i < m * n; ++i) {
+      float sum = 0.0f;
+      for (int64_t p = 0; p < k; ++p) {
+        sum += a[static_cast<size_t>(i / n * g.a_row + p * g.a_col)] *
+               b[static_cast<size_t>(p * g.b_row + i % n * g.b_col)];
+      }
+      want.push_back(sum);
+    }
+    CHECK(same_bits(c, want));
+  }
+}
+
+// Floats times bf16, in three parts: what the additions cost; in two also 2^-16 of every |a b|.
+TEST_CASE("tensor cores: floats are split into two parts or three") {
+  Context context;
+  for (int run = 0; run < 4; ++run) {
+    const bool two = run % 2 == 0;
+    context.sm_count = run < 2 ? 4 : 64;
+    for (int layout = run % 2; layout < 4; layout += 2 - run % 2) {
+      const bool a_across = (layout & 1) != 0, b_across = (layout & 2) != 0;
+      const int shift = layout % 3 == 2 ? 1 : 0;
+      Product p{140, 130, 210, a_across, b_across, false, shift, DType::f32, DType::bf16};
+      p.split_in_two = two;
+      Array a = random_array(p.m * p.k, 1);
+      for (size_t i = 0; i < a.size(); i += 7) a[i] *= i % 2 == 0 ? 1e-20f : 1e20f;
+      const Array b = rounded(DType::bf16, random_array(p.k * p.n, 2));
+      const Array c = multiply(context, p, a, b, Array(static_cast<size_t>(p.m * p.n)));
+      double worst = 0.0;
+      for (int64_t i = 0; i < p.m * p.n; ++i) {
+        double sum = 0.0, size = 0.0;
+        for (int64_t t = 0; t < p.k; ++t) {
+          const double product = static_cast<double>(a[static_cast<size_t>(i / p.n * p.k + t)]) *
+                                 static_cast<double>(b[static_cast<size_t>(t * p.n + i % p.n)]);
+          sum += product;
+          size += std::fabs(product);
+        }
+        const double off = std::fabs(static_cast<double>(c[static_cast<size_t>(i)]) - sum);
+        const double sums = (two ? 2.0 : 3.0) * static_cast<double>(p.k) * kEpsilon;
+        worst = std::max(worst, off / (size * (sums + (two ? 0x1p-16 : 0.0))));
+      }
+      CHECK(worst <= 1.0);
+    }
+  }
+}
+
+TEST_CASE("tensor cores: infinite floats stay infinite") {
+  Context context;
+  const Product p{1, 1, 3, false, false, false, 0, DType::f32, DType::bf16};
+  const Array zero{0.0f};
+  CHECK(multiply(context, p, {1.0f, kInfinity, 2.0f}, {1.0f, 1.0f, 1.0f}, zero)[0] == kInfinity);
+  const float large = multiply(context, p, {1.0f, -3.4e38f, 2.0f}, {1.0f, 1.0f, 1.0f}, zero)[0];
+  CHECK(large == -3.4e38f);
+  Array nan{1.0f, kNaN, 2.0f};
+  const uint32_t low_payload = 0x7f800001u;  // whose upper half alone is an infinity
+  std::memcpy(&nan[1], &low_payload, sizeof low_payload);
+  CHECK(std::isnan(multiply(context, p, nan, {1.0f, 1.0f, 1.0f}, zero)[0]));
+}
+
+// What training and decoding rely on: neither the other rows and columns nor the tile show, and
+// parts of K that are whole blocks go on where the last one ended.
+TEST_CASE("tensor cores: bits depend on row, column and K alone") {
+  Context context;
+  const int64_t m = 140, n = 300, k = 2 * kGemmBlock + 24;
+  for (DType a_type : {DType::bf16, DType::f32}) {
+    const Array a = random_array(m * k, 1), b = random_array(k * n, 2);
+    const std::vector<uint16_t> x = narrowed(DType::bf16, a), y = narrowed(DType::bf16, b);
+    const auto product = [&](int sms, int64_t row, int64_t rows, int64_t column, int64_t columns,
+                             const std::vector<int64_t>& cuts) {
+      context.sm_count = sms;
+      Array c(static_cast<size_t>(rows * columns), kNaN);
+      for (size_t i = 0; i + 1 < cuts.size(); ++i) {
+        GemmArgs g{};
+        g.m = rows;
+        g.n = columns;
+        g.k = cuts[i + 1] - cuts[i];
+        g.a_type = a_type;
+        g.b_type = DType::bf16;
+        const int64_t at = row * k + cuts[i];
+        g.a = a_type == DType::f32 ? static_cast<const void*>(a.data() + at) : x.data() + at;
+        g.a_row = k;
+        g.a_col = 1;
+        g.b = y.data() + cuts[i] * n + column;
+        g.b_row = n;
+        g.b_col = 1;
+        g.c = c.data();
+        g.c_row = columns;
+        g.resume = i > 0;
+        must(gemm(context, g));
+      }
+      return c;
+    };
+    const Array whole = product(4, 0, m, 0, n, {0, k});
+    CHECK(same_bits(product(64, 0, m, 0, n, {0, k}), whole));
+    CHECK(same_bits(product(4, 0, m, 0, n, {0, kGemmBlock, 2 * kGemmBlock, k}), whole));
+    const Array one = product(64, 137, 1, 0, n, {0, k});
+    CHECK(same_bits(one, Array(whole.begin() + 137 * n, whole.begin() + 138 * n)));
+    const Array some = product(64, 3, 1, 37, 9, {0, kGemmBlock, k});
+    CHECK(same_bits(some, Array(whole.begin() + 3 * n + 37, whole.begin() + 3 * n + 46)));
   }
 }
 

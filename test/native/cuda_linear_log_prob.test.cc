@@ -148,6 +148,11 @@ TEST_CASE("every chunk and alignment has the same bits and stays within its work
       CHECK(whole == shifted.run(context, 0));
     }
   }
+  // Both gradients go on from one tile to the next.
+  for (DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+    const Batch batch{150, 140, 9, dtype};
+    CHECK(batch.run(context, 0) == batch.run(context, batch.least()));
+  }
 }
 
 TEST_CASE("nothing depends on the order of threads; faults have the batch's numbers") {

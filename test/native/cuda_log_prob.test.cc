@@ -213,9 +213,10 @@ Context card(int max_cluster) {
 
 const DType kTypes[] = {DType::f32, DType::bf16, DType::f16};
 
-// 1 and 2: less than a pack; 31..33 and 255..257: around one tile of a warp; 1000 and 4099: packs
-// that end inside a row; 4096: nothing but whole tiles.
-const int64_t kVocabs[] = {1, 2, 31, 32, 33, 255, 256, 257, 1000, 2048, 4096, 4099};
+// 1 and 2: less than a pack; 384 and 768: one segment of f32 and of 16 bits, with 1 element less
+// and 8 more, from where on a segment is whole wherever the row starts; 1000 and 4099: packs that
+// end inside a row; 3072: two parts of whole segments.
+const int64_t kVocabs[] = {1, 2, 31, 33, 257, 383, 384, 392, 767, 768, 776, 1000, 3072, 4099};
 
 TEST_CASE("forward agrees with float64 for every dtype and size") {
   Context context = card(8);
@@ -229,7 +230,7 @@ TEST_CASE("forward agrees with float64 for every dtype and size") {
   }
 }
 
-TEST_CASE("long rows: clusters of 2 and 8, and one block of 1,024 threads") {
+TEST_CASE("long rows: clusters of blocks, and one block of many warps") {
   for (int max_cluster : {8, 1}) {
     Context context = card(max_cluster);
     for (DType dtype : kTypes) {
@@ -323,6 +324,39 @@ TEST_CASE("a row's result does not depend on where it lies or on the order of th
         }
       }
       unsetenv("FIRESTEEL_EMULATOR_ORDER");
+    }
+  }
+}
+
+TEST_CASE("a row has the same bits with any number of blocks and warps, and wherever it starts") {
+  for (DType dtype : kTypes) {
+    // 128 parts of f32 and 64 of 16 bits, the last segment of them 1 element.
+    const int64_t vocab = 384 * 260 + 1;
+    Rows one = random_rows(dtype, 1, vocab, vocab, 3.0f, 0.0f, 6);
+    const int32_t target = static_cast<int32_t>(vocab / 3);
+    Context first = card(8);
+    const Forward want = forward(first, one, {target}, {}, 0.8f);
+    check_forward(first, one, 1.0f);
+    Rows many(dtype, 9, vocab, vocab + 1);  // every start of a row
+    for (int64_t t = 0; t < 9; ++t) {
+      for (int64_t v = 0; v < vocab; ++v) many.set(t, v, one.get(0, v));
+    }
+    // sm_count 1: as if rows were many, so that few blocks share one.
+    for (int max_cluster : {1, 2, 4, 8}) {
+      for (int sm_count : {1, 132}) {
+        Context context = card(max_cluster);
+        context.sm_count = sm_count;
+        CAPTURE(max_cluster);
+        CAPTURE(sm_count);
+        const Forward got = forward(context, many, std::vector<int32_t>(9, target), {}, 0.8f);
+        for (size_t t = 0; t < 9; ++t) {
+          CHECK(got.log_prob[t] == want.log_prob[0]);
+          CHECK(got.entropy[t] == want.entropy[0]);
+          CHECK(got.vocab_mean[t] == want.vocab_mean[0]);
+          CHECK(got.stats[2 * t] == want.stats[0]);
+          CHECK(got.stats[2 * t + 1] == want.stats[1]);
+        }
+      }
     }
   }
 }

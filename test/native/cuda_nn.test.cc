@@ -4,6 +4,7 @@
 #include "nn/rms_norm/rms_norm.h"
 #include "nn/rope/rope.h"
 #include "nn/swiglu/swiglu.h"
+#include "runtime/scalar.h"
 
 namespace firesteel {
 namespace {
@@ -45,14 +46,15 @@ void forward(Context& context, const Norm& n, size_t shift, Array* y, Array* inv
   Array x(shift, kNaN), out(shift + n.x.size(), kNaN);
   x.insert(x.end(), n.x.begin(), n.x.end());
   inv_rms->assign(static_cast<size_t>(n.rows), kNaN);
-  must(rms_norm_forward(context, {n.rows, n.width, x.data() + shift, n.weight.data(), 1e-5f,
-                                  out.data() + shift, inv_rms->data()}));
+  must(rms_norm_forward(
+      context, {DType::f32, n.rows, n.width, x.data() + shift, nullptr, n.weight.data(), 1e-5f,
+                nullptr, out.data() + shift, inv_rms->data()}));
   y->assign(out.begin() + static_cast<long>(shift), out.end());
 }
 
 TEST_CASE("rms_norm and its gradients") {
-  for (int64_t width : {1, 31, 33, 128, 257}) {
-    const Norm n(width == 33 ? 19 : 3, width);
+  for (int64_t width : {1, 31, 33, 128, 257, 600}) {
+    const Norm n(width == 33 ? 19 : width == 600 ? 2 : 3, width);
     Doubles all = widened(n.x);
     all.insert(all.end(), n.weight.begin(), n.weight.end());
     const Array d_y = random_array(n.rows * width, 3);
@@ -67,8 +69,10 @@ TEST_CASE("rms_norm and its gradients") {
       CHECK(same_bits(shifted, y));
       CHECK(same_bits(same, inv_rms));
       Array d_x(n.x.size(), kNaN), d_weight(n.weight.size(), kNaN);
-      must(rms_norm_backward(context, {n.rows, width, n.x.data(), n.weight.data(), inv_rms.data(),
-                                       d_y.data(), d_x.data(), d_weight.data()}));
+      Array workspace(static_cast<size_t>(rms_norm_backward_workspace(n.rows, width) / 4), kNaN);
+      must(rms_norm_backward(
+          context, {DType::f32, n.rows, width, n.x.data(), n.weight.data(), inv_rms.data(),
+                    d_y.data(), nullptr, d_x.data(), d_weight.data(), workspace.data()}));
       d_x.insert(d_x.end(), d_weight.begin(), d_weight.end());
       CHECK(distance(d_x, expected, 5e-6, 5e-6) <= 1.0);
     });
@@ -76,9 +80,114 @@ TEST_CASE("rms_norm and its gradients") {
   Context context;
   Array d_weight(5, kNaN);
   const Norm none(0, 5);
-  must(rms_norm_backward(
-      context, {0, 5, nullptr, none.weight.data(), nullptr, nullptr, nullptr, d_weight.data()}));
+  must(rms_norm_backward(context, {DType::f32, 0, 5, nullptr, none.weight.data(), nullptr, nullptr,
+                                   nullptr, nullptr, d_weight.data(), nullptr}));
   CHECK(same_bits(d_weight, Array(5, 0.0f)));
+}
+
+using Halves = std::vector<uint16_t>;
+
+Halves halves(DType type, const Array& x) {
+  Halves bits;
+  for (float v : x) {
+    bits.push_back(type == DType::bf16 ? from_float<bf16>(v).bits : from_float<f16>(v).bits);
+  }
+  return bits;
+}
+Array floats(DType type, const Halves& x) {
+  Array values;
+  for (uint16_t v : x) values.push_back(type == DType::bf16 ? to_float(bf16{v}) : to_float(f16{v}));
+  return values;
+}
+
+// Everything that a norm with a residual gives; data in float32 or, rounded, in 16 bits.
+struct Fused {
+  Array sum, y, inv_rms, d_x, d_weight;
+};
+
+template <class Cell>
+Fused fused(Context& context, DType type, const Norm& n, size_t shift,
+            std::vector<Cell> (*cells)(DType, const Array&),
+            Array (*values)(DType, const std::vector<Cell>&)) {
+  const auto in = [&](uint32_t seed) {
+    std::vector<Cell> data = cells(type, random_array(n.rows * n.width, seed, -3.0f, 3.0f));
+    data.insert(data.begin(), shift, Cell{});
+    return data;
+  };
+  const std::vector<Cell> x = in(1), residual = in(2), d_y = in(3), d_sum = in(4);
+  const std::vector<Cell> weight = cells(type, n.weight);
+  std::vector<Cell> sum(x.size()), y(x.size()), d_x(x.size());
+  Array inv_rms(static_cast<size_t>(n.rows), kNaN), d_weight(n.weight.size(), kNaN);
+  Array workspace(static_cast<size_t>(rms_norm_backward_workspace(n.rows, n.width) / 4), kNaN);
+  must(rms_norm_forward(
+      context, {type, n.rows, n.width, x.data() + shift, residual.data() + shift, weight.data(),
+                1e-5f, sum.data() + shift, y.data() + shift, inv_rms.data()}));
+  must(rms_norm_backward(context, {type, n.rows, n.width, sum.data() + shift, weight.data(),
+                                   inv_rms.data(), d_y.data() + shift, d_sum.data() + shift,
+                                   d_x.data() + shift, d_weight.data(), workspace.data()}));
+  const auto out = [&](const std::vector<Cell>& data) {
+    return values(type, std::vector<Cell>(data.begin() + static_cast<long>(shift), data.end()));
+  };
+  return {out(sum), out(y), inv_rms, out(d_x), d_weight};
+}
+
+Array same(DType, const Array& x) {
+  return x;
+}
+
+TEST_CASE("rms_norm with a residual: in one warp, one block, wider than a block holds, any type") {
+  for (int64_t width : {72, 520, 8200}) {
+    const Norm n(width == 72 ? 40 : 2, width);
+    const size_t count = static_cast<size_t>(n.rows * n.width);
+    in_every_order([&](Context& context) {
+      CAPTURE(width);
+      for (DType type : {DType::f32, DType::bf16, DType::f16}) {
+        const bool wide = type == DType::f32;
+        if (width == 8200 && type == DType::f16) continue;
+        const auto run = [&](size_t shift) {
+          return wide ? fused<float>(context, type, n, shift, same, same)
+                      : fused<uint16_t>(context, type, n, shift, halves, floats);
+        };
+        const auto typed = [&](const Array& x) { return wide ? x : floats(type, halves(type, x)); };
+        const auto in = [&](uint32_t seed) {
+          return typed(random_array(n.rows * width, seed, -3.0f, 3.0f));
+        };
+        const Array x = in(1), residual = in(2), d_y = in(3), d_sum = in(4);
+        const Array weight = typed(n.weight);
+        const Fused got = run(0);
+        Array sum;
+        for (size_t i = 0; i < count; ++i) sum.push_back(x[i] + residual[i]);
+        CHECK(same_bits(got.sum, typed(sum)));
+        Doubles y(count), d_x(count), d_weight(weight.size());
+        for (size_t r = 0; r < static_cast<size_t>(n.rows); ++r) {
+          const size_t at = r * weight.size();
+          double square = 0.0, along = 0.0;
+          for (size_t j = 0; j < weight.size(); ++j) {
+            square += std::pow(double{got.sum[at + j]}, 2);
+            along += double{weight[j]} * double{d_y[at + j]} * double{got.sum[at + j]};
+          }
+          const double size = static_cast<double>(width);
+          const double inverse = 1.0 / std::sqrt(square / size + double{1e-5f});
+          for (size_t j = 0; j < weight.size(); ++j) {
+            const double v = double{got.sum[at + j]}, d = double{d_y[at + j]};
+            y[at + j] = v * inverse * double{weight[j]};
+            d_x[at + j] = inverse * (double{weight[j]} * d - v * inverse * inverse * along / size) +
+                          double{d_sum[at + j]};
+            d_weight[j] += d * v * inverse;
+          }
+        }
+        const double rounding = wide ? 0.0 : type == DType::bf16 ? 0x1p-8 : 0x1p-11;
+        CHECK(distance(got.y, y, 1e-6, 1e-6 + rounding) <= 1.0);
+        CHECK(distance(got.d_x, d_x, 5e-6, 2e-6 + rounding) <= 1.0);
+        CHECK(distance(got.d_weight, d_weight, 2e-5, 2e-6) <= 1.0);
+        if (width == 8200) continue;
+        const Fused off = run(1);  // off the 16-byte boundary
+        CHECK(same_bits(off.y, got.y));
+        CHECK(same_bits(off.d_x, got.d_x));
+        CHECK(same_bits(off.d_weight, got.d_weight));
+      }
+    });
+  }
 }
 
 // ---- rope
@@ -90,6 +199,7 @@ TEST_CASE("rope turns pairs, exactly at large positions, and its inverse turns t
     const Array x = random_array(tokens * stride, 1);
     Array y(static_cast<size_t>(tokens * width), kNaN), back = y;
     RopeArgs a{};
+    a.dtype = DType::f32;
     a.tokens = tokens;
     a.heads = heads;
     a.head_dim = dim;
@@ -153,10 +263,10 @@ TEST_CASE("swiglu and its gradients") {
       CAPTURE(count);
       Array y(count + 1, kNaN), d_gate = y, d_up = y;
       for (size_t shift : {size_t{0}, size_t{1}}) {  // an output off the 16-byte boundary
-        must(swiglu_forward(
-            context, {static_cast<int64_t>(count), gate.data(), up.data(), y.data() + shift}));
-        must(swiglu_backward(context, {static_cast<int64_t>(count), gate.data(), up.data(),
-                                       d_y.data(), d_gate.data() + shift, d_up.data()}));
+        must(swiglu_forward(context, {DType::f32, static_cast<int64_t>(count), gate.data(),
+                                      up.data(), y.data() + shift}));
+        must(swiglu_backward(context, {DType::f32, static_cast<int64_t>(count), gate.data(),
+                                       up.data(), d_y.data(), d_gate.data() + shift, d_up.data()}));
         const auto part = [&](const Array& a, size_t from) {
           return Array(a.begin() + static_cast<long>(from),
                        a.begin() + static_cast<long>(from + count));
@@ -168,6 +278,38 @@ TEST_CASE("swiglu and its gradients") {
       CHECK(std::isnan(d_up[count]));
     });
   }
+}
+
+// ---- 16 bits
+
+TEST_CASE("rope and swiglu of 16-bit tensors are those of floats, rounded once") {
+  in_every_order([](Context& context) {
+    const int64_t tokens = 3, heads = 2, dim = 34, count = tokens * heads * dim;
+    const std::vector<int32_t> positions{0, 77, 1000000};
+    for (DType type : {DType::bf16, DType::f16}) {
+      const Halves a = halves(type, random_array(count, 1, -3.0f, 3.0f));
+      const Halves b = halves(type, random_array(count, 2, -3.0f, 3.0f));
+      const Array wide_a = floats(type, a), wide_b = floats(type, b);
+      Halves y(a.size()), second(a.size());
+      Array wide(a.size()), wide_second(a.size());
+      const auto turn = [&](DType dtype, const void* x, void* to) {
+        must(rope(context,
+                  {dtype, tokens, heads, dim, positions.data(), 1e4, false, x, heads * dim, to}));
+      };
+      turn(type, a.data(), y.data());
+      turn(DType::f32, wide_a.data(), wide.data());
+      CHECK(same_bits(y, halves(type, wide)));
+      must(swiglu_forward(context, {type, count, a.data(), b.data(), y.data()}));
+      must(swiglu_forward(context, {DType::f32, count, wide_a.data(), wide_b.data(), wide.data()}));
+      CHECK(same_bits(y, halves(type, wide)));
+      must(swiglu_backward(context,
+                           {type, count, a.data(), b.data(), a.data(), y.data(), second.data()}));
+      must(swiglu_backward(context, {DType::f32, count, wide_a.data(), wide_b.data(), wide_a.data(),
+                                     wide.data(), wide_second.data()}));
+      CHECK(same_bits(y, halves(type, wide)));
+      CHECK(same_bits(second, halves(type, wide_second)));
+    }
+  });
 }
 
 }  // namespace

@@ -13,9 +13,9 @@ TEST_CASE("elementwise operations are exact to one rounding per step, in place o
   for (int64_t count : {0, 1, 15, 257, 200003}) {
     const Array a = random_array(count, 17), b = random_array(count, 18);
     Padded x(1, count, count, a), y(1, count, count, b), sum(1, count, count);
-    REQUIRE(add(threads, {count, x.data(), y.data(), sum.data()}).ok());
-    REQUIRE(add(threads, {count, x.data(), y.data(), x.data()}).ok());
-    REQUIRE(scale(threads, {count, 0.7f, sum.data(), y.data(), true}).ok());
+    REQUIRE(add(threads, {DType::f32, count, x.data(), y.data(), sum.data()}).ok());
+    REQUIRE(add(threads, {DType::f32, count, x.data(), y.data(), x.data()}).ok());
+    REQUIRE(scale(threads, {DType::f32, count, 0.7f, sum.data(), y.data(), true}).ok());
     CHECK(sum.intact());
     CHECK(x.intact());
     CHECK(y.intact());
@@ -29,10 +29,10 @@ TEST_CASE("elementwise operations are exact to one rounding per step, in place o
     }
     CHECK(exact);
     CHECK(worst <= 4e-7);  // one rounding with fused multiply-add, two without, of values up to 2.4
-    REQUIRE(scale(threads, {count, 0.5f, sum.data(), y.data(), false}).ok());
+    REQUIRE(scale(threads, {DType::f32, count, 0.5f, sum.data(), y.data(), false}).ok());
     const Array halves = y.values();
     for (size_t i = 0; i < halves.size(); ++i) exact = exact && halves[i] == 0.5f * added[i];
-    REQUIRE(fill(threads, {count, 3.25f, y.data()}).ok());
+    REQUIRE(fill(threads, {DType::f32, count, 3.25f, y.data()}).ok());
     for (float v : y.values()) exact = exact && v == 3.25f;
     CHECK(exact);
     CHECK(y.intact());
@@ -45,8 +45,8 @@ TEST_CASE("biases are added to rows and summed over rows in their order") {
     const int64_t rows = 1001, width = 67;
     const Array x = random_array(rows * width, 19), bias = random_array(width, 20);
     Padded y(rows, width, width), total(1, width, width);
-    REQUIRE(add_bias(threads, {rows, width, x.data(), bias.data(), y.data()}).ok());
-    REQUIRE(sum_rows(threads, {rows, width, x.data(), total.data()}).ok());
+    REQUIRE(add_bias(threads, {DType::f32, rows, width, x.data(), bias.data(), y.data()}).ok());
+    REQUIRE(sum_rows(threads, {DType::f32, rows, width, x.data(), total.data()}).ok());
     CHECK(y.intact());
     CHECK(total.intact());
     Array biased, expected(size_t(width), 0.0f);
@@ -107,8 +107,8 @@ TEST_CASE("gather_rows copies rows and reports ids outside of the table") {
   const std::vector<int32_t> ids = {4, 0, -1, 2, 5, 4};
   FaultWord faults = clean();
   Padded y(int64_t(ids.size()), width, width);
-  REQUIRE(gather_rows(threads, {int64_t(ids.size()), width, rows, table.data(), ids.data(),
-                                y.data(), &faults})
+  REQUIRE(gather_rows(threads, {DType::f32, int64_t(ids.size()), width, rows, table.data(),
+                                ids.data(), y.data(), &faults})
               .ok());
   CHECK(y.intact());
   const Array got = y.values();
@@ -134,9 +134,9 @@ TEST_CASE("scatter_rows writes the rows named and no other") {
   Padded table(rows, width, width, random_array(rows * width, 11));
   const Array before = table.values(), from = x.values();
   FaultWord faults = clean();
-  REQUIRE(
-      scatter_rows(threads, {3, width, rows, x.data(), x.stride, ids.data(), table.data(), &faults})
-          .ok());
+  REQUIRE(scatter_rows(threads, {DType::f32, 3, width, rows, x.data(), x.stride, ids.data(),
+                                 table.data(), &faults})
+              .ok());
   CHECK(table.intact());
   const Array after = table.values();
   for (size_t r = 0; r < size_t(rows); ++r) {
@@ -165,10 +165,82 @@ TEST_CASE("scatter_add_rows adds in the order of tokens at any thread count") {
   for (int count_of_threads : {1, 3}) {
     Threads threads(count_of_threads);
     Array table = before;
-    REQUIRE(
-        scatter_add_rows(threads, {count, width, rows, d_y.data(), ids.data(), table.data()}).ok());
+    REQUIRE(scatter_add_rows(threads,
+                             {DType::f32, count, width, rows, d_y.data(), ids.data(), table.data()})
+                .ok());
     CHECK(same_bits(table, expected));
   }
+}
+
+using Halves = std::vector<uint16_t>;
+
+Halves halves(DType type, const Array& x) {
+  Halves bits;
+  for (float v : x) bits.push_back(narrow(type, v));
+  return bits;
+}
+
+TEST_CASE("16-bit tensors: computed in float32, rounded once") {
+  Threads threads(3);
+  for (DType type : {DType::bf16, DType::f16}) {
+    for (int64_t width : {1, 37, 20011}) {
+      const int64_t rows = 4, count = rows * width;
+      const Halves a = halves(type, random_array(count, 1)),
+                   b = halves(type, random_array(count, 2));
+      Array wide_a, wide_b;
+      for (uint16_t x : a) wide_a.push_back(widen(type, x));
+      for (uint16_t x : b) wide_b.push_back(widen(type, x));
+      Halves y(a.size());
+      Array wide(a.size()), sums(static_cast<size_t>(width)), wide_sums = sums;
+      REQUIRE(add(threads, {type, count, a.data(), b.data(), y.data()}).ok());
+      REQUIRE(add(threads, {DType::f32, count, wide_a.data(), wide_b.data(), wide.data()}).ok());
+      CHECK(y == halves(type, wide));
+      REQUIRE(add_bias(threads, {type, rows, width, a.data(), b.data(), y.data()}).ok());
+      REQUIRE(
+          add_bias(threads, {DType::f32, rows, width, wide_a.data(), wide_b.data(), wide.data()})
+              .ok());
+      CHECK(y == halves(type, wide));
+      REQUIRE(sum_rows(threads, {type, rows, width, a.data(), sums.data()}).ok());
+      REQUIRE(sum_rows(threads, {DType::f32, rows, width, wide_a.data(), wide_sums.data()}).ok());
+      CHECK(same_bits(sums, wide_sums));
+      y = b;
+      wide = wide_b;
+      REQUIRE(scale(threads, {type, count, 0.3f, a.data(), y.data(), true}).ok());
+      REQUIRE(scale(threads, {DType::f32, count, 0.3f, wide_a.data(), wide.data(), true}).ok());
+      CHECK(y == halves(type, wide));
+      REQUIRE(fill(threads, {type, count, 0.7f, y.data()}).ok());
+      CHECK(y == halves(type, Array(y.size(), 0.7f)));
+
+      const std::vector<int32_t> ids = {3, 7, 0, 3};
+      FaultWord faults = clean();
+      REQUIRE(
+          gather_rows(threads, {type, rows, width, rows, a.data(), ids.data(), y.data(), &faults})
+              .ok());
+      Halves table = a;
+      const std::vector<int32_t> distinct = {3, 7, 0, 1};
+      REQUIRE(scatter_rows(threads, {type, rows, width, rows, b.data(), width, distinct.data(),
+                                     table.data(), &faults})
+                  .ok());
+      Array d_table(a.size(), 1.0f), expected = d_table;
+      REQUIRE(
+          scatter_add_rows(threads, {type, rows, width, rows, b.data(), ids.data(), d_table.data()})
+              .ok());
+      bool right = true;
+      for (size_t i = 0; i < a.size(); ++i) {
+        const size_t w = size_t(width), t = i / w, j = i % w;
+        if (ids[t] == 7) {
+          right = right && std::isnan(widen(type, y[i]));
+          continue;
+        }
+        right = right && y[i] == a[size_t(ids[t]) * w + j];
+        right = right && table[size_t(distinct[t]) * w + j] == b[i];
+        expected[size_t(ids[t]) * w + j] += wide_b[i];
+      }
+      CHECK(right);
+      CHECK(same_bits(d_table, expected));
+    }
+  }
+  CHECK(add(threads, {DType::i32, 0, nullptr, nullptr, nullptr}).code == Code::dtype);
 }
 
 }  // namespace

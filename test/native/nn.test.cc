@@ -61,14 +61,86 @@ Norm rms_norm(Context& context, int64_t rows, const Array& x, const Array& weigh
   Padded in(rows, width, width, x), d_in(rows, width, width, d_y), scale(1, width, width, weight);
   Padded y(rows, width, width), inv_rms(1, rows, rows), d_x(rows, width, width);
   Padded d_weight(1, width, width);
-  REQUIRE(rms_norm_forward(context,
-                           {rows, width, in.data(), scale.data(), 1e-5f, y.data(), inv_rms.data()})
+  REQUIRE(rms_norm_forward(context, {DType::f32, rows, width, in.data(), nullptr, scale.data(),
+                                     1e-5f, nullptr, y.data(), inv_rms.data()})
               .ok());
-  REQUIRE(rms_norm_backward(context, {rows, width, in.data(), scale.data(), inv_rms.data(),
-                                      d_in.data(), d_x.data(), d_weight.data()})
+  std::vector<char> workspace(size_t(rms_norm_backward_workspace(rows, width)));
+  REQUIRE(rms_norm_backward(context,
+                            {DType::f32, rows, width, in.data(), scale.data(), inv_rms.data(),
+                             d_in.data(), nullptr, d_x.data(), d_weight.data(), workspace.data()})
               .ok());
   for (const Padded* p : {&y, &inv_rms, &d_x, &d_weight}) CHECK(p->intact());
   return {y.values(), inv_rms.values(), d_x.values(), d_weight.values()};
+}
+
+using Halves = std::vector<uint16_t>;
+
+Halves halves(DType type, const Array& x) {
+  Halves bits;
+  for (float v : x) bits.push_back(narrow(type, v));
+  return bits;
+}
+Array floats(DType type, const Halves& x) {
+  Array values;
+  for (uint16_t v : x) values.push_back(widen(type, v));
+  return values;
+}
+
+TEST_CASE("the residual is added, and its gradient, as by calls of their own; 16 bits round once") {
+  Threads threads(2);
+  for (int64_t width : {1, 17, 64, 200}) {
+    CAPTURE(width);
+    const int64_t rows = 37, count = rows * width;
+    const Array x = random_array(count, 1), residual = random_array(count, 2);
+    const Array weight = random_array(width, 3), d_y = random_array(count, 4);
+    const Array d_sum = random_array(count, 5);
+    std::vector<char> workspace(size_t(rms_norm_backward_workspace(rows, width)));
+    Array added;
+    for (size_t i = 0; i < x.size(); ++i) added.push_back(x[i] + residual[i]);
+    const Norm apart = rms_norm(threads, rows, added, weight, d_y);
+    Padded sum(rows, width, width), y(rows, width, width), d_x(rows, width, width);
+    Array inv_rms(size_t(rows), kNaN), d_weight(size_t(width), kNaN);
+    REQUIRE(rms_norm_forward(threads, {DType::f32, rows, width, x.data(), residual.data(),
+                                       weight.data(), 1e-5f, sum.data(), y.data(), inv_rms.data()})
+                .ok());
+    REQUIRE(rms_norm_backward(
+                threads, {DType::f32, rows, width, sum.data(), weight.data(), inv_rms.data(),
+                          d_y.data(), d_sum.data(), d_x.data(), d_weight.data(), workspace.data()})
+                .ok());
+    Array joined = apart.d_x;
+    for (size_t i = 0; i < joined.size(); ++i) joined[i] += d_sum[i];
+    for (const Padded* p : {&sum, &y, &d_x}) CHECK(p->intact());
+    CHECK(same_bits(sum.values(), added));
+    CHECK(same_bits(y.values(), apart.y));
+    CHECK(same_bits(d_x.values(), joined));
+    CHECK(same_bits(d_weight, apart.d_weight));
+
+    for (DType type : {DType::bf16, DType::f16}) {
+      const Halves hx = halves(type, x), hr = halves(type, residual), hw = halves(type, weight);
+      const Halves hd = halves(type, d_y), hs = halves(type, d_sum);
+      Halves h_sum(hx.size()), h_y(hx.size()), h_d_x(hx.size());
+      REQUIRE(rms_norm_forward(threads, {type, rows, width, hx.data(), hr.data(), hw.data(), 1e-5f,
+                                         h_sum.data(), h_y.data(), inv_rms.data()})
+                  .ok());
+      REQUIRE(rms_norm_backward(
+                  threads, {type, rows, width, h_sum.data(), hw.data(), inv_rms.data(), hd.data(),
+                            hs.data(), h_d_x.data(), d_weight.data(), workspace.data()})
+                  .ok());
+      Array wide_sum;
+      for (size_t i = 0; i < hx.size(); ++i) {
+        wide_sum.push_back(widen(type, hx[i]) + widen(type, hr[i]));
+      }
+      CHECK(h_sum == halves(type, wide_sum));
+      const Norm wide =
+          rms_norm(threads, rows, floats(type, h_sum), floats(type, hw), floats(type, hd));
+      CHECK(h_y == halves(type, wide.y));
+      CHECK(same_bits(inv_rms, wide.inv_rms));
+      CHECK(same_bits(d_weight, wide.d_weight));
+      Array wide_d_x = wide.d_x;
+      for (size_t i = 0; i < hs.size(); ++i) wide_d_x[i] += widen(type, hs[i]);
+      CHECK(h_d_x == halves(type, wide_d_x));
+    }
+  }
 }
 
 TEST_CASE("rms_norm matches double arithmetic, its gradients central differences") {
@@ -90,6 +162,11 @@ TEST_CASE("rms_norm matches double arithmetic, its gradients central differences
     CHECK(distance(n.d_x, slopes(doubles(x), d_y, of_x), 2e-6, 1e-5) <= 1.0);
     CHECK(distance(n.d_weight, slopes(doubles(weight), d_y, of_weight), 2e-6, 1e-5) <= 1.0);
   }
+  CHECK(rms_norm_run(1) == 4);
+  CHECK(rms_norm_run(4096) == 8);
+  CHECK(rms_norm_run(8192) == 16);
+  CHECK(rms_norm_run(100000) == 49);
+  CHECK(rms_norm_runs(0) == 0);
   const Array x = random_array(3000 * 65, 4), d_y = random_array(3000 * 65, 5);
   const Array weight = random_array(65, 6);
   const Norm a = rms_norm(one, 3000, x, weight, d_y), b = rms_norm(three, 3000, x, weight, d_y);
@@ -105,6 +182,7 @@ Array rope(Context& context, const Array& x, const std::vector<int32_t>& positio
   const int64_t tokens = int64_t(positions.size()), width = heads * dim;
   Padded in(tokens, width, width + gap, x), out(tokens, width, width);
   RopeArgs a{};
+  a.dtype = DType::f32;
   a.tokens = tokens;
   a.heads = heads;
   a.head_dim = dim;
@@ -152,7 +230,9 @@ TEST_CASE("rope may work in place") {
   const std::vector<int32_t> positions = {3, 9, 1, 4};
   const Array expected = rope(threads, x, positions, 2, 32, 1e4, false);
   Array y = x;
-  REQUIRE(rope(threads, {4, 2, 32, positions.data(), 1e4, false, y.data(), 64, y.data()}).ok());
+  REQUIRE(
+      rope(threads, {DType::f32, 4, 2, 32, positions.data(), 1e4, false, y.data(), 64, y.data()})
+          .ok());
   CHECK(same_bits(y, expected));
 }
 
@@ -180,9 +260,10 @@ TEST_CASE("swiglu and its gradients match double arithmetic") {
   for (int i = 0; i < 2; ++i) {
     Context& context = i == 0 ? static_cast<Context&>(one) : three;
     Padded out[3] = {{1, count, count}, {1, count, count}, {1, count, count}};
-    REQUIRE(swiglu_forward(context, {count, gate.data(), up.data(), out[0].data()}).ok());
-    REQUIRE(swiglu_backward(
-                context, {count, gate.data(), up.data(), d_y.data(), out[1].data(), out[2].data()})
+    REQUIRE(
+        swiglu_forward(context, {DType::f32, count, gate.data(), up.data(), out[0].data()}).ok());
+    REQUIRE(swiglu_backward(context, {DType::f32, count, gate.data(), up.data(), d_y.data(),
+                                      out[1].data(), out[2].data()})
                 .ok());
     for (int j = 0; j < 3; ++j) {
       CHECK(out[j].intact());
@@ -198,8 +279,8 @@ TEST_CASE("swiglu and its gradients match double arithmetic") {
   const Array few(gate.begin() + 100, gate.begin() + 120), few_up(up.begin(), up.begin() + 20);
   const Array weight(d_y.begin(), d_y.begin() + 20);
   Array got(20), unused(20);
-  REQUIRE(swiglu_backward(one,
-                          {20, few.data(), few_up.data(), weight.data(), got.data(), unused.data()})
+  REQUIRE(swiglu_backward(one, {DType::f32, 20, few.data(), few_up.data(), weight.data(),
+                                got.data(), unused.data()})
               .ok());
   const Doubles slope = slopes(doubles(few), weight, [&](const Doubles& at) {
     Doubles out;
@@ -207,6 +288,37 @@ TEST_CASE("swiglu and its gradients match double arithmetic") {
     return out;
   });
   CHECK(distance(got, slope, 2e-6, 1e-5) <= 1.0);
+}
+
+// ---- 16 bits ----
+
+TEST_CASE("rope and swiglu of 16-bit tensors are those of floats, rounded once") {
+  Threads threads(2);
+  const int64_t tokens = 5, heads = 3, dim = 26, count = tokens * heads * dim;
+  const std::vector<int32_t> positions = {0, 1, 77, 4095, 1000000};
+  const Array x = random_array(count, 1, -3, 3), other = random_array(count, 2, -3, 3);
+  for (DType type : {DType::bf16, DType::f16}) {
+    const Halves a = halves(type, x), b = halves(type, other);
+    const Array wide_a = floats(type, a), wide_b = floats(type, b);
+    Halves y(a.size()), second(a.size());
+    Array wide(a.size()), wide_second(a.size());
+    REQUIRE(rope(threads, {type, tokens, heads, dim, positions.data(), 1e4, false, a.data(),
+                           heads * dim, y.data()})
+                .ok());
+    CHECK(y == halves(type, rope(threads, wide_a, positions, heads, dim, 1e4, false)));
+    REQUIRE(swiglu_forward(threads, {type, count, a.data(), b.data(), y.data()}).ok());
+    REQUIRE(swiglu_forward(threads, {DType::f32, count, wide_a.data(), wide_b.data(), wide.data()})
+                .ok());
+    CHECK(y == halves(type, wide));
+    REQUIRE(swiglu_backward(threads,
+                            {type, count, a.data(), b.data(), a.data(), y.data(), second.data()})
+                .ok());
+    REQUIRE(swiglu_backward(threads, {DType::f32, count, wide_a.data(), wide_b.data(),
+                                      wide_a.data(), wide.data(), wide_second.data()})
+                .ok());
+    CHECK(y == halves(type, wide));
+    CHECK(second == halves(type, wide_second));
+  }
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
+import { cast } from "../../src/engine/nn/elementwise.js";
 import { AdamW, type AdamWOptions } from "../../src/nn/optimizers/adamw.js";
 import { Parameter } from "../../src/nn/parameter.js";
 import { random } from "../../src/nn/random.js";
@@ -27,6 +28,20 @@ function parameters(): Parameter[] {
       ),
     );
   });
+}
+
+function masterOf({ value }: Parameter): Float32Array {
+  return cast(engine, value, "f32").readSync() as Float32Array;
+}
+
+/** A float32 optimiser's state as that of the same parameters in 16 bits. */
+async function stateOf(optimizer: AdamW, own: readonly Parameter[]) {
+  const state = new Map(await optimizer.state());
+  for (const { name, value } of own) {
+    const { shape } = value;
+    state.set(`master.${name}`, { dtype: "f32", shape, data: value.readSync() });
+  }
+  return state;
 }
 
 /** Loshchilov & Hutter 2019, algorithm 2, in float64. */
@@ -99,6 +114,35 @@ describe("AdamW", () => {
       }
     }
     expect(optimizer.steps).toBe(20);
+  });
+
+  it("steps masters of bf16 parameters like float32 ones, and resumes with them", async () => {
+    const wide = parameters();
+    const narrow = wide.map(({ name, value }) => new Parameter(name, cast(engine, value, "bf16")));
+    for (const [i, { value }] of wide.entries()) value.write(masterOf(narrow[i]!));
+    const options = { weightDecay: 0.1, maxGradNorm: 0.5 };
+    const first = new AdamW(engine, wide, options);
+    let second = new AdamW(engine, narrow, options);
+    for (let step = 1; step <= 6; ++step) {
+      for (const [i, { grad }] of wide.entries()) {
+        grad.write(values(grad.size, 100 * step + i));
+        narrow[i]!.grad.write(grad.readSync());
+      }
+      first.step(0.01);
+      second.step(0.01);
+      const state = await second.state();
+      for (const [i, { name, value }] of wide.entries()) {
+        expect(state.get(`master.${name}`)!.data).toEqual(value.readSync());
+        const rounded = cast(engine, value, "bf16").readSync();
+        expect(narrow[i]!.value.readSync()).toEqual(rounded);
+      }
+      if (step !== 3) continue;
+      second.dispose();
+      second = new AdamW(engine, narrow, options);
+      state.delete("master.norm");
+      expect(() => second.load(state)).toThrow("master.norm");
+      second.load(await stateOf(first, wide));
+    }
   });
 
   it("changes nothing where the gradient is not finite", async () => {

@@ -1,5 +1,7 @@
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
+import { cast } from "../../src/engine/nn/elementwise.js";
+import type { Tensor } from "../../src/engine/tensor.js";
 import { Parameter } from "../../src/nn/parameter.js";
 import { Tape } from "../../src/nn/tape.js";
 
@@ -24,6 +26,19 @@ function linear() {
   return { weight, x, dY, dispose };
 }
 
+function copy(tensor: Tensor): Tensor {
+  return engine.tensor(tensor.readSync(), tensor.shape);
+}
+
+function narrow(values: readonly number[], shape: readonly number[]): Tensor {
+  const wide = engine.tensor(values, shape);
+  try {
+    return cast(engine, wide, "bf16");
+  } finally {
+    wide.dispose();
+  }
+}
+
 const dWeight = [1 * 1 + 3 * 2, 3, -1, 2 * 1 + 4 * 2, 4, -2];
 
 describe("Tape", () => {
@@ -37,6 +52,53 @@ describe("Tape", () => {
       expect([...weight.grad.readSync()]).toEqual(dWeight.map((d) => d * pass));
     }
     dispose();
+    expect(engine.memory().live).toBe(before);
+  });
+
+  it("adds a residual and normalises in one pass, whichever of the two is used", () => {
+    const x = engine.tensor([1, -2, 3, 0.5, 4, -1], [2, 3]);
+    const residual = engine.tensor([2, 1, -1, 3, 0.25, 2], [2, 3]);
+    const dY = engine.tensor([1, 2, 3, 4, 5, 6], [2, 3]);
+    const dSum = engine.tensor([-1, 1, 2, -2, 3, 1], [2, 3]);
+    const run = (fused: boolean, used: readonly ("y" | "sum")[]) => {
+      const [a, b] = [new Parameter("a", copy(x)), new Parameter("b", copy(residual))];
+      const weight = new Parameter("weight", engine.tensor([1, 2, -1]));
+      const tape = new Tape(engine);
+      const [left, right, w] = [a, b, weight].map((one) => tape.parameter(one));
+      const sum = fused ? null : tape.add(left!, right!);
+      const out =
+        sum === null
+          ? tape.addRmsNorm(left!, right!, w!, 1e-5)
+          : { sum, y: tape.rmsNorm(sum, w!, 1e-5) };
+      const results = [out.sum.value.readSync(), out.y.value.readSync()];
+      tape.backward(used.map((name) => [out[name], name === "y" ? dY : dSum] as const));
+      results.push(...[a, b, weight].map(({ grad }) => grad.readSync()));
+      for (const one of [a, b, weight]) one.dispose();
+      return results;
+    };
+    for (const used of [["y"], ["sum"], ["y", "sum"]] as const) {
+      expect(run(true, used)).toEqual(run(false, used));
+    }
+    for (const tensor of [x, residual, dY, dSum]) tensor.dispose();
+    expect(engine.memory().live).toBe(before);
+  });
+
+  it("keeps gradients of bf16 values in bf16, and of their parameters in float32", () => {
+    const weight = new Parameter("weight", narrow([1, 2, 3, 4, 5, 6], [2, 3]));
+    const x = narrow([1, 0, -1, 2, 1, 0], [2, 3]);
+    const tape = new Tape(engine);
+    const hidden = tape.matmul(tape.constant(x), tape.parameter(weight), { transposeB: true });
+    expect(hidden.value.dtype).toBe("bf16");
+    const logits = tape.matmul(hidden, tape.parameter(weight), { dtype: "f32" });
+    expect([...logits.value.readSync()]).toEqual([-10, -14, -18, 56, 73, 90]);
+    const d = engine.tensor([1, 2, 3, 4, 5, 6], [2, 3]);
+    tape.backward([[logits, d]]);
+    // hidden [[-2, -2], [4, 13]] and its gradient [[14, 32], [32, 77]].
+    const direct = [14, 16, 18, 50, 61, 72];
+    const through = [1 * 14 + 2 * 32, 32, -14, 32 + 2 * 77, 77, -32];
+    expect(weight.grad.dtype).toBe("f32");
+    expect([...weight.grad.readSync()]).toEqual(direct.map((value, i) => value + through[i]!));
+    for (const one of [weight, x, d]) one.dispose();
     expect(engine.memory().live).toBe(before);
   });
 

@@ -17,6 +17,19 @@ describe("config.json", () => {
     expect(parseConfig(text, "config.json")).toEqual(config);
   });
 
+  it.each([
+    ["torch_dtype", "bfloat16", "bf16"],
+    ["dtype", "bfloat16", "bf16"],
+    ["torch_dtype", "float16", "f32"],
+    ["torch_dtype", undefined, "f32"],
+  ])("takes the type of the weights from %s %s: %s", (field, theirs, ours) => {
+    const { torch_dtype, ...fields } = JSON.parse(formatConfig({ ...tiny, dtype: "bf16" }));
+    expect(torch_dtype).toBe("bfloat16");
+    expect(parseConfig(JSON.stringify({ ...fields, [field]: theirs }), "config.json").dtype).toBe(
+      ours,
+    );
+  });
+
   it("has the defaults of Hugging Face where a field is left out", () => {
     const { head_dim, num_key_value_heads, ...fields } = JSON.parse(formatConfig(tiny));
     const config = parseConfig(JSON.stringify(fields), "config.json");

@@ -3,7 +3,17 @@ import type { PolicyRow } from "../../src/contract/index.js";
 import { Engine } from "../../src/engine/engine.js";
 import { random } from "../../src/nn/random.js";
 import type { TokenPolicy } from "../../src/policies/token/tokenPolicy.js";
-import { awkward, floats, gradients, plain, policyOf, row, rows, zeroGradients } from "./rows.js";
+import {
+  awkward,
+  floats,
+  gradients,
+  plain,
+  policyOf,
+  row,
+  rows,
+  values,
+  zeroGradients,
+} from "./rows.js";
 
 const engine = new Engine();
 afterAll(() => engine.dispose());
@@ -96,6 +106,44 @@ describe.each([
       const expected = g.reduce((sum, gi, i) => sum + gi * d[i]!, 0);
       expect(Math.abs(difference - expected)).toBeLessThan(2e-3 + 1e-3 * Math.abs(expected));
     }
+  });
+});
+
+describe.each([
+  ["plain", plain],
+  ["qk-norm, biases and tied embeddings", awkward],
+])("bf16: %s", (_, config) => {
+  // The same weights, those of bf16 exactly, with activations of 32 and of 16 bits.
+  const narrow = policyOf(engine, { ...config, dtype: "bf16" });
+  const wide = policyOf(engine, config);
+  for (const [i, { value }] of wide.parameters.entries()) {
+    value.write(values(narrow.parameters[i]!.value));
+  }
+
+  it("gives log-probs of bf16 activations", () => {
+    const [a, b] = [narrow, wide].map((policy) => floats(policy.score(rows, options).logProb));
+    expect(a).not.toEqual(b);
+    // Half a dozen roundings to 8 bits in a row, of activations near 1, each of some 2^-9.
+    expect(norm(a!.map((x, i) => x - b![i]!))).toBeLessThan(0.02 * norm(b!));
+  });
+
+  it("gives float32 gradients that are close to those of float32 activations", () => {
+    const [a, b] = [narrow, wide].map((policy) => {
+      backward(policy, rows, dLogProb, dEntropy);
+      return gradients(policy);
+    });
+    for (const [name, grad] of b!) {
+      const difference = a!.get(name)!.map((value, i) => value - grad[i]!);
+      expect(norm(difference), name).toBeLessThan(0.05 * norm(grad));
+    }
+  });
+
+  it("leaves no memory behind", () => {
+    const before = engine.memory().live;
+    backward(narrow, rows, dLogProb, dEntropy);
+    narrow.forward(rows, options).dispose();
+    loss(narrow);
+    expect(engine.memory().live).toBe(before);
   });
 });
 

@@ -1,5 +1,6 @@
 import type { PolicyRow, Prompt, SampleRequest } from "../../src/contract/index.js";
 import type { Engine } from "../../src/engine/engine.js";
+import { cast } from "../../src/engine/nn/elementwise.js";
 import type { Tensor } from "../../src/engine/tensor.js";
 import { deriveStream, random } from "../../src/nn/random.js";
 import { type TokenConfig, tinyConfig } from "../../src/policies/token/config.js";
@@ -75,9 +76,15 @@ export function policyOf(engine: Engine, config: TokenConfig, seed = 1): TokenPo
   for (const [i, { value }] of policy.parameters.entries()) {
     if (value.shape.length > 1) continue;
     const { normal } = random([seed, i]);
-    value.write((value.readSync() as Float32Array).map((x) => x + 0.3 * normal()));
+    const moved = values(value).map((x) => x + 0.3 * normal());
+    cast(engine, moved, value.dtype as "f32", { out: value });
   }
   return policy;
+}
+
+/** What a tensor of 16 or 32 bits holds. */
+export function values(tensor: Tensor): Float32Array {
+  return cast(tensor.engine, tensor, "f32").readSync() as Float32Array;
 }
 
 export function floats(tensor: unknown): Float32Array {

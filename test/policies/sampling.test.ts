@@ -30,6 +30,7 @@ function logProbs({ columns }: Trajectory): Float32Array {
 describe.each([
   ["plain", plain],
   ["qk-norm, biases and tied embeddings", awkward],
+  ["weights and activations in bf16", { ...awkward, dtype: "bf16" as const }],
 ])("sampling from a transformer: %s", (_, config) => {
   const policy = policyOf(engine, config);
 

@@ -7,7 +7,7 @@ import { readSafetensors, type StoredTensor, writeSafetensors } from "../../src/
 import { CharTokenizer } from "../../src/policies/token/charTokenizer.js";
 import { type TokenConfig, tinyConfig } from "../../src/policies/token/config.js";
 import { TokenPolicy } from "../../src/policies/token/tokenPolicy.js";
-import { awkward, floats, plain, policyOf, rows } from "./rows.js";
+import { awkward, floats, plain, policyOf, rows, values } from "./rows.js";
 
 const engine = new Engine({ device: "cpu" });
 afterAll(() => engine.dispose());
@@ -42,6 +42,29 @@ describe("a saved policy", () => {
     expect(floats(other.score(rows).logProb)).not.toEqual(expected);
     await other.load(directory);
     expect(floats(other.score(rows).logProb)).toEqual(expected);
+  });
+
+  it("keeps bf16 weights as they are, and changes the type where it is told to", async () => {
+    const policy = policyOf(engine, { ...awkward, dtype: "bf16" });
+    await policy.save(directory);
+    const { tensors } = await readSafetensors(weights());
+    expect(new Set([...tensors.values()].map(({ dtype }) => dtype))).toEqual(new Set(["bf16"]));
+    const opened = await TokenPolicy.open(engine, directory);
+    expect(opened.config.dtype).toBe("bf16");
+    const bits = (of: TokenPolicy) => of.parameters.map(({ value }) => value.readSync());
+    expect(bits(opened)).toEqual(bits(policy));
+    expect(bits(policy.clone())).toEqual(bits(policy));
+    const wide = await TokenPolicy.open(engine, directory, { dtype: "f32" });
+    expect(wide.parameters.map(({ value }) => value.readSync())).toEqual(
+      policy.parameters.map(({ value }) => values(value)),
+    );
+    await wide.save(directory);
+    const other = policyOf(engine, { ...awkward, dtype: "bf16" }, 2);
+    await other.load(directory);
+    expect(bits(other)).toEqual(bits(policy));
+    await expect(TokenPolicy.open(engine, directory, { dtype: "f16" as never })).rejects.toThrow(
+      "dtype",
+    );
   });
 
   it("is the same bytes when saved again", async () => {
@@ -190,6 +213,7 @@ describe("a fresh policy", () => {
     [{ numKvHeads: 3 }, "numKvHeads"],
     [{ headDim: 5 }, "headDim"],
     [{ qkNorm: 1 as unknown as boolean }, "qkNorm"],
+    [{ dtype: "f16" as "bf16" }, "dtype"],
     [{ layers: 2 } as object, "layers"],
     [{ vocabSize: 10 }, "vocabSize"],
   ];

@@ -3,6 +3,7 @@ import { appendFile, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { RewardContext } from "../../src/contract/index.js";
+import { readSafetensors } from "../../src/nn/safetensors.js";
 import { train } from "../../src/train.js";
 import { metricsOf, shortTask, small, temporaryFolder, weightsOf } from "./runs.js";
 
@@ -19,6 +20,30 @@ async function killedAt(step: number, out: string): Promise<void> {
 }
 
 describe("a run that goes on ends as if it had never stopped", () => {
+  test("in bf16, with the masters of its checkpoint", async () => {
+    const narrow = { ...small, dtype: "bf16" as const };
+    const whole = join(await temporaryFolder(), "whole");
+    await train({ ...narrow, out: whole });
+    const expected = weightsOf(whole, 4);
+    const { tensors } = await readSafetensors(join(whole, "checkpoint-4/policy/model.safetensors"));
+    expect(new Set([...tensors.values()].map(({ dtype }) => dtype))).toEqual(new Set(["bf16"]));
+    const killed = join(await temporaryFolder(), "killed");
+    const run = train({
+      ...narrow,
+      out: killed,
+      onStep(report) {
+        if (report.step === 3) throw new Error("killed");
+      },
+    });
+    await expect(run).rejects.toThrow("killed");
+    await expect(train({ resume: killed, task: small.task, dtype: "f32" })).rejects.toThrow(
+      'Expected "bf16", with which the run began, for dtype but received "f32"',
+    );
+    await train({ resume: killed, task: small.task });
+    expect(weightsOf(killed, 4)).toEqual(expected);
+    expect(await metricsOf(killed)).toEqual(await metricsOf(whole));
+  });
+
   test("after a kill within a step, after a signal, within the warm start", async () => {
     const whole = join(await temporaryFolder(), "whole");
     await train({ ...small, out: whole });

@@ -393,6 +393,13 @@ describe("what cannot work is refused before the first rollout", () => {
     ],
     ["no task", { task: {} as never }, "ERR_OPTION", /an id or a task for task/],
     ["no policy", { policy: 7 as never }, "ERR_OPTION", /for policy but received 7/],
+    ["no such type", { dtype: "bf17" as never }, "ERR_OPTION", /did you mean "bf16"\?/],
+    [
+      "a type for a policy that has one",
+      { dtype: "bf16", policy: {} as never, engine: {} as never },
+      "ERR_OPTION",
+      /nothing \(the policy has its own\) for dtype/,
+    ],
     ["no folder", { out: "" }, "ERR_OPTION", /a folder for out but received ""/],
     ["no function", { onStep: 1 as never }, "ERR_OPTION", /a function for onStep but received 1/],
     ["an unknown task", { task: "arithmetics" }, "ERR_OPTION", /did you mean "arithmetic"\?/],

@@ -12,15 +12,16 @@ namespace {
 
 // By arithmetic, not yet by measurement: 441 rows of 151,936 logits keep large products large.
 constexpr int64_t kTileBytes = 256 << 20;
-// Columns of gemm's largest tile; rows as many as fit 32 MB of hidden, as floats.
-constexpr int64_t kColumns = 128;
+// Parts of a sum over rows or columns are whole steps of gemm's: so the tile does not show in the
+// result. Tiles of C are 128 wide at least. Rows as many as fit 32 MB of hidden, as floats.
+constexpr int64_t kBlock = 128;
 constexpr int64_t kMostRows = 8192;
 constexpr int64_t kHiddenBytes = 32 << 20;
 
 TileRule rule_of(LinearPass pass, const LinearShape& s) {
   if (pass == LinearPass::forward) return {1, s.vocab, INT64_MAX, kTileBytes};
   const int64_t fit = kHiddenBytes / (s.hidden_size * int64_t{sizeof(float)});
-  return {1, kColumns, std::clamp(fit, kColumns, kMostRows), kTileBytes};
+  return {kBlock, kBlock, std::clamp(fit / kBlock * kBlock, kBlock, kMostRows), kTileBytes};
 }
 
 struct BackwardSpace : TileSpace {

@@ -12,8 +12,10 @@
 // the batch split or the threads, and d_weight is a sum in the order of rows: on the CPU in f32
 // over blocks of kGemmBlock rows with a gradient, on CUDA one chain.
 //
-// Accuracy: that of log_prob for logits that are off by at most n 2^-24 sum_p |h_p w_p|, where n
-// terms are added one after the other: min(H, 256) + H / 256 on the CPU, H on CUDA.
+// Accuracy: that of log_prob for logits that are off by what gemm.h states for a sum over H; so for
+// the gradients, sums over V and T of d_logits times the operands. On CUDA with bf16 operands
+// d_logits enter both products as sums of two bf16, which costs 2^-16 of each: the products of
+// three would take half as long again, of plain floats five times as long.
 //
 // Rows that are masked (mask 0) are not looked at; faults are those of log_prob, and NaN or
 // infinity in a row of `hidden` reaches no other row and no gradient. On the CPU rows without a
@@ -22,8 +24,8 @@
 //
 // Memory: logits are f32 on both backends, whatever the dtype, as a 16-bit logit would cost more
 // accuracy than the product has; of the operands no f32 copy is made, but on the CPU that of a
-// packed panel. cuBLASLt may take the place of the three products (tiles.h) with a tolerance of its
-// own.
+// packed panel. Where cuBLASLt makes the logits of 16-bit operands (gemm.h) their accuracy is the
+// same, but the bits are those of its product of the tile, so they may differ in another batch.
 #pragma once
 #include "kernels/log_prob/log_prob.h"
 
@@ -39,8 +41,8 @@ struct LinearShape {
   int64_t chunk_bytes;  // of logits held at a time; at least linear_log_prob_least, 0: the default
 };
 
-// A tile of logits that serves both passes: one row on CUDA; on the CPU 4,096 columns of a row and
-// 256 rows x 256 columns, where T and V are as many.
+// A tile of logits that serves both passes: on CUDA one row and 128 rows x 128 columns; on the CPU
+// 4,096 columns of a row and 256 rows x 256 columns; where T and V are as many.
 int64_t linear_log_prob_least(const LinearShape&);
 int64_t linear_log_prob_workspace(LinearPass, const LinearShape&);
 

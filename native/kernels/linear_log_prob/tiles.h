@@ -111,6 +111,7 @@ inline GemmArgs d_hidden_product(const HeadTile& t, float* d_hidden, bool resume
   g.c = d_hidden;
   g.c_row = t.hidden_size;
   g.resume = resume;
+  g.split_in_two = true;
   g.workspace = t.workspace;
   return g;
 }
@@ -131,6 +132,7 @@ inline GemmArgs d_weight_product(const HeadTile& t, float* d_weight, bool resume
   g.c = d_weight;
   g.c_row = t.hidden_size;
   g.resume = resume;
+  g.split_in_two = true;
   g.workspace = t.workspace;
   return g;
 }

@@ -7,12 +7,6 @@
 namespace firesteel {
 namespace {
 
-Status too_many_rows(int64_t tokens, int64_t blocks_per_row) {
-  return Status::error(Code::range, "expected at most " +
-                                        std::to_string(kMaxGridX / blocks_per_row) +
-                                        " rows, received " + std::to_string(tokens));
-}
-
 Status unknown_dtype() {
   return Status::error(Code::dtype, "expected logits of f32, bf16 or f16");
 }
@@ -20,14 +14,9 @@ Status unknown_dtype() {
 template <class T>
 Status read_rows(Context& context, const char* name, const LogProbRows& a, const RowTarget& to,
                  bool with_total) {
-  const Plan plan = plan_for(context, a.vocab);
+  const Plan plan = forward_plan<T>(context, a.tokens, a.vocab);
   if (a.tokens > kMaxGridX / plan.cluster) return too_many_rows(a.tokens, plan.cluster);
-  LaunchShape shape;
-  shape.grid = dim3(static_cast<unsigned>(a.tokens * plan.cluster));
-  shape.block = dim3(static_cast<unsigned>(plan.threads));
-  shape.cluster = plan.cluster;
-  const bool wide = pack_aligned(static_cast<const T*>(a.logits), a.row_stride);
-  return launch(context, name, shape, row_kernel<T>, a, to, wide, with_total);
+  return launch(context, name, row_shape(plan, a.tokens), row_kernel<T>, a, to, plan, with_total);
 }
 
 Status read_rows(Context& context, const char* name, const LogProbRows& a, const RowTarget& to,
@@ -55,18 +44,19 @@ __global__ void merge_kernel(LogProbMergeArgs a) {
 
 template <class T>
 Status backward(Context& context, const LogProbBackwardArgs& a) {
-  const int64_t packs = (a.vocab + Pack<T>::size - 1) / Pack<T>::size;
+  constexpr int size = Pack<T>::size;
+  // A gradient that does not start at a chunk has one more.
+  const int64_t ahead = pack_aligned(static_cast<const T*>(a.d_logits), a.d_row_stride) ? 0 : size;
+  const int64_t chunks = (a.vocab + ahead + size - 1) / size;
   int64_t threads = kWarp;
-  while (threads < kBackwardThreads && threads * kTile < packs) threads *= 2;
-  const int64_t chunks = (packs + threads * kTile - 1) / (threads * kTile);
-  if (a.tokens > kMaxGridX / chunks) return too_many_rows(a.tokens, chunks);
+  while (threads < kBackwardThreads && threads * kTilePacks < chunks) threads *= 2;
+  const int64_t blocks = (chunks + threads * kTilePacks - 1) / (threads * kTilePacks);
+  if (a.tokens > kMaxGridX / blocks) return too_many_rows(a.tokens, blocks);
   LaunchShape shape;
-  shape.grid = dim3(static_cast<unsigned>(a.tokens * chunks));
+  shape.grid = dim3(static_cast<unsigned>(a.tokens * blocks));
   shape.block = dim3(static_cast<unsigned>(threads));
-  const bool wide = pack_aligned(static_cast<const T*>(a.logits), a.row_stride) &&
-                    pack_aligned(static_cast<const T*>(a.d_logits), a.d_row_stride);
   return launch(context, "log_prob_backward", shape, backward_kernel<T>, a,
-                static_cast<int>(chunks), wide);
+                static_cast<int>(blocks));
 }
 
 }  // namespace

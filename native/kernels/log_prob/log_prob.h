@@ -6,7 +6,7 @@
 //
 // Accuracy against float64 of the same inputs: |error| <= 2e-6 + 2e-7 * max |z| for log_prob and
 // entropy. vocab_mean has the same bound on the CPU and 2e-6 + 5e-7 * max |z| on CUDA, which adds
-// up to 32 logits in float before float64. A row's result depends on its own values and on V alone:
+// up to 24 logits in float before float64. A row's result depends on its own values and on V alone:
 // never on T, on the batch split or on the number of threads.
 //
 // -inf logits are legal: probability 0, vocab_mean -inf. Masked rows (mask 0) are not read: their

@@ -7,29 +7,12 @@
 #include "kernels/surrogate/cuda_metrics.h"
 #include "kernels/surrogate/cuda_sums.h"
 #include "kernels/surrogate/cuda_tiles.h"
+#include "kernels/surrogate/cuda_token.h"
 #include "kernels/surrogate/surrogate.h"
 #include "runtime/cuda/context.h"
 
 namespace firesteel {
 namespace {
-
-__device__ __forceinline__ SurrogateUnit unit_of_tile(const SurrogateCall& call,
-                                                      const TokenTile& tile) {
-  const SurrogateArgs& a = call.a;
-  SurrogateStatistics row{};
-  row.trained = static_cast<double>(call.row_counts[tile.row].trained);
-  const double share = is_grouped(a.aggregation) ? call.row_shares[tile.row]
-                                                 : row_share(a.aggregation, row.trained, a.horizon);
-  const BatchCounts batch = call.counts_batch ? *call.batch : BatchCounts{0.0, 0.0, 0.0};
-  const double coefficient = share / denominator_of(a, batch);
-  SurrogateStatistics own = row;
-  if (needs_statistics(call.plan)) {
-    own = call.unit_sums[tile.unit];
-    row = call.plan.level == RatioLevel::segment ? call.row_sums[tile.row] : own;
-  }
-  return unit_of(call.plan, is_shaped(a, tile.row), coefficient,
-                 entropy_slope(a, coefficient, batch), own, row);
-}
 
 __global__ void __launch_bounds__(kThreads, 4) pull_kernel(SurrogateCall call) {
   const SurrogateArgs& a = call.a;
@@ -90,24 +73,19 @@ __device__ __forceinline__ void take_tile(const SurrogateCall& call, const Token
     const int64_t t = tile.begin + i;
     float gradient = 0.0f, bias = 0.0f, mismatch = 0.0f, entropy_gradient = 0.0f;
     if (is_trained(a, t)) {
-      bool valid = !unit.failed;
-      if (valid) {
-        const TokenInput<float> x = read_token(a, tile, t);
-        const TokenTerm<float> term = token_term<false>(plan, unit, x);
-        const float own = own_gradient<false>(plan, unit, term, x.ratio_scale);
-        const float total = own + (plan.pools && shares && term.moves ? unit.share : 0.0f);
-        valid = term.valid && fabsf(total) < INFINITY;
-        if (valid) {
-          gradient = total;
-          entropy_gradient = static_cast<float>(unit.entropy);
-          mismatch = term.mismatch;
-          // What d_log_prob has got of it.
-          bias =
-              term.moves ? x.ratio_scale * term.pull * static_cast<float>(unit.coefficient) : 0.0f;
-          add_token(plan, unit.shaped, term, x.entropy, sums, all);
-        }
+      const TokenInput<float> x = read_token(a, tile, t);
+      const TokenGradient token = token_gradient(plan, unit, x, plan.pools && shares);
+      if (token.valid) {
+        const TokenTerm<float>& term = token.term;
+        gradient = token.log_prob;
+        entropy_gradient = token.entropy;
+        mismatch = term.mismatch;
+        // What d_log_prob has got of it.
+        bias = term.moves ? x.ratio_scale * term.pull * static_cast<float>(unit.coefficient) : 0.0f;
+        add_token(plan, unit.shaped, term, x.entropy, sums, all);
+      } else {
+        record_fault(a.faults, Fault::not_a_number, tile.row);
       }
-      if (!valid) record_fault(a.faults, Fault::not_a_number, tile.row);
     }
     a.d_log_prob[t] = gradient;
     store_or_not(a.d_entropy, t, entropy_gradient);
@@ -151,50 +129,18 @@ int64_t surrogate_workspace(int64_t tokens, int64_t rows, int64_t segments, int6
 
 Status surrogate(Context& context, const SurrogateArgs& a) {
   if (const char* refusal = surrogate_refusal(a)) return Status::error(Code::option, refusal);
-  SurrogateCall call{};
-  call.a = a;
-  call.plan = plan_of(a);
-  const bool in_segments = call.plan.level == RatioLevel::segment;
-  call.unit_offsets = in_segments ? a.segment_offsets : a.row_offsets;
-  call.units = in_segments ? a.segments : a.rows;
-  call.tiles = ragged_tiles(a.tokens, call.units, kTile);
-  call.tiles_per_warp = static_cast<int>(tiles_per_warp(call.tiles));
-  call.counts_batch = (a.denominator == 0.0 && a.aggregation != Aggregation::token_sum) ||
-                      (a.entropy_token_mean && a.entropy_denominator == 0.0);
-  lay_out(call, a.rows, a.groups, static_cast<char*>(a.workspace));
-
-  const auto blocks = [](int64_t count, int threads) {
-    LaunchShape shape;
-    shape.grid = dim3(static_cast<unsigned>(count));
-    shape.block = dim3(static_cast<unsigned>(threads));
-    return shape;
-  };
-  const auto warps = [&](int64_t count) {
-    return blocks(blocks_of(count, kWarpsPerBlock), kThreads);
-  };
-  Status status;
-  const auto run = [&](const LaunchShape& shape, auto kernel, auto... more) {
-    if (!status.ok()) return;
-    const Status launched = launch(context, "surrogate", shape, kernel, call, more...);
-    status.code = launched.code;
-    status.message = launched.message;
-  };
+  const SurrogateCall call = call_of(a);
+  SurrogateLaunches launches{context, call, {}};
   const int64_t tokens = token_blocks(call.tiles), rows = row_blocks(a.rows);
-  const bool sums_up = needs_statistics(call.plan);
-  run(elementwise_shape(context, a.rows, kThreads), clear_kernel);
-  if (sums_up || a.mask != nullptr) run(blocks(tokens, kThreads), statistics_kernel);
-  if (sums_up) run(warps(call.units), unit_sums_kernel);
-  if (sums_up && in_segments) run(warps(a.rows), row_sums_kernel);
-  if (is_grouped(a.aggregation)) run(warps(a.groups), groups_kernel);
-  if (call.counts_batch) run(blocks(1, kBatchThreads), batch_kernel);
+  run_sums(launches);
   if (call.plan.shares_ratio) {
-    run(blocks(tokens, kThreads), pull_kernel);
-    run(warps(call.units), unit_pulls_kernel);
+    launches.run(blocks_shape(tokens, kThreads), pull_kernel);
+    launches.run(warps_shape(call.units), unit_pulls_kernel);
   }
-  run(blocks(tokens, kThreads), token_kernel);
-  run(blocks(rows, kThreads), row_metrics_kernel, tokens);
-  run(blocks(1, kFinishThreads), finish_kernel, tokens + rows);
-  return status;
+  launches.run(blocks_shape(tokens, kThreads), token_kernel);
+  launches.run(blocks_shape(rows, kThreads), row_metrics_kernel, tokens);
+  launches.run(blocks_shape(1, kFinishThreads), finish_kernel, tokens + rows);
+  return launches.status;
 }
 
 }  // namespace firesteel

@@ -128,5 +128,63 @@ __global__ void __launch_bounds__(kBatchThreads, 1) batch_kernel(SurrogateCall c
   }
 }
 
+// ---- on the host
+
+inline SurrogateCall call_of(const SurrogateArgs& a) {
+  SurrogateCall call{};
+  call.a = a;
+  call.plan = plan_of(a);
+  const bool in_segments = call.plan.level == RatioLevel::segment;
+  call.unit_offsets = in_segments ? a.segment_offsets : a.row_offsets;
+  call.units = in_segments ? a.segments : a.rows;
+  call.tiles = ragged_tiles(a.tokens, call.units, kTile);
+  call.tiles_per_warp = static_cast<int>(tiles_per_warp(call.tiles));
+  call.counts_batch = (a.denominator == 0.0 && a.aggregation != Aggregation::token_sum) ||
+                      (a.entropy_token_mean && a.entropy_denominator == 0.0);
+  lay_out(call, a.rows, a.groups, static_cast<char*>(a.workspace));
+  return call;
+}
+
+inline LaunchShape blocks_shape(int64_t count, int threads) {
+  LaunchShape shape;
+  shape.grid = dim3(static_cast<unsigned>(count));
+  shape.block = dim3(static_cast<unsigned>(threads));
+  return shape;
+}
+inline LaunchShape warps_shape(int64_t count) {
+  return blocks_shape(blocks_of(count, kWarpsPerBlock), kThreads);
+}
+
+// One kernel after the other, until one cannot be launched.
+struct SurrogateLaunches {
+  Context& context;
+  const SurrogateCall& call;
+  Status status;
+
+  template <class Kernel, class... More>
+  void run(const LaunchShape& shape, Kernel kernel, More... more) {
+    if (!status.ok()) return;
+    const Status launched = launch(context, "surrogate", shape, kernel, call, more...);
+    status.code = launched.code;
+    status.message = launched.message;
+  }
+};
+
+// All that unit_of_tile reads.
+inline void run_sums(SurrogateLaunches& launches) {
+  const SurrogateCall& call = launches.call;
+  const SurrogateArgs& a = call.a;
+  const LaunchShape tokens = blocks_shape(token_blocks(call.tiles), kThreads);
+  const bool sums_up = needs_statistics(call.plan);
+  launches.run(elementwise_shape(launches.context, a.rows, kThreads), clear_kernel);
+  if (sums_up || a.mask != nullptr) launches.run(tokens, statistics_kernel);
+  if (sums_up) launches.run(warps_shape(call.units), unit_sums_kernel);
+  if (sums_up && call.plan.level == RatioLevel::segment) {
+    launches.run(warps_shape(a.rows), row_sums_kernel);
+  }
+  if (is_grouped(a.aggregation)) launches.run(warps_shape(a.groups), groups_kernel);
+  if (call.counts_batch) launches.run(blocks_shape(1, kBatchThreads), batch_kernel);
+}
+
 }  // namespace
 }  // namespace firesteel

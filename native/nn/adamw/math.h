@@ -11,7 +11,7 @@ struct AdamwFactors {
 
 template <class F>
 struct AdamwState {
-  F param, m, v;
+  F weight, m, v;
 };
 template <class F>
 FIRESTEEL_HD inline AdamwState<F> adamw_step(const AdamwFactors& f, AdamwState<F> s, F grad) {
@@ -19,7 +19,7 @@ FIRESTEEL_HD inline AdamwState<F> adamw_step(const AdamwFactors& f, AdamwState<F
   const F m = fma(F(f.beta1), s.m, F(1.0f - f.beta1) * g);
   const F v = fma(F(f.beta2), s.v, F(1.0f - f.beta2) * g * g);
   const F step = m / F(f.correction1) / (sqrt(v / F(f.correction2)) + F(f.eps));
-  return {fma(F(-f.lr), fma(F(f.weight_decay), s.param, step), s.param), m, v};
+  return {fma(F(-f.lr), fma(F(f.weight_decay), s.weight, step), s.weight), m, v};
 }
 
 }  // namespace firesteel

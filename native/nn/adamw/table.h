@@ -6,8 +6,9 @@
 namespace firesteel {
 
 struct AdamwTable {
-  void (*step)(int64_t count, const AdamwFactors& factors, const float* grad, float* param,
-               float* m, float* v);
+  // By the parameters' dtype. `rounded` is not touched for f32.
+  void (*step[3])(int64_t count, const AdamwFactors& factors, const float* grad, float* weight,
+                  float* m, float* v, void* rounded);
   double (*sum_squares)(int64_t count, const float* x);
 };
 

@@ -65,101 +65,137 @@ Status split(Context& context, const int32_t* offsets, int64_t rows, int64_t tok
   });
 }
 
-}  // namespace
+template <class T>
+const T* at(const void* array, int64_t element) {
+  return static_cast<const T*>(array) + element;
+}
+template <class T>
+T* at(void* array, int64_t element) {
+  return static_cast<T*>(array) + element;
+}
 
-Status attention_forward(Context& context, const AttentionArgs& a) {
-  if (a.queries == 0 || a.rows == 0) return {};
+template <class T>
+Status forward(Context& context, const AttentionArgs& a, const AttentionSteps<T>& steps) {
   const int64_t group = a.heads / a.kv_heads;
   return split(context, a.query_offsets, a.rows, a.queries, head_parts(a.kv_heads, group),
                query_span(group), flops(a.key_offsets[a.rows], a.rows, group, a.head_dim),
                [&](int64_t i, int64_t row, int64_t begin, int64_t end) {
                  const HeadPart part = head_part(i, a.kv_heads, group);
-                 const int64_t first_key = a.key_offsets[row], at = begin * a.heads + part.head;
+                 const int64_t first_key = a.key_offsets[row], to = begin * a.heads + part.head;
                  const int64_t first_slot = a.key_index ? 0 : first_key;
-                 AttentionQueries piece{};
+                 AttentionQueries<T> piece{};
                  piece.count = static_cast<int>(end - begin);
                  piece.heads = static_cast<int>(part.heads);
                  piece.dim = static_cast<int>(a.head_dim);
                  piece.position =
                      a.key_offsets[row + 1] - first_key - (a.query_offsets[row + 1] - begin);
                  piece.key_index = a.key_index ? a.key_index + first_key : nullptr;
-                 piece.q = a.q + begin * a.q_stride + part.head * a.head_dim;
+                 piece.q = at<T>(a.q, begin * a.q_stride + part.head * a.head_dim);
                  piece.q_stride = a.q_stride;
-                 piece.k = a.k + first_slot * a.kv_stride + part.kv_head * a.head_dim;
-                 piece.v = a.v + first_slot * a.kv_stride + part.kv_head * a.head_dim;
+                 piece.k = at<T>(a.k, first_slot * a.kv_stride + part.kv_head * a.head_dim);
+                 piece.v = at<T>(a.v, first_slot * a.kv_stride + part.kv_head * a.head_dim);
                  piece.kv_stride = a.kv_stride;
                  piece.scale = a.scale;
                  piece.token = a.heads;
-                 piece.out = a.out + at * a.head_dim;
-                 piece.stats_out = a.stats ? a.stats + 2 * at : nullptr;
-                 attention_table().forward(piece);
+                 piece.out = at<T>(a.out, to * a.head_dim);
+                 piece.stats_out = a.stats ? a.stats + 2 * to : nullptr;
+                 steps.forward(piece);
                });
 }
 
-int64_t attention_backward_workspace(int64_t tokens, int64_t heads) {
-  return tokens * heads * static_cast<int64_t>(sizeof(float));
-}
-
-Status attention_backward(Context& context, const AttentionBackwardArgs& a) {
-  if (a.tokens == 0 || a.rows == 0) return {};
+template <class T>
+Status backward(Context& context, const AttentionBackwardArgs& a, const AttentionSteps<T>& steps) {
   float* const delta = static_cast<float*>(a.workspace);
   const int64_t rows = a.tokens * a.heads, group = a.heads / a.kv_heads;
-  Status status = context.parallel(
-      rows, std::max<int64_t>(1, 65536 / a.head_dim), [&](int64_t begin, int64_t end) {
-        const int64_t at = begin * a.head_dim;
-        attention_table().delta(a.out + at, a.d_out + at, end - begin, a.head_dim, delta + begin);
-      });
+  Status status = context.parallel(rows, std::max<int64_t>(1, 65536 / a.head_dim),
+                                   [&](int64_t begin, int64_t end) {
+                                     const int64_t first = begin * a.head_dim;
+                                     steps.delta(at<T>(a.out, first), at<T>(a.d_out, first),
+                                                 end - begin, a.head_dim, delta + begin);
+                                   });
   if (!status.ok()) return status;
 
   const int64_t cost = flops(a.tokens, a.rows, group, a.head_dim);
   status = split(context, a.row_offsets, a.rows, a.tokens, head_parts(a.kv_heads, group),
                  query_span(group), cost, [&](int64_t i, int64_t row, int64_t begin, int64_t end) {
                    const HeadPart part = head_part(i, a.kv_heads, group);
-                   const int64_t first = a.row_offsets[row], at = begin * a.heads + part.head;
-                   AttentionQueries piece{};
+                   const int64_t first = a.row_offsets[row], to = begin * a.heads + part.head;
+                   AttentionQueries<T> piece{};
                    piece.count = static_cast<int>(end - begin);
                    piece.heads = static_cast<int>(part.heads);
                    piece.dim = static_cast<int>(a.head_dim);
                    piece.position = begin - first;
-                   piece.q = a.q + begin * a.q_stride + part.head * a.head_dim;
+                   piece.q = at<T>(a.q, begin * a.q_stride + part.head * a.head_dim);
                    piece.q_stride = a.q_stride;
-                   piece.k = a.k + first * a.kv_stride + part.kv_head * a.head_dim;
-                   piece.v = a.v + first * a.kv_stride + part.kv_head * a.head_dim;
+                   piece.k = at<T>(a.k, first * a.kv_stride + part.kv_head * a.head_dim);
+                   piece.v = at<T>(a.v, first * a.kv_stride + part.kv_head * a.head_dim);
                    piece.kv_stride = a.kv_stride;
                    piece.scale = a.scale;
                    piece.token = a.heads;
-                   piece.stats = a.stats + 2 * at;
-                   piece.d_out = a.d_out + at * a.head_dim;
-                   piece.delta = delta + at;
-                   piece.d_q = a.d_q + at * a.head_dim;
-                   attention_table().backward_queries(piece);
+                   piece.stats = a.stats + 2 * to;
+                   piece.d_out = at<T>(a.d_out, to * a.head_dim);
+                   piece.delta = delta + to;
+                   piece.d_q = at<T>(a.d_q, to * a.head_dim);
+                   steps.backward_queries(piece);
                  });
   if (!status.ok()) return status;
 
   return split(context, a.row_offsets, a.rows, a.tokens, a.kv_heads, kAttentionKeys, cost,
                [&](int64_t kv_head, int64_t row, int64_t begin, int64_t end) {
-                 const int64_t head = kv_head * group, at = begin * a.heads + head;
-                 AttentionKeys piece{};
+                 const int64_t head = kv_head * group, to = begin * a.heads + head;
+                 AttentionKeys<T> piece{};
                  piece.count = static_cast<int>(end - begin);
                  piece.heads = static_cast<int>(group);
                  piece.dim = static_cast<int>(a.head_dim);
                  piece.queries = a.row_offsets[row + 1] - begin;
-                 piece.q = a.q + begin * a.q_stride + head * a.head_dim;
+                 piece.q = at<T>(a.q, begin * a.q_stride + head * a.head_dim);
                  piece.q_stride = a.q_stride;
-                 piece.k = a.k + begin * a.kv_stride + kv_head * a.head_dim;
-                 piece.v = a.v + begin * a.kv_stride + kv_head * a.head_dim;
+                 piece.k = at<T>(a.k, begin * a.kv_stride + kv_head * a.head_dim);
+                 piece.v = at<T>(a.v, begin * a.kv_stride + kv_head * a.head_dim);
                  piece.kv_stride = a.kv_stride;
                  piece.scale = a.scale;
                  piece.token = a.heads;
                  piece.kv_token = a.kv_heads;
-                 piece.stats = a.stats + 2 * at;
-                 piece.d_out = a.d_out + at * a.head_dim;
-                 piece.delta = delta + at;
-                 const int64_t to = (begin * a.kv_heads + kv_head) * a.head_dim;
-                 piece.d_k = a.d_k + to;
-                 piece.d_v = a.d_v + to;
-                 attention_table().backward_keys(piece);
+                 piece.stats = a.stats + 2 * to;
+                 piece.d_out = at<T>(a.d_out, to * a.head_dim);
+                 piece.delta = delta + to;
+                 const int64_t key = (begin * a.kv_heads + kv_head) * a.head_dim;
+                 piece.d_k = at<T>(a.d_k, key);
+                 piece.d_v = at<T>(a.d_v, key);
+                 steps.backward_keys(piece);
                });
+}
+
+}  // namespace
+
+Status attention_forward(Context& context, const AttentionArgs& a) {
+  if (a.queries == 0 || a.rows == 0) return {};
+  const AttentionTable& table = attention_table();
+  switch (a.dtype) {
+    case DType::bf16:
+      return forward(context, a, table.of_bf16);
+    case DType::f16:
+      return forward(context, a, table.of_f16);
+    default:
+      return forward(context, a, table.of_f32);
+  }
+}
+
+int64_t attention_backward_workspace(DType, int64_t tokens, int64_t heads) {
+  return tokens * heads * static_cast<int64_t>(sizeof(float));
+}
+
+Status attention_backward(Context& context, const AttentionBackwardArgs& a) {
+  if (a.tokens == 0 || a.rows == 0) return {};
+  const AttentionTable& table = attention_table();
+  switch (a.dtype) {
+    case DType::bf16:
+      return backward(context, a, table.of_bf16);
+    case DType::f16:
+      return backward(context, a, table.of_f16);
+    default:
+      return backward(context, a, table.of_f32);
+  }
 }
 
 }  // namespace firesteel

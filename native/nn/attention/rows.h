@@ -22,7 +22,7 @@ FIRESTEEL_INLINE int clamp_lanes(int64_t n) {
 template <class Row>
 FIRESTEEL_INLINE void copy_rows(float* to, int width, const Row& row, int64_t count, int dim) {
   for (int64_t i = 0; i < count; ++i) {
-    const float* from = row(i);
+    const auto* from = row(i);
     for (int d = 0; d < width; d += F32::lanes) {
       const bool whole = d + F32::lanes <= dim;
       store(to + i * width + d, whole ? load(from + d) : load_partial(from + d, dim - d, 0.0f));
@@ -30,9 +30,36 @@ FIRESTEEL_INLINE void copy_rows(float* to, int width, const Row& row, int64_t co
   }
 }
 
-FIRESTEEL_INLINE void copy_out(float* to, const float* row, int dim) {
+template <class T>
+FIRESTEEL_INLINE void copy_out(T* to, const float* row, int dim) {
   for (int d = 0; d < dim; d += F32::lanes)
     store_partial(to + d, load(row + d), clamp_lanes(dim - d));
+}
+
+// Tokens of several heads as the left side of a product, which takes floats.
+struct Operand {
+  const float* x;
+  int64_t token, head;  // strides
+};
+// Floats of room that `operand` needs for `rows` rows of T.
+template <class T>
+constexpr int operand_room(int rows) {
+  return sizeof(T) == sizeof(float) ? 1 : rows * kMaxDim;
+}
+// x[i * token + h * dim + d] for i < count and h < heads: where it lies, or widened into `room`.
+FIRESTEEL_INLINE Operand operand(const float* x, int64_t token, int, int, int dim, float*) {
+  return {x, token, dim};
+}
+template <class T>
+FIRESTEEL_INLINE Operand operand(const T* x, int64_t token, int count, int heads, int dim,
+                                 float* room) {
+  const int width = whole_vectors(dim);
+  for (int h = 0; h < heads; ++h) {
+    copy_rows(
+        room + h * count * width, width, [&](int64_t i) { return x + i * token + h * dim; }, count,
+        dim);
+  }
+  return {room, width, count * width};
 }
 
 FIRESTEEL_INLINE void clear_rows(float* rows, int64_t count) {

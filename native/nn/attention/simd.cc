@@ -36,8 +36,10 @@ __attribute__((noinline)) float soften(float* score, int64_t seen, float scale, 
   return old[0];
 }
 
+template <class T>
 struct ForwardBlock {
-  const AttentionQueries& a;
+  const AttentionQueries<T>& a;
+  Operand q;
   const float *keys, *values;  // [dim][kBlock], [kBlock][width]
   int width;
   int64_t first_key;
@@ -50,8 +52,8 @@ struct ForwardBlock {
   FIRESTEEL_MEMBER void run(int64_t tile_row) const {
     const int64_t i = first_query + tile_row, row = head * a.count + i;
     alignas(64) float score[ROWS * kBlock];
-    product<ROWS, true>(score, kBlock, a.q + i * a.q_stride + head * a.dim, a.q_stride, 1, keys,
-                        kBlock, kBlock, a.dim);
+    product<ROWS, true>(score, kBlock, q.x + i * q.token + head * q.head, q.token, 1, keys, kBlock,
+                        kBlock, a.dim);
     const int64_t seen = a.position + i - first_key + 1;
     for (int r = 0; r < ROWS; ++r) {
       const float rescale = soften(score + r * kBlock, seen + r, a.scale, running[row + r]);
@@ -63,10 +65,13 @@ struct ForwardBlock {
   }
 };
 
-void forward(const AttentionQueries& a) {
-  alignas(64) float keys[kMaxDim * kBlock], values[kBlock * kMaxDim], out[kAttentionRows * kMaxDim];
+template <class T>
+void forward(const AttentionQueries<T>& a) {
+  alignas(64) float keys[kMaxDim * kBlock], values[kBlock * kMaxDim], out[kAttentionRows * kMaxDim],
+      room[operand_room<T>(kAttentionRows)];
   Running running[kAttentionRows];
   const int width = whole_vectors(a.dim);
+  const Operand q = operand(a.q, a.q_stride, a.count, a.heads, a.dim, room);
   clear_rows(out, int64_t{a.count} * a.heads * width);
   for (int r = 0; r < a.count * a.heads; ++r) running[r] = {-kInfinity, 0.0f};
 
@@ -82,7 +87,8 @@ void forward(const AttentionQueries& a) {
         values, width, [&](int64_t j) { return a.v + slot(j); }, n, a.dim);
     const int64_t first = key > a.position ? key - a.position : 0;
     for (int h = 0; h < a.heads; ++h) {
-      each_tile(a.count - first, ForwardBlock{a, keys, values, width, key, h, first, out, running});
+      each_tile(a.count - first,
+                ForwardBlock<T>{a, q, keys, values, width, key, h, first, out, running});
     }
   }
 
@@ -102,7 +108,8 @@ void forward(const AttentionQueries& a) {
 
 // ---- backward ----
 
-void delta(const float* out, const float* d_out, int64_t rows, int64_t dim, float* delta) {
+template <class T>
+void delta(const T* out, const T* d_out, int64_t rows, int64_t dim, float* delta) {
   for (int64_t i = 0; i < rows; ++i) {
     F32 sum = 0.0f;
     for (int64_t d = 0; d < dim; d += F32::lanes) {
@@ -129,8 +136,10 @@ __attribute__((noinline)) void soften_backward(float* score, float* d_score, int
   }
 }
 
+template <class T>
 struct BackwardQueriesBlock {
-  const AttentionQueries& a;
+  const AttentionQueries<T>& a;
+  Operand q, d_out;
   const float *keys, *values;  // [dim][kBlock]
   const float* key_rows;       // [kBlock][width]
   int width;
@@ -143,10 +152,10 @@ struct BackwardQueriesBlock {
   FIRESTEEL_MEMBER void run(int64_t tile_row) const {
     const int64_t i = first_query + tile_row;
     alignas(64) float score[ROWS * kBlock], d_score[ROWS * kBlock];
-    product<ROWS, true>(score, kBlock, a.q + i * a.q_stride + head * a.dim, a.q_stride, 1, keys,
-                        kBlock, kBlock, a.dim);
-    product<ROWS, true>(d_score, kBlock, a.d_out + (i * a.token + head) * a.dim, a.token * a.dim, 1,
-                        values, kBlock, kBlock, a.dim);
+    product<ROWS, true>(score, kBlock, q.x + i * q.token + head * q.head, q.token, 1, keys, kBlock,
+                        kBlock, a.dim);
+    product<ROWS, true>(d_score, kBlock, d_out.x + i * d_out.token + head * d_out.head, d_out.token,
+                        1, values, kBlock, kBlock, a.dim);
     const int64_t seen = a.position + i - first_key + 1;
     for (int r = 0; r < ROWS; ++r) {
       const int64_t at = (i + r) * a.token + head;
@@ -157,15 +166,19 @@ struct BackwardQueriesBlock {
   }
 };
 
-void backward_queries(const AttentionQueries& a) {
+template <class T>
+void backward_queries(const AttentionQueries<T>& a) {
   alignas(64) float keys[kMaxDim * kBlock], values[kMaxDim * kBlock], key_rows[kBlock * kMaxDim],
-      d_q[kAttentionRows * kMaxDim];
+      d_q[kAttentionRows * kMaxDim], q_room[operand_room<T>(kAttentionRows)],
+      d_out_room[operand_room<T>(kAttentionRows)];
   const int width = whole_vectors(a.dim);
+  const Operand q = operand(a.q, a.q_stride, a.count, a.heads, a.dim, q_room);
+  const Operand d_out = operand(a.d_out, a.token * a.dim, a.count, a.heads, a.dim, d_out_room);
   clear_rows(d_q, int64_t{a.count} * a.heads * width);
   const int64_t all = a.position + a.count;
   for (int64_t key = 0; key < all; key += kBlock) {
     const int n = all - key < kBlock ? static_cast<int>(all - key) : kBlock;
-    const float *k = a.k + key * a.kv_stride, *v = a.v + key * a.kv_stride;
+    const T *k = a.k + key * a.kv_stride, *v = a.v + key * a.kv_stride;
     pack_rows(
         keys, kBlock, [&](int j) { return k + j * a.kv_stride; }, n, a.dim);
     pack_rows(
@@ -174,8 +187,8 @@ void backward_queries(const AttentionQueries& a) {
         key_rows, width, [&](int64_t j) { return k + j * a.kv_stride; }, n, a.dim);
     const int64_t first = key > a.position ? key - a.position : 0;
     for (int h = 0; h < a.heads; ++h) {
-      each_tile(a.count - first,
-                BackwardQueriesBlock{a, keys, values, key_rows, width, key, h, first, d_q});
+      each_tile(a.count - first, BackwardQueriesBlock<T>{a, q, d_out, keys, values, key_rows, width,
+                                                         key, h, first, d_q});
     }
   }
   for (int64_t i = 0; i < a.count; ++i) {
@@ -186,9 +199,12 @@ void backward_queries(const AttentionQueries& a) {
 }
 
 // Scores of a chunk of queries against the piece's keys.
+template <class T>
 struct BackwardScores {
-  const AttentionKeys& a;
-  const float *keys, *values;  // [dim][kAttentionKeys]
+  const AttentionKeys<T>& a;
+  const float *keys, *values;       // [dim][kAttentionKeys]
+  const float *query_rows, *d_out;  // [queries][width]
+  int width;
   int head;
   int64_t first_query;  // counted from the piece's first key
   float *p, *d_score;   // [queries][kAttentionKeys]
@@ -197,10 +213,10 @@ struct BackwardScores {
   FIRESTEEL_MEMBER void run(int64_t row) const {
     constexpr int kKeys = kAttentionKeys;
     const int64_t i = first_query + row;
-    product<ROWS, true>(p + row * kKeys, kKeys, a.q + i * a.q_stride + head * a.dim, a.q_stride, 1,
-                        keys, kKeys, kKeys, a.dim);
-    product<ROWS, true>(d_score + row * kKeys, kKeys, a.d_out + (i * a.token + head) * a.dim,
-                        a.token * a.dim, 1, values, kKeys, kKeys, a.dim);
+    product<ROWS, true>(p + row * kKeys, kKeys, query_rows + row * width, width, 1, keys, kKeys,
+                        kKeys, a.dim);
+    product<ROWS, true>(d_score + row * kKeys, kKeys, d_out + row * width, width, 1, values, kKeys,
+                        kKeys, a.dim);
     for (int r = 0; r < ROWS; ++r) {
       const int64_t at = (i + r) * a.token + head, sees = i + r + 1;
       soften_backward(p + (row + r) * kKeys, d_score + (row + r) * kKeys, kKeys,
@@ -239,7 +255,8 @@ struct BackwardKeys {
   }
 };
 
-void backward_keys(const AttentionKeys& a) {
+template <class T>
+void backward_keys(const AttentionKeys<T>& a) {
   constexpr int kKeys = kAttentionKeys;
   alignas(64) float keys[kMaxDim * kKeys], values[kMaxDim * kKeys], d_k[kKeys * kMaxDim],
       d_v[kKeys * kMaxDim], query_rows[kKeys * kMaxDim], d_out_rows[kKeys * kMaxDim],
@@ -254,13 +271,14 @@ void backward_keys(const AttentionKeys& a) {
   for (int h = 0; h < a.heads; ++h) {
     for (int64_t first = 0; first < a.queries; first += kKeys) {
       const int64_t n = a.queries - first < kKeys ? a.queries - first : kKeys;
-      const float* q = a.q + first * a.q_stride + h * a.dim;
-      const float* d_out = a.d_out + (first * a.token + h) * a.dim;
+      const T* q = a.q + first * a.q_stride + h * a.dim;
+      const T* d_out = a.d_out + (first * a.token + h) * a.dim;
       copy_rows(
           query_rows, width, [&](int64_t i) { return q + i * a.q_stride; }, n, a.dim);
       copy_rows(
           d_out_rows, width, [&](int64_t i) { return d_out + i * a.token * a.dim; }, n, a.dim);
-      each_tile(n, BackwardScores{a, keys, values, h, first, p, d_score});
+      each_tile(n, BackwardScores<T>{a, keys, values, query_rows, d_out_rows, width, h, first, p,
+                                     d_score});
       each_tile(a.count,
                 BackwardKeys{p, d_score, query_rows, d_out_rows, width, first, n, d_k, d_v});
     }
@@ -273,8 +291,11 @@ void backward_keys(const AttentionKeys& a) {
 
 }  // namespace
 
+template <class T>
+constexpr AttentionSteps<T> kSteps = {forward<T>, delta<T>, backward_queries<T>, backward_keys<T>};
+
 extern const AttentionTable attention_table;
-const AttentionTable attention_table = {forward, delta, backward_queries, backward_keys};
+const AttentionTable attention_table = {kSteps<float>, kSteps<bf16>, kSteps<f16>};
 
 }  // namespace FIRESTEEL_ISA
 }  // namespace firesteel

@@ -2,6 +2,8 @@
 #pragma once
 #include <stdint.h>
 
+#include "runtime/dtype.h"
+
 namespace firesteel {
 
 // Keys are walked in blocks of this many from a row's first: part of the result's definition.
@@ -13,49 +15,58 @@ constexpr int kAttentionKeys = 32;
 constexpr int kAttentionMaxDim = 256;
 
 // Consecutive queries of one row, for heads that share a key head. Pointers are at the first query
-// and head; a token's heads lie head_dim apart.
+// and head; a token's heads lie head_dim apart. T: float, bf16 or f16.
+template <class T>
 struct AttentionQueries {
   int count, heads;  // count * heads <= kAttentionRows
   int dim;
   int64_t position;          // of the first query in its row
   const int32_t* key_index;  // slots of the row's keys, or null: key j at slot j
-  const float* q;
+  const T* q;
   int64_t q_stride;
-  const float *k, *v;  // slot 0, this key head
+  const T *k, *v;  // slot 0, this key head
   int64_t kv_stride;
   float scale;
   int64_t token;       // heads of a token, all of them: strides of what follows
-  float* out;          // [queries, token, dim]; forward only
+  T* out;              // [queries, token, dim]; forward only
   float* stats_out;    // [queries, token, 2]; null in decoding
   const float* stats;  // backward only, from here on
-  const float* d_out;  // as out
+  const T* d_out;      // as out
   const float* delta;  // [queries, token]
-  float* d_q;          // as out
+  T* d_q;              // as out
 };
 
 // Consecutive keys of one row in training, for one key head and its `heads` query heads.
+template <class T>
 struct AttentionKeys {
   int count;  // <= kAttentionKeys
   int heads, dim;
   int64_t queries;  // of the row from the first key's position on; all pointers are at it
-  const float* q;
+  const T* q;
   int64_t q_stride;
-  const float *k, *v;
+  const T *k, *v;
   int64_t kv_stride;
   float scale;
   int64_t token, kv_token;  // query heads and key heads of a token
   const float* stats;       // [queries, token, 2]
-  const float* d_out;       // [queries, token, dim]
+  const T* d_out;           // [queries, token, dim]
   const float* delta;       // [queries, token]
-  float *d_k, *d_v;         // [keys, kv_token, dim]
+  T *d_k, *d_v;             // [keys, kv_token, dim]
+};
+
+template <class T>
+struct AttentionSteps {
+  void (*forward)(const AttentionQueries<T>& piece);
+  // delta[i] = sum over dim of out[i] * d_out[i], for `rows` contiguous rows.
+  void (*delta)(const T* out, const T* d_out, int64_t rows, int64_t dim, float* delta);
+  void (*backward_queries)(const AttentionQueries<T>& piece);
+  void (*backward_keys)(const AttentionKeys<T>& piece);
 };
 
 struct AttentionTable {
-  void (*forward)(const AttentionQueries& piece);
-  // delta[i] = sum over dim of out[i] * d_out[i], for `rows` contiguous rows.
-  void (*delta)(const float* out, const float* d_out, int64_t rows, int64_t dim, float* delta);
-  void (*backward_queries)(const AttentionQueries& piece);
-  void (*backward_keys)(const AttentionKeys& piece);
+  AttentionSteps<float> of_f32;
+  AttentionSteps<bf16> of_bf16;
+  AttentionSteps<f16> of_f16;
 };
 
 }  // namespace firesteel

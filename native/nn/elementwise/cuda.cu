@@ -1,137 +1,156 @@
 #include "nn/elementwise/elementwise.h"
 
+#include "nn/float_type.h"
 #include "runtime/cuda/column_sum.h"
 #include "runtime/cuda/context.h"
+#include "runtime/cuda/floats.h"
 #include "runtime/cuda/launch.h"
-#include "runtime/cuda/pack.h"
-#include "runtime/cuda/ptx.h"
 #include "runtime/cuda/reduce.h"
 
 namespace firesteel {
 namespace {
 
-__global__ void add_kernel(AddArgs args, bool wide) {
-  for_quads(args.count, [&](int64_t i, int64_t left) {
-    const Quad a = load_quad(args.a + i, left, wide), b = load_quad(args.b + i, left, wide);
-    Quad y;
+template <class T>
+__global__ void add_kernel(int64_t count, const T* a, const T* b, T* y, bool wide) {
+  constexpr int N = kFloats<T>;
+  for_floats<N>(count, [&](int64_t i, int64_t left) {
+    Floats<N> sum = load_floats<N>(a + i, left, wide);
+    const Floats<N> more = load_floats<N>(b + i, left, wide);
 #pragma unroll
-    for (int e = 0; e < Quad::size; ++e) y.x[e] = a.x[e] + b.x[e];
-    store_quad(args.y + i, y, left, wide);
+    for (int e = 0; e < N; ++e) sum.x[e] += more.x[e];
+    store_floats(y + i, sum, left, wide);
   });
 }
 
-__global__ void scale_kernel(ScaleArgs args, bool wide) {
-  for_quads(args.count, [&](int64_t i, int64_t left) {
-    const Quad x = load_quad(args.x + i, left, wide);
-    Quad y;
-    if (args.accumulate) {
-      y = load_quad(args.y + i, left, wide);
+template <class T>
+__global__ void scale_kernel(int64_t count, float factor, const T* x, T* y, bool accumulate,
+                             bool wide) {
+  constexpr int N = kFloats<T>;
+  for_floats<N>(count, [&](int64_t i, int64_t left) {
+    Floats<N> value = load_floats<N>(x + i, left, wide);
+    if (accumulate) {
+      const Floats<N> sum = load_floats<N>(y + i, left, wide);
 #pragma unroll
-      for (int e = 0; e < Quad::size; ++e) y.x[e] = fmaf(args.a, x.x[e], y.x[e]);
+      for (int e = 0; e < N; ++e) value.x[e] = fmaf(factor, value.x[e], sum.x[e]);
     } else {
 #pragma unroll
-      for (int e = 0; e < Quad::size; ++e) y.x[e] = args.a * x.x[e];
+      for (int e = 0; e < N; ++e) value.x[e] *= factor;
     }
-    store_quad(args.y + i, y, left, wide);
+    store_floats(y + i, value, left, wide);
   });
 }
 
-__global__ void fill_kernel(FillArgs args, bool wide) {
-  for_quads(args.count, [&](int64_t i, int64_t left) {
-    Quad y;
+template <class T>
+__global__ void fill_kernel(int64_t count, float value, T* y, bool wide) {
+  constexpr int N = kFloats<T>;
+  Floats<N> same;
 #pragma unroll
-    for (int e = 0; e < Quad::size; ++e) y.x[e] = args.value;
-    store_quad(args.y + i, y, left, wide);
-  });
+  for (int e = 0; e < N; ++e) same.x[e] = value;
+  for_floats<N>(count, [&](int64_t i, int64_t left) { store_floats(y + i, same, left, wide); });
 }
 
 constexpr int kRowsPerBlock = 8;
 
 // One warp per row, so that no element needs a division to find its column.
-__global__ void __launch_bounds__(kRowsPerBlock* kWarp) add_bias_kernel(AddBiasArgs a, bool wide) {
+template <class T>
+__global__ void __launch_bounds__(kRowsPerBlock* kWarp)
+    add_bias_kernel(int64_t rows, int64_t width, const T* x, const T* bias, T* y, bool wide) {
+  constexpr int N = kFloats<T>;
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kRowsPerBlock + threadIdx.x / kWarp;
-  if (row >= a.rows) return;
-  for (int64_t j = threadIdx.x % kWarp * Quad::size; j < a.width; j += kWarp * Quad::size) {
-    const int64_t left = a.width - j;
-    const Quad x = load_quad(a.x + row * a.width + j, left, wide);
-    const Quad bias = load_quad(a.bias + j, left, wide);
-    Quad y;
+  if (row >= rows) return;
+  for (int64_t j = threadIdx.x % kWarp * N; j < width; j += kWarp * N) {
+    const int64_t left = width - j;
+    Floats<N> sum = load_floats<N>(x + row * width + j, left, wide);
+    const Floats<N> more = load_floats<N>(bias + j, left, wide);
 #pragma unroll
-    for (int e = 0; e < Quad::size; ++e) y.x[e] = x.x[e] + bias.x[e];
-    store_quad(a.y + row * a.width + j, y, left, wide);
+    for (int e = 0; e < N; ++e) sum.x[e] += more.x[e];
+    store_floats(y + row * width + j, sum, left, wide);
   }
 }
 
-__global__ void __launch_bounds__(kColumnsPerBlock* kRowRuns) sum_rows_kernel(SumRowsArgs a) {
-  column_sums(a.rows, a.width, a.y,
-              [&](int64_t r, int64_t j) { return static_cast<double>(a.x[r * a.width + j]); });
+template <class T>
+__global__ void __launch_bounds__(kColumnsPerBlock* kRowRuns)
+    sum_rows_kernel(int64_t rows, int64_t width, const T* x, float* y) {
+  column_sums(rows, width, y,
+              [&](int64_t r, int64_t j) { return static_cast<double>(widen(x[r * width + j])); });
 }
 
+// Eight elements a thread: 16 bytes of a 16-bit type, twice 16 of floats.
 template <class From, class To>
-__global__ void cast_kernel(int64_t count, const From* x, To* y) {
-  for (int64_t i = grid_thread(); i < count; i += grid_threads()) y[i] = narrow<To>(widen(x[i]));
-}
-
-template <class From, class To>
-Status cast_to(Context& context, const CastArgs& a) {
-  return launch(context, "cast", elementwise_shape(context, a.count), cast_kernel<From, To>,
-                a.count, static_cast<const From*>(a.x), static_cast<To*>(a.y));
-}
-
-template <class From>
-Status cast_from(Context& context, const CastArgs& a) {
-  switch (a.to) {
-    case DType::f32:
-      return cast_to<From, float>(context, a);
-    case DType::bf16:
-      return cast_to<From, bf16>(context, a);
-    case DType::f16:
-      return cast_to<From, f16>(context, a);
-    default:
-      return Status::error(Code::dtype, "cast: expected f32, bf16 or f16 as the result");
-  }
+__global__ void cast_kernel(int64_t count, const From* x, To* y, bool wide) {
+  constexpr int N = kFloats<From> < kFloats<To> ? kFloats<From> : kFloats<To>;
+  for_floats<8>(count, [&](int64_t i, int64_t left) {
+#pragma unroll
+    for (int e = 0; e < 8; e += N) {
+      store_floats(y + i + e, load_floats<N>(x + i + e, left - e, wide), left - e, wide);
+    }
+  });
 }
 
 }  // namespace
 
-Status add(Context& context, const AddArgs& a) {
-  return launch(context, "add", quads_shape(context, a.count), add_kernel, a,
-                all_aligned(a.a, a.b, a.y));
+Status add(Context& context, const AddArgs& args) {
+  return with_float_type(args.dtype, [&](auto t) {
+    using T = decltype(t);
+    const T *const a = static_cast<const T*>(args.a), *const b = static_cast<const T*>(args.b);
+    T* const y = static_cast<T*>(args.y);
+    return launch(context, "add", floats_shape<kFloats<T>>(context, args.count), add_kernel<T>,
+                  args.count, a, b, y, spans_aligned<T>(0, {a, b, y}));
+  });
 }
 
 Status add_bias(Context& context, const AddBiasArgs& a) {
   LaunchShape shape;
   shape.grid = dim3(static_cast<unsigned>((a.rows + kRowsPerBlock - 1) / kRowsPerBlock));
   shape.block = dim3(kRowsPerBlock * kWarp);
-  const bool wide =
-      pack_aligned(a.x, a.width) && pack_aligned(a.y, a.width) && pack_aligned(a.bias, 0);
-  return launch(context, "add_bias", shape, add_bias_kernel, a, wide);
+  return with_float_type(a.dtype, [&](auto t) {
+    using T = decltype(t);
+    const T *const x = static_cast<const T*>(a.x), *const bias = static_cast<const T*>(a.bias);
+    T* const y = static_cast<T*>(a.y);
+    return launch(context, "add_bias", shape, add_bias_kernel<T>, a.rows, a.width, x, bias, y,
+                  spans_aligned<T>(a.width, {x, bias, y}));
+  });
 }
 
 Status sum_rows(Context& context, const SumRowsArgs& a) {
-  return launch(context, "sum_rows", column_sum_shape(a.width), sum_rows_kernel, a);
+  return with_float_type(a.dtype, [&](auto t) {
+    using T = decltype(t);
+    return launch(context, "sum_rows", column_sum_shape(a.width), sum_rows_kernel<T>, a.rows,
+                  a.width, static_cast<const T*>(a.x), a.y);
+  });
 }
 
 Status scale(Context& context, const ScaleArgs& a) {
-  return launch(context, "scale", quads_shape(context, a.count), scale_kernel, a,
-                all_aligned(a.x, a.y));
+  return with_float_type(a.dtype, [&](auto t) {
+    using T = decltype(t);
+    const T* const x = static_cast<const T*>(a.x);
+    T* const y = static_cast<T*>(a.y);
+    return launch(context, "scale", floats_shape<kFloats<T>>(context, a.count), scale_kernel<T>,
+                  a.count, a.a, x, y, a.accumulate, spans_aligned<T>(0, {x, y}));
+  });
 }
 
 Status fill(Context& context, const FillArgs& a) {
-  return launch(context, "fill", quads_shape(context, a.count), fill_kernel, a, all_aligned(a.y));
+  return with_float_type(a.dtype, [&](auto t) {
+    using T = decltype(t);
+    T* const y = static_cast<T*>(a.y);
+    return launch(context, "fill", floats_shape<kFloats<T>>(context, a.count), fill_kernel<T>,
+                  a.count, a.value, y, spans_aligned<T>(0, {y}));
+  });
 }
 
 Status cast(Context& context, const CastArgs& a) {
-  switch (a.from) {
-    case DType::f32:
-      return cast_from<float>(context, a);
-    case DType::bf16:
-      return cast_from<bf16>(context, a);
-    case DType::f16:
-      return cast_from<f16>(context, a);
-    default:
-      return Status::error(Code::dtype, "cast: expected f32, bf16 or f16 as the source");
-  }
+  return with_float_type(a.from, [&](auto from) {
+    return with_float_type(a.to, [&](auto to) {
+      using From = decltype(from);
+      using To = decltype(to);
+      const From* const x = static_cast<const From*>(a.x);
+      To* const y = static_cast<To*>(a.y);
+      const bool wide = spans_aligned<From>(0, {x}) && spans_aligned<To>(0, {y});
+      return launch(context, "cast", floats_shape<8>(context, a.count), cast_kernel<From, To>,
+                    a.count, x, y, wide);
+    });
+  });
 }
 
 }  // namespace firesteel

@@ -6,17 +6,25 @@ namespace firesteel {
 namespace FIRESTEEL_ISA {
 namespace {
 
-void add(int64_t count, const float* a, const float* b, float* y) {
+template <class T>
+void add(int64_t count, const void* left, const void* right, void* out) {
+  const T *const a = static_cast<const T*>(left), *const b = static_cast<const T*>(right);
+  T* const y = static_cast<T*>(out);
   each_vector(count, [=](int64_t i, int n) {
     store_some(y + i, load_some(a + i, n) + load_some(b + i, n), n);
   });
 }
 
-void add_bias(int64_t rows, int64_t width, const float* x, const float* bias, float* y) {
-  for (int64_t r = 0; r < rows; ++r) add(width, x + r * width, bias, y + r * width);
+template <class T>
+void add_bias(int64_t rows, int64_t width, const void* x, const void* bias, void* y) {
+  for (int64_t r = 0; r < rows; ++r) {
+    add<T>(width, static_cast<const T*>(x) + r * width, bias, static_cast<T*>(y) + r * width);
+  }
 }
 
-void sum_rows(int64_t rows, int64_t cols, int64_t stride, const float* x, float* y) {
+template <class T>
+void sum_rows(int64_t rows, int64_t cols, int64_t stride, const void* from, float* y) {
+  const T* const x = static_cast<const T*>(from);
   each_vector(cols, [=](int64_t j, int n) {
     F32 sum = 0.0f;
     for (int64_t r = 0; r < rows; ++r) sum = sum + load_some(x + r * stride + j, n);
@@ -24,7 +32,10 @@ void sum_rows(int64_t rows, int64_t cols, int64_t stride, const float* x, float*
   });
 }
 
-void scale(int64_t count, float a, const float* x, float* y, bool accumulate) {
+template <class T>
+void scale(int64_t count, float a, const void* from, void* to, bool accumulate) {
+  const T* const x = static_cast<const T*>(from);
+  T* const y = static_cast<T*>(to);
   if (accumulate) {
     each_vector(count, [=](int64_t i, int n) {
       store_some(y + i, fma(a, load_some(x + i, n), load_some(y + i, n)), n);
@@ -34,7 +45,9 @@ void scale(int64_t count, float a, const float* x, float* y, bool accumulate) {
   }
 }
 
-void fill(int64_t count, float value, float* y) {
+template <class T>
+void fill(int64_t count, float value, void* to) {
+  T* const y = static_cast<T*>(to);
   each_vector(count, [=](int64_t i, int n) { store_some(y + i, value, n); });
 }
 
@@ -71,7 +84,14 @@ void cast(int64_t count, const void* x, DType from, void* y, DType to) {
 }  // namespace
 
 extern const ElementwiseTable elementwise_table;
-const ElementwiseTable elementwise_table = {add, add_bias, sum_rows, scale, fill, cast};
+const ElementwiseTable elementwise_table = {
+    {add<float>, add<bf16>, add<f16>},
+    {add_bias<float>, add_bias<bf16>, add_bias<f16>},
+    {sum_rows<float>, sum_rows<bf16>, sum_rows<f16>},
+    {scale<float>, scale<bf16>, scale<f16>},
+    {fill<float>, fill<bf16>, fill<f16>},
+    cast,
+};
 
 }  // namespace FIRESTEEL_ISA
 }  // namespace firesteel

@@ -1,4 +1,5 @@
-// What the elementwise per-ISA object offers to cpu.cc.
+// What the elementwise per-ISA object offers to cpu.cc. Arrays of functions are indexed by DType:
+// f32, bf16, f16.
 #pragma once
 #include <stdint.h>
 #include "runtime/dtype.h"
@@ -6,12 +7,12 @@
 namespace firesteel {
 
 struct ElementwiseTable {
-  void (*add)(int64_t count, const float* a, const float* b, float* y);
-  void (*add_bias)(int64_t rows, int64_t width, const float* x, const float* bias, float* y);
+  void (*add[3])(int64_t count, const void* a, const void* b, void* y);
+  void (*add_bias[3])(int64_t rows, int64_t width, const void* x, const void* bias, void* y);
   // y[j] = sum over rows of x[r * stride + j] for j < cols.
-  void (*sum_rows)(int64_t rows, int64_t cols, int64_t stride, const float* x, float* y);
-  void (*scale)(int64_t count, float a, const float* x, float* y, bool accumulate);
-  void (*fill)(int64_t count, float value, float* y);
+  void (*sum_rows[3])(int64_t rows, int64_t cols, int64_t stride, const void* x, float* y);
+  void (*scale[3])(int64_t count, float a, const void* x, void* y, bool accumulate);
+  void (*fill[3])(int64_t count, float value, void* y);
   void (*cast)(int64_t count, const void* x, DType from, void* y, DType to);
 };
 

@@ -2,9 +2,10 @@
 // the id's first occurrence works: it adds all later rows of the same id in order.
 #include "nn/embed/embed.h"
 
+#include "nn/float_type.h"
 #include "runtime/cuda/context.h"
+#include "runtime/cuda/floats.h"
 #include "runtime/cuda/launch.h"
-#include "runtime/cuda/pack.h"
 #include "runtime/cuda/ptx.h"
 #include "runtime/cuda/reduce.h"
 
@@ -17,31 +18,35 @@ __device__ __forceinline__ int64_t warp_row() {
   return static_cast<int64_t>(blockIdx.x) * kRowsPerBlock + threadIdx.x / kWarp;
 }
 
-// body(j, left) for the first column of every quad of a row that falls to this lane.
-template <class Body>
-__device__ __forceinline__ void for_lane_quads(int64_t width, Body body) {
-  for (int64_t j = threadIdx.x % kWarp * Quad::size; j < width; j += kWarp * Quad::size) {
-    body(j, width - j);
-  }
+// body(j, left) for the first column of every span of a row that falls to this lane.
+template <class T, class Body>
+__device__ __forceinline__ void for_lane_spans(int64_t width, Body body) {
+  constexpr int N = kFloats<T>;
+  for (int64_t j = threadIdx.x % kWarp * N; j < width; j += kWarp * N) body(j, width - j);
 }
 
+template <class T>
+__device__ __forceinline__ void copy_row(const T* from, T* to, int64_t width, bool wide) {
+  for_lane_spans<T>(width, [&](int64_t j, int64_t left) {
+    store_floats(to + j, load_floats<kFloats<T>>(from + j, left, wide), left, wide);
+  });
+}
+
+template <class T>
 __global__ void __launch_bounds__(kRowsPerBlock* kWarp)
     gather_rows_kernel(GatherRowsArgs a, bool wide) {
   const int64_t t = warp_row();
   if (t >= a.count) return;
   const int64_t id = a.ids[t];
-  float* y = a.y + t * a.width;
+  T* y = static_cast<T*>(a.y) + t * a.width;
   if (id >= 0 && id < a.table_rows) {
-    const float* from = a.table + id * a.width;
-    for_lane_quads(a.width, [&](int64_t j, int64_t left) {
-      store_quad(y + j, load_quad(from + j, left, wide), left, wide);
-    });
-    return;
+    return copy_row(static_cast<const T*>(a.table) + id * a.width, y, a.width, wide);
   }
   if (threadIdx.x % kWarp == 0) record_fault(a.faults, Fault::id_out_of_range, t);
-  for (int64_t j = threadIdx.x % kWarp; j < a.width; j += kWarp) y[j] = NAN;
+  for (int64_t j = threadIdx.x % kWarp; j < a.width; j += kWarp) y[j] = narrow<T>(NAN);
 }
 
+template <class T>
 __global__ void __launch_bounds__(kRowsPerBlock* kWarp)
     scatter_rows_kernel(ScatterRowsArgs a, bool wide) {
   const int64_t t = warp_row();
@@ -51,11 +56,8 @@ __global__ void __launch_bounds__(kRowsPerBlock* kWarp)
     if (threadIdx.x % kWarp == 0) record_fault(a.faults, Fault::id_out_of_range, t);
     return;
   }
-  const float* from = a.x + t * a.x_stride;
-  float* to = a.table + id * a.width;
-  for_lane_quads(a.width, [&](int64_t j, int64_t left) {
-    store_quad(to + j, load_quad(from + j, left, wide), left, wide);
-  });
+  copy_row(static_cast<const T*>(a.x) + t * a.x_stride, static_cast<T*>(a.table) + id * a.width,
+           a.width, wide);
 }
 
 constexpr int kThreads = 128;
@@ -63,6 +65,7 @@ constexpr int kIdsPerThread = 4;
 constexpr int kIds = kThreads * kIdsPerThread;  // looked at between two barriers
 constexpr int kColumns = 8;                     // that a thread holds sums for
 
+template <class T>
 __global__ void __launch_bounds__(kThreads) scatter_add_rows_kernel(ScatterAddRowsArgs a) {
   FIRESTEEL_SHARED(unsigned, same, kIds / kWarp);  // bit j of word i: id 32 i + j is this one
   const int64_t first = blockIdx.x;
@@ -99,11 +102,12 @@ __global__ void __launch_bounds__(kThreads) scatter_add_rows_kernel(ScatterAddRo
       __syncthreads();
       for (int i = 0; i < kIds / kWarp; ++i) {
         for (unsigned word = same[i]; word != 0; word &= word - 1) {
-          const float* d_y = a.d_y + (begin + i * kWarp + __ffs(word) - 1) * a.width;
+          const T* d_y =
+              static_cast<const T*>(a.d_y) + (begin + i * kWarp + __ffs(word) - 1) * a.width;
 #pragma unroll
           for (int c = 0; c < kColumns; ++c) {
             const int64_t j = j0 + c * kThreads + threadIdx.x;
-            if (j < a.width) sum[c] += d_y[j];
+            if (j < a.width) sum[c] += widen(d_y[j]);
           }
         }
       }
@@ -127,20 +131,30 @@ LaunchShape warp_per_row(int64_t rows) {
 }  // namespace
 
 Status gather_rows(Context& context, const GatherRowsArgs& a) {
-  const bool wide = pack_aligned(a.table, a.width) && pack_aligned(a.y, a.width);
-  return launch(context, "gather_rows", warp_per_row(a.count), gather_rows_kernel, a, wide);
+  return with_float_type(a.dtype, [&](auto t) {
+    using T = decltype(t);
+    const bool wide =
+        spans_aligned<T>(a.width, {static_cast<const T*>(a.table), static_cast<const T*>(a.y)});
+    return launch(context, "gather_rows", warp_per_row(a.count), gather_rows_kernel<T>, a, wide);
+  });
 }
 
 Status scatter_rows(Context& context, const ScatterRowsArgs& a) {
-  const bool wide = pack_aligned(a.x, a.x_stride) && pack_aligned(a.table, a.width);
-  return launch(context, "scatter_rows", warp_per_row(a.count), scatter_rows_kernel, a, wide);
+  return with_float_type(a.dtype, [&](auto t) {
+    using T = decltype(t);
+    const bool wide = spans_aligned<T>(a.x_stride, {static_cast<const T*>(a.x)}) &&
+                      spans_aligned<T>(a.width, {static_cast<const T*>(a.table)});
+    return launch(context, "scatter_rows", warp_per_row(a.count), scatter_rows_kernel<T>, a, wide);
+  });
 }
 
 Status scatter_add_rows(Context& context, const ScatterAddRowsArgs& a) {
   LaunchShape shape;
   shape.grid = dim3(static_cast<unsigned>(a.count));
   shape.block = dim3(kThreads);
-  return launch(context, "scatter_add_rows", shape, scatter_add_rows_kernel, a);
+  return with_float_type(a.dtype, [&](auto t) {
+    return launch(context, "scatter_add_rows", shape, scatter_add_rows_kernel<decltype(t)>, a);
+  });
 }
 
 }  // namespace firesteel

@@ -1,17 +1,31 @@
 // What rms_norm's per-ISA object offers to cpu.cc.
 #pragma once
 #include <stdint.h>
+#include "runtime/dtype.h"
 
 namespace firesteel {
 
+// Rows that lie one after the other; pointers as in rms_norm.h.
+struct RmsNormRows {
+  int64_t rows, width;
+  const void *x, *residual, *weight;
+  float eps;
+  void *sum, *y;
+  float* inv_rms;
+};
+struct RmsNormBackwardRows {
+  int64_t rows, width;
+  const void *x, *weight;
+  const float* inv_rms;
+  const void *d_y, *d_sum;
+  void* d_x;
+  float* d_weight;  // [width] out: the sum over these rows
+};
+
+// Indexed by DType: f32, bf16, f16.
 struct RmsNormTable {
-  void (*forward)(int64_t rows, int64_t width, const float* x, const float* weight, float eps,
-                  float* y, float* inv_rms);
-  void (*backward)(int64_t rows, int64_t width, const float* x, const float* weight,
-                   const float* inv_rms, const float* d_y, float* d_x);
-  // Columns 0 .. cols - 1 of rows that lie `width` apart.
-  void (*backward_weight)(int64_t rows, int64_t width, int64_t cols, const float* x,
-                          const float* inv_rms, const float* d_y, float* d_weight);
+  void (*forward[3])(const RmsNormRows&);
+  void (*backward[3])(const RmsNormBackwardRows&);
 };
 
 }  // namespace firesteel

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "nn/float_type.h"
 #include "nn/rope/table.h"
 #include "runtime/cpu/context.h"
 #include "runtime/simd/dispatch.h"
@@ -12,6 +13,7 @@ namespace firesteel {
 FIRESTEEL_DISPATCH(RopeTable, rope_table)
 
 Status rope(Context& context, const RopeArgs& a) {
+  if (a.dtype > DType::f16) return expected_float_type();
   const int64_t half = a.head_dim / 2, width = a.heads * a.head_dim;
   if (width == 0) return {};
   if (half > kRopeMaxHalf) {
@@ -21,11 +23,15 @@ Status rope(Context& context, const RopeArgs& a) {
   for (int64_t i = 0; i < half; ++i) {
     theta[i] = std::pow(a.base, -2.0 * static_cast<double>(i) / static_cast<double>(a.head_dim));
   }
+  const auto turn = rope_table().turn[static_cast<int>(a.dtype)];
+  const char* const x = static_cast<const char*>(a.x);
+  char* const y = static_cast<char*>(a.y);
+  const int64_t size = size_of(a.dtype);
   // 1 << 14 elements are about 20 us.
   return context.parallel(a.tokens, (1 << 14) / width, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
-      rope_table().turn(a.heads, half, a.positions[t], theta, a.inverse, a.x + t * a.x_stride,
-                        a.y + t * width);
+      turn(a.heads, half, a.positions[t], theta, a.inverse, x + t * a.x_stride * size,
+           y + t * width * size);
     }
   });
 }

@@ -1,14 +1,17 @@
 // One thread per token and frequency: the angle is computed once and turns that pair of every head.
 #include "nn/rope/rope.h"
 
+#include "nn/float_type.h"
 #include "runtime/cuda/context.h"
 #include "runtime/cuda/launch.h"
+#include "runtime/cuda/ptx.h"
 
 namespace firesteel {
 namespace {
 
 constexpr int kThreads = 128;
 
+template <class T>
 __global__ void __launch_bounds__(kThreads) rope_kernel(RopeArgs a) {
   const int64_t half = a.head_dim / 2;
   const int64_t thread = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
@@ -19,11 +22,11 @@ __global__ void __launch_bounds__(kThreads) rope_kernel(RopeArgs a) {
   const float c = static_cast<float>(cos(angle));
   const float s = static_cast<float>(a.inverse ? -sin(angle) : sin(angle));
   for (int64_t head = 0; head < a.heads; ++head) {
-    const float* x = a.x + token * a.x_stride + head * a.head_dim + i;
-    float* y = a.y + (token * a.heads + head) * a.head_dim + i;
-    const float low = x[0], high = x[half];
-    y[0] = fmaf(low, c, -(high * s));
-    y[half] = fmaf(high, c, low * s);
+    const T* x = static_cast<const T*>(a.x) + token * a.x_stride + head * a.head_dim + i;
+    T* y = static_cast<T*>(a.y) + (token * a.heads + head) * a.head_dim + i;
+    const float low = widen(x[0]), high = widen(x[half]);
+    y[0] = narrow<T>(fmaf(low, c, -(high * s)));
+    y[half] = narrow<T>(fmaf(high, c, low * s));
   }
 }
 
@@ -35,7 +38,8 @@ Status rope(Context& context, const RopeArgs& a) {
   LaunchShape shape;
   shape.grid = dim3(static_cast<unsigned>((threads + kThreads - 1) / kThreads));
   shape.block = dim3(kThreads);
-  return launch(context, "rope", shape, rope_kernel, a);
+  return with_float_type(
+      a.dtype, [&](auto t) { return launch(context, "rope", shape, rope_kernel<decltype(t)>, a); });
 }
 
 }  // namespace firesteel

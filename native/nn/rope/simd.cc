@@ -34,8 +34,11 @@ void circle(int64_t half, double position, const double* theta, float* cosine, f
   }
 }
 
+template <class T>
 void turn(int64_t heads, int64_t half, int32_t position, const double* theta, bool inverse,
-          const float* x, float* y) {
+          const void* from, void* to) {
+  const T* x = static_cast<const T*>(from);
+  T* y = static_cast<T*>(to);
   float cosine[kRopeMaxHalf], sine[kRopeMaxHalf];
   circle(half, inverse ? -static_cast<double>(position) : position, theta, cosine, sine);
   for (int64_t h = 0; h < heads; ++h, x += 2 * half, y += 2 * half) {
@@ -51,7 +54,7 @@ void turn(int64_t heads, int64_t half, int32_t position, const double* theta, bo
 }  // namespace
 
 extern const RopeTable rope_table;
-const RopeTable rope_table = {turn};
+const RopeTable rope_table = {{turn<float>, turn<bf16>, turn<f16>}};
 
 }  // namespace FIRESTEEL_ISA
 }  // namespace firesteel

@@ -8,8 +8,9 @@ constexpr int64_t kRopeMaxHalf = 256;
 
 struct RopeTable {
   // One token: pair i of every head turned by position * theta[i], i < half; back when `inverse`.
-  void (*turn)(int64_t heads, int64_t half, int32_t position, const double* theta, bool inverse,
-               const float* x, float* y);
+  // Indexed by DType: f32, bf16, f16.
+  void (*turn[3])(int64_t heads, int64_t half, int32_t position, const double* theta, bool inverse,
+                  const void* x, void* y);
 };
 
 }  // namespace firesteel

@@ -1,48 +1,66 @@
+#include "nn/float_type.h"
 #include "nn/swiglu/math.h"
 #include "nn/swiglu/swiglu.h"
 #include "runtime/cuda/context.h"
+#include "runtime/cuda/floats.h"
 #include "runtime/cuda/launch.h"
-#include "runtime/cuda/pack.h"
 
 namespace firesteel {
 namespace {
 
-__global__ void swiglu_kernel(SwigluArgs a, bool wide) {
-  for_quads(a.count, [&](int64_t i, int64_t left) {
-    const Quad gate = load_quad(a.gate + i, left, wide), up = load_quad(a.up + i, left, wide);
-    Quad y;
+template <class T>
+__global__ void swiglu_kernel(int64_t count, const T* gates, const T* ups, T* ys, bool wide) {
+  constexpr int N = kFloats<T>;
+  for_floats<N>(count, [&](int64_t i, int64_t left) {
+    const Floats<N> gate = load_floats<N>(gates + i, left, wide);
+    Floats<N> y = load_floats<N>(ups + i, left, wide);
 #pragma unroll
-    for (int e = 0; e < Quad::size; ++e) y.x[e] = swiglu_value(gate.x[e], up.x[e]);
-    store_quad(a.y + i, y, left, wide);
+    for (int e = 0; e < N; ++e) y.x[e] = swiglu_value(gate.x[e], y.x[e]);
+    store_floats(ys + i, y, left, wide);
   });
 }
 
-__global__ void swiglu_backward_kernel(SwigluBackwardArgs a, bool wide) {
-  for_quads(a.count, [&](int64_t i, int64_t left) {
-    const Quad gate = load_quad(a.gate + i, left, wide), up = load_quad(a.up + i, left, wide);
-    const Quad d_y = load_quad(a.d_y + i, left, wide);
-    Quad d_gate, d_up;
+template <class T>
+__global__ void swiglu_backward_kernel(int64_t count, const T* gates, const T* ups, const T* d_ys,
+                                       T* d_gates, T* d_ups, bool wide) {
+  constexpr int N = kFloats<T>;
+  for_floats<N>(count, [&](int64_t i, int64_t left) {
+    Floats<N> gate = load_floats<N>(gates + i, left, wide);
+    Floats<N> up = load_floats<N>(ups + i, left, wide);
+    const Floats<N> d_y = load_floats<N>(d_ys + i, left, wide);
 #pragma unroll
-    for (int e = 0; e < Quad::size; ++e) {
+    for (int e = 0; e < N; ++e) {
       const SwigluGradient<float> d = swiglu_gradient(gate.x[e], up.x[e], d_y.x[e]);
-      d_gate.x[e] = d.gate;
-      d_up.x[e] = d.up;
+      gate.x[e] = d.gate;
+      up.x[e] = d.up;
     }
-    store_quad(a.d_gate + i, d_gate, left, wide);
-    store_quad(a.d_up + i, d_up, left, wide);
+    store_floats(d_gates + i, gate, left, wide);
+    store_floats(d_ups + i, up, left, wide);
   });
 }
 
 }  // namespace
 
 Status swiglu_forward(Context& context, const SwigluArgs& a) {
-  return launch(context, "swiglu", quads_shape(context, a.count), swiglu_kernel, a,
-                all_aligned(a.gate, a.up, a.y));
+  return with_float_type(a.dtype, [&](auto t) {
+    using T = decltype(t);
+    const T *const gate = static_cast<const T*>(a.gate), *const up = static_cast<const T*>(a.up);
+    T* const y = static_cast<T*>(a.y);
+    return launch(context, "swiglu", floats_shape<kFloats<T>>(context, a.count), swiglu_kernel<T>,
+                  a.count, gate, up, y, spans_aligned<T>(0, {gate, up, y}));
+  });
 }
 
 Status swiglu_backward(Context& context, const SwigluBackwardArgs& a) {
-  return launch(context, "swiglu_backward", quads_shape(context, a.count), swiglu_backward_kernel,
-                a, all_aligned(a.gate, a.up, a.d_y, a.d_gate, a.d_up));
+  return with_float_type(a.dtype, [&](auto t) {
+    using T = decltype(t);
+    const T *const gate = static_cast<const T*>(a.gate), *const up = static_cast<const T*>(a.up);
+    const T* const d_y = static_cast<const T*>(a.d_y);
+    T *const d_gate = static_cast<T*>(a.d_gate), *const d_up = static_cast<T*>(a.d_up);
+    return launch(context, "swiglu_backward", floats_shape<kFloats<T>>(context, a.count),
+                  swiglu_backward_kernel<T>, a.count, gate, up, d_y, d_gate, d_up,
+                  spans_aligned<T>(0, {gate, up, d_y, d_gate, d_up}));
+  });
 }
 
 }  // namespace firesteel

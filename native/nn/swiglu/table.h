@@ -4,10 +4,11 @@
 
 namespace firesteel {
 
+// Indexed by DType: f32, bf16, f16.
 struct SwigluTable {
-  void (*forward)(int64_t count, const float* gate, const float* up, float* y);
-  void (*backward)(int64_t count, const float* gate, const float* up, const float* d_y,
-                   float* d_gate, float* d_up);
+  void (*forward[3])(int64_t count, const void* gate, const void* up, void* y);
+  void (*backward[3])(int64_t count, const void* gate, const void* up, const void* d_y,
+                      void* d_gate, void* d_up);
 };
 
 }  // namespace firesteel

@@ -75,6 +75,78 @@ __device__ __forceinline__ f16 narrow<f16>(float x) {
 #endif
 }
 
+// Two neighbours in memory, the first one in the lower half.
+template <class T>
+__device__ __forceinline__ uint32_t narrow_pair(float first, float second);
+template <>
+__device__ __forceinline__ uint32_t narrow_pair<bf16>(float first, float second) {
+#ifdef __CUDA_ARCH__
+  uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+  return pair;
+#else
+  return uint32_t{narrow<bf16>(second).bits} << 16 | narrow<bf16>(first).bits;
+#endif
+}
+template <>
+__device__ __forceinline__ uint32_t narrow_pair<f16>(float first, float second) {
+#ifdef __CUDA_ARCH__
+  uint32_t pair;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+  return pair;
+#else
+  return uint32_t{narrow<f16>(second).bits} << 16 | narrow<f16>(first).bits;
+#endif
+}
+
+// The larger of two, or of two pairs, passing over NaN as fmaxf does.
+template <class T>
+__device__ __forceinline__ uint32_t max_words(uint32_t a, uint32_t b) {
+#ifdef __CUDA_ARCH__
+  return __float_as_uint(fmaxf(__uint_as_float(a), __uint_as_float(b)));
+#else
+  return float_bits(fmaxf(bits_float(a), bits_float(b)));
+#endif
+}
+#ifndef __CUDA_ARCH__
+template <class T>
+uint32_t max_pairs(uint32_t a, uint32_t b) {
+  const auto half = [](uint32_t word, int i) {
+    return widen(T{static_cast<uint16_t>(word >> 16 * i)});
+  };
+  return narrow_pair<T>(fmaxf(half(a, 0), half(b, 0)), fmaxf(half(a, 1), half(b, 1)));
+}
+#endif
+template <>
+__device__ __forceinline__ uint32_t max_words<bf16>(uint32_t a, uint32_t b) {
+#ifdef __CUDA_ARCH__
+  uint32_t y;
+  asm("max.bf16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+  return y;
+#else
+  return max_pairs<bf16>(a, b);
+#endif
+}
+template <>
+__device__ __forceinline__ uint32_t max_words<f16>(uint32_t a, uint32_t b) {
+#ifdef __CUDA_ARCH__
+  uint32_t y;
+  asm("max.f16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+  return y;
+#else
+  return max_pairs<f16>(a, b);
+#endif
+}
+
+// The lower word of `high:low` shifted right by `bits` < 32.
+__device__ __forceinline__ uint32_t funnel_right(uint32_t low, uint32_t high, int bits) {
+#ifdef __CUDA_ARCH__
+  return __funnelshift_r(low, high, static_cast<unsigned>(bits));
+#else
+  return static_cast<uint32_t>((uint64_t{high} << 32 | low) >> bits);
+#endif
+}
+
 // ---- 16-byte accesses
 // ----------------------------------------------------------------------------
 
@@ -84,6 +156,60 @@ struct alignas(16) Pack {
   static constexpr int size = 16 / static_cast<int>(sizeof(T));
   T x[size];
 };
+
+// The same 16 bytes as words: two elements of 16 bits each, or one.
+struct PackWords {
+  uint32_t w[4];
+};
+template <class T>
+__device__ __forceinline__ PackWords words_of(const Pack<T>& pack) {
+  PackWords words;
+  memcpy(&words, &pack, sizeof words);
+  return words;
+}
+template <class T>
+__device__ __forceinline__ Pack<T> pack_of(const PackWords& words) {
+  Pack<T> pack;
+  memcpy(&pack, &words, sizeof pack);
+  return pack;
+}
+
+// The same value, of which the compiler no longer knows that: what is computed of it is not kept in
+// registers for what is computed of the original.
+__device__ __forceinline__ PackWords opaque(PackWords words) {
+#ifdef __CUDA_ARCH__
+#pragma unroll
+  for (int i = 0; i < 4; ++i) asm volatile("" : "+r"(words.w[i]));
+#endif
+  return words;
+}
+
+// Element i of a pack.
+template <class T>
+__device__ __forceinline__ float widen_at(const PackWords& pack, int i) {
+  return widen(T{static_cast<uint16_t>(pack.w[i / 2] >> 16 * (i % 2))});
+}
+template <>
+__device__ __forceinline__ float widen_at<bf16>(const PackWords& pack, int i) {
+  return bits_float(i % 2 == 0 ? pack.w[i / 2] << 16 : pack.w[i / 2] & 0xffff0000u);
+}
+template <>
+__device__ __forceinline__ float widen_at<float>(const PackWords& pack, int i) {
+  return bits_float(pack.w[i]);
+}
+
+// Rounds a pack of floats.
+template <class T>
+__device__ __forceinline__ Pack<T> narrow_pack(const float (&x)[Pack<T>::size]) {
+  PackWords words;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) words.w[i] = narrow_pair<T>(x[2 * i], x[2 * i + 1]);
+  return pack_of<T>(words);
+}
+template <>
+__device__ __forceinline__ Pack<float> narrow_pack(const float (&x)[4]) {
+  return {{x[0], x[1], x[2], x[3]}};
+}
 
 // Whether rows at p, p + stride, p + 2 * stride, ... (elements) may be accessed by packs.
 template <class T>
@@ -104,7 +230,7 @@ template <class T>
 Pack<T> load_pack(SharedPtr<T> p) {
   emulator::require_aligned(p.address(), 16);
   Pack<T> pack;
-  for (int i = 0; i < Pack<T>::size; ++i) pack.x[i] = p[i];
+  p.read_run(pack.x, Pack<T>::size);
   return pack;
 }
 template <class T>
@@ -119,7 +245,7 @@ void store_pack(T* p, const Pack<T>& pack) {
 template <class T>
 void store_pack(SharedPtr<T> p, const Pack<T>& pack) {
   emulator::require_aligned(p.address(), 16);
-  for (int i = 0; i < Pack<T>::size; ++i) p[i] = pack.x[i];
+  p.write_run(pack.x, Pack<T>::size);
 }
 template <class T>
 void store_pack_streaming(T* p, const Pack<T>& pack) {
@@ -166,6 +292,20 @@ __device__ __forceinline__ void store_pack_streaming(T* p, const Pack<T>& pack) 
 
 #endif  // FIRESTEEL_EMULATED
 
+// Asks for memory to be brought into the second-level cache, from sm_90 on: one instruction
+// whatever the size. p and bytes are multiples of 16.
+__device__ __forceinline__ void prefetch_bulk(const void* p, int bytes) {
+#ifdef FIRESTEEL_EMULATED
+  emulator::require_aligned(p, 16);
+  static_cast<void>(bytes);
+#elif defined(FIRESTEEL_CLUSTERS)
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;"
+               :
+               : "l"(__cvta_generic_to_global(p)), "r"(bytes)
+               : "memory");
+#endif
+}
+
 // Four neighbouring elements of any type by one access: 16 bytes, or 8.
 template <class T>
 struct alignas(4 * sizeof(T)) Four {
@@ -182,6 +322,29 @@ __device__ __forceinline__ Four<T> load_four(const T* p) {
 #endif
   return *reinterpret_cast<const Four<T>*>(p);
 }
+
+// Two neighbouring floats by one access of 8 bytes.
+struct alignas(8) Two {
+  float x[2];
+};
+__device__ __forceinline__ void store_two(float* p, const Two& two) {
+#ifdef FIRESTEEL_EMULATED
+  emulator::require_aligned(p, sizeof two);
+#endif
+  *reinterpret_cast<Two*>(p) = two;
+}
+#ifdef FIRESTEEL_EMULATED
+inline Two load_two(SharedPtr<float> p) {
+  emulator::require_aligned(p.address(), sizeof(Two));
+  Two two;
+  p.read_run(two.x, 2);
+  return two;
+}
+#else
+__device__ __forceinline__ Two load_two(const float* p) {
+  return *reinterpret_cast<const Two*>(p);
+}
+#endif
 
 // `count` may be negative or larger than a pack.
 template <class T>

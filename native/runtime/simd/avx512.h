@@ -226,6 +226,10 @@ FIRESTEEL_INLINE F64 widen(F32 x) {
   return {_mm512_cvtps_pd(_mm512_castps512_ps256(x.v)),
           _mm512_cvtps_pd(_mm512_extractf32x8_ps(x.v, 1))};
 }
+FIRESTEEL_INLINE F32 narrow(F64 x) {
+  return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(x.lo)), _mm512_cvtpd_ps(x.hi),
+                            1);
+}
 
 // 2^x for x from kExp2Zero, which is where a caller clamps -inf, to 100: at most 3 ULP from 2^-126
 // on, gradual underflow below, exactly 0 at kExp2Zero. NaN gives any number.

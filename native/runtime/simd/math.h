@@ -14,6 +14,13 @@ FIRESTEEL_INLINE F64 operator*(F64 a, F64 b) {
   return {a.lo * b.lo, a.hi * b.hi};
 }
 
+FIRESTEEL_INLINE F64 operator-(F64 a, double b) {
+  return {a.lo - b, a.hi - b};
+}
+FIRESTEEL_INLINE F64 operator*(F64 a, double b) {
+  return {a.lo * b, a.hi * b};
+}
+
 template <class T>
 FIRESTEEL_INLINE Pair load_pair(const T* p) {
   return {load(p), load(p + F32::lanes)};

@@ -31,7 +31,7 @@ export const adamwBench: KernelBench<State> = {
   },
   prepare: (_, tensors) => tensors as State,
   run(engine, state) {
-    adamw(engine, { ...state, ...setting });
+    adamw(engine, { tensors: [state], ...setting });
     return { param: state.param };
   },
   compared: () => ({ param: checked }),

@@ -1,5 +1,5 @@
 import { linearLogProb, linearLogProbBackward } from "../../engine/kernels/linearLogProb.js";
-import { roundings } from "../../engine/kernels/linearLogProbTable.js";
+import { type OperandType, roundings } from "../../engine/kernels/linearLogProbTable.js";
 import { forwardTolerances } from "../../engine/kernels/logProbTable.js";
 import type { Tensor } from "../../engine/tensor.js";
 import {
@@ -79,7 +79,8 @@ export const linearLogProbBench: KernelBench<State> = {
     const backend = device === "cpu" ? "cpu" : "cuda";
     // A logit is off by n 2^-24 sum |h w|; logsumexp and the target's move by at most that each.
     const size = Math.sqrt(c.sizes.H!) * 2 * 5; // |h| |w| as drawn, five deviations of |h w|
-    const moved = roundings(c.sizes.H!, device) * F32_ROUNDING * size;
+    const moved =
+      roundings(c.sizes.H!, c.dtype as OperandType, "logits", device) * F32_ROUNDING * size;
     const tolerance = forwardTolerances.logProb[backend] * (10 + size) + 2 * moved;
     return firstOf(
       close("logProb", got.logProb!, want, tolerance),

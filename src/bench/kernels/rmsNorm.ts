@@ -39,10 +39,16 @@ export const rmsNormBench: KernelBench<State> = {
   prepare(engine, tensors, c) {
     const given = tensors as State["given"];
     const backward = c.variant === "backward";
-    return { given, invRms: backward ? rmsNorm(engine, given.x, given.weight, eps).invRms : null };
+    return {
+      given,
+      invRms: backward ? rmsNorm(engine, given.x, given.weight, { eps }).invRms : null,
+    };
   },
   run(engine, { given: { x, weight, dY }, invRms }) {
-    if (invRms === null) return rmsNorm(engine, x, weight, eps);
+    if (invRms === null) {
+      const made = rmsNorm(engine, x, weight, { eps });
+      return { y: made.y, invRms: made.invRms };
+    }
     return rmsNormBackward(engine, { x, weight, invRms, dY });
   },
   compared: (c): Record<string, number> =>

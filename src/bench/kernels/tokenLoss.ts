@@ -67,7 +67,11 @@ export const tokenLossBench: KernelBench<State> = {
   }),
   run(engine, { tensors, rowOffsets, out }, c): Made {
     if (c.variant === "fused") {
-      const made = tokenLoss(engine, { ...tensors, rowOffsets, out }, options);
+      const made = tokenLoss(
+        engine,
+        { ...tensors, rowOffsets },
+        { ...options, out: { dLogits: out } },
+      );
       return { logProb: made.logProb, dLogits: made.dLogits, loss: made.loss };
     }
     const { logits, targets, oldLogProb, advantage } = tensors;

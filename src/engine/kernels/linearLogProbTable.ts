@@ -4,7 +4,7 @@ import { forwardTolerances, temperatures } from "./logProbTable.js";
 /** What hidden states and the head's weight are stored in. Logits and sums are f32. */
 export const operandTypes = {
   f32: "32-bit floats",
-  bf16: "bfloat16, widened exactly where it is multiplied",
+  bf16: "bfloat16, multiplied exactly",
   f16: "half precision, likewise",
 } as const;
 
@@ -16,18 +16,29 @@ export function refuseOperands(hidden: OperandType, weight: OperandType): Refusa
     : { reason: "a head multiplies operands of one dtype", nearest: `weight: "${hidden}"` };
 }
 
+export type Product = "logits" | "gradient";
+
 /**
- * How many roundings lie on a product's longest way: additions within a block of `block` terms and of
- * blocks on the CPU, one chain on CUDA (native/gemm/gemm.h).
+ * What the product of two matrices may be off by, relative to the sum of its absolute terms, in units of
+ * 2^-24 (native/gemm/gemm.h). On the CPU additions within a block of 256 terms and of blocks; on CUDA one
+ * chain, whose additions cost four times as much on tensor cores. With bf16 operands the gradients'
+ * products go there too, with each d logit as the sum of two bf16.
  */
-export function roundings(terms: number, device: "cpu" | "cuda" | "emulated"): number {
+export function roundings(
+  terms: number,
+  dtype: OperandType,
+  product: Product,
+  device: "cpu" | "cuda" | "emulated",
+): number {
   const block = 256;
-  return device === "cpu" ? Math.min(terms, block) + Math.ceil(terms / block) : terms;
+  if (device === "cpu") return Math.min(terms, block) + Math.ceil(terms / block);
+  if (product === "logits") return dtype === "f32" ? terms : 4 * terms;
+  return dtype === "bf16" ? 2 ** 8 + 8 * terms : terms;
 }
 
 const axes = { hidden: operandTypes, weight: operandTypes, temperature: temperatures } as const;
 
-const n = "n = min(K, 256) + K / 256 on the CPU, K on CUDA, for a sum of K terms";
+const n = "min(K, 256) + K / 256 on the CPU";
 
 export const linearLogProbTable: KernelTable = {
   family: "linear-log-prob",
@@ -44,7 +55,7 @@ export const linearLogProbTable: KernelTable = {
       of: "logits",
       cpu: 2 ** -24,
       cuda: 2 ** -24,
-      relativeTo: `n times the sum of |h w|, ${n}`,
+      relativeTo: `n times the sum of the K terms |h w|, n = ${n}; on CUDA K, of 16-bit operands 4 K`,
     },
     {
       of: "log-prob and entropy, for these logits",
@@ -55,7 +66,7 @@ export const linearLogProbTable: KernelTable = {
       of: "d hidden and d weight, for these d logits",
       cpu: 2 ** -24,
       cuda: 2 ** -24,
-      relativeTo: `n times the sum of absolute terms, ${n}`,
+      relativeTo: `n times the sum of the K absolute terms, n = ${n}; on CUDA K, of bf16 operands 256 + 8 K`,
     },
   ],
 };

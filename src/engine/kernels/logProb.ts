@@ -1,7 +1,7 @@
 import { checkInteger, checkKeys, invalid } from "../checks.js";
 import type { Engine, TensorLike } from "../engine.js";
-import { handle, type Inputs, withInputs } from "../inputs.js";
-import { Tensor } from "../tensor.js";
+import { handle, type Inputs, type Out, withInputs } from "../inputs.js";
+import type { Tensor } from "../tensor.js";
 import {
   checkExtras,
   type LogitRows,
@@ -25,6 +25,8 @@ export interface LogProbOptions extends LogitRowsOptions {
   entropy?: boolean;
   /** Also the mean of log p over the vocabulary of each row; default false. */
   vocabMean?: boolean;
+  /** Where results are written, all or some of them; default: new tensors. */
+  out?: Out<LogProbResult>;
 }
 
 /**
@@ -44,11 +46,11 @@ export function logProb(
   targets: TensorLike,
   options: LogProbOptions = {},
 ): LogProbResult {
-  checkKeys("options", options, ["temperature", "mask", "columns", "entropy", "vocabMean"]);
+  checkKeys("options", options, ["temperature", "mask", "columns", "entropy", "vocabMean", "out"]);
   const asked = checkExtras(options);
   return withInputs(engine, (inputs) => {
     const rows = logitRows(inputs, logits, targets, options);
-    const out = outputs(engine, rows.tokens, asked);
+    const out = outputs(inputs, rows.tokens, asked, options.out);
     engine.addon.logProbForward(engine.handle, ...rows.arguments, ...outputHandles(out));
     return out;
   });
@@ -118,7 +120,7 @@ export function logProbBackward(engine: Engine, args: LogProbBackwardInputs): Te
     if (dLogProb === null && dEntropy === null && dVocabMean === null) {
       throw invalid("ERR_OPTION", "gradients", "dLogProb, dEntropy or dVocabMean", null);
     }
-    const out = gradientOut(inputs, args.out, rows) ?? engine.empty([tokens, columns], rows.dtype);
+    const out = gradientResult(inputs, "out", args.out, rows);
     engine.addon.logProbBackward(
       engine.handle,
       ...rows.arguments,
@@ -167,14 +169,16 @@ export function checkPair(
   }
 }
 
-/** @internal The tensor that a gradient of logits is to be written to, or null where none is given. */
-export function gradientOut(inputs: Inputs, out: unknown, rows: LogitRows): Tensor | null {
-  if (out === undefined) return null;
-  if (!(out instanceof Tensor)) throw invalid("ERR_DTYPE", "out", "a tensor", out);
-  const tensor = inputs.tensor("out", out, rows.dtype, [rows.tokens, null]);
-  if (tensor.shape[1]! < rows.columns) {
-    const expected = `shape [${rows.tokens}, at least ${rows.columns}]`;
-    throw invalid("ERR_SHAPE", "out", expected, `[${tensor.shape.join(", ")}]`);
-  }
-  return tensor;
+/** @internal Where the gradient of logits goes: `given`, whose rows may be longer, or a new tensor. */
+export function gradientResult(
+  inputs: Inputs,
+  name: string,
+  given: Tensor | null | undefined,
+  { dtype, tokens, columns, logits }: LogitRows,
+): Tensor {
+  const shape = [tokens, given == null ? columns : null];
+  const out = inputs.result(name, given, dtype, shape, [logits]);
+  if (out.shape[1]! >= columns) return out;
+  const expected = `shape [${tokens}, at least ${columns}]`;
+  throw invalid("ERR_SHAPE", name, expected, `[${out.shape.join(", ")}]`);
 }

@@ -1,8 +1,15 @@
+import type { TensorHandle } from "../addon.js";
 import { checkKeys, invalid } from "../checks.js";
 import type { Engine, TensorLike } from "../engine.js";
 import { handle, type Inputs, withInputs } from "../inputs.js";
-import { type Offsets, offsetValues, withOffsets, withOptionalOffsets } from "../offsets.js";
-import type { SurrogateInputs, SurrogateOptions, SurrogateResult } from "./surrogateArguments.js";
+import { type Offsets, offsetValues } from "../offsets.js";
+import { Recent } from "../recent.js";
+import type { Tensor } from "../tensor.js";
+import type {
+  SurrogateCallOptions,
+  SurrogateInputs,
+  SurrogateResult,
+} from "./surrogateArguments.js";
 import {
   advantageInputs,
   advantages,
@@ -86,39 +93,76 @@ export const inputNames: readonly (keyof SurrogateInputs)[] = [
 export function surrogate(
   engine: Engine,
   args: SurrogateInputs,
-  options: SurrogateOptions,
+  options: SurrogateCallOptions,
 ): SurrogateResult {
   checkKeys("inputs", args, inputNames);
   const given = { ...args }; // read once
-  const o = resolveSurrogate({ ...given }, options);
-  const { rowOffsets, segmentOffsets, groupOffsets } = given;
-  return withOffsets(engine, "rowOffsets", rowOffsets, (rows, rowsHandle) =>
-    withOptionalOffsets(engine, "segmentOffsets", segmentOffsets, (segments, segmentsHandle) =>
-      withOptionalOffsets(engine, "groupOffsets", groupOffsets, (groups, groupsHandle) => {
-        if (segments !== null) checkSegments(segments, rows);
-        if (groups !== null) checkGroups(groups, rows);
-        const bounds = { rows, segments: segments?.rows ?? 0, groups: groups?.rows ?? 0 };
-        return withInputs(engine, (inputs) => {
-          const tensors = inputTensors(inputs, given, bounds, o);
-          const tokens = rows.total;
-          const out = surrogateOutputs(engine, tokens, o, tensors.ratioBias !== null);
-          engine.addon.surrogate(
-            engine.handle,
-            tokens,
-            rows.rows,
-            bounds.segments,
-            bounds.groups,
-            ...nativeScalars(o),
-            rowsHandle,
-            segmentsHandle,
-            groupsHandle,
-            ...Object.values(tensors).map(handle),
-            ...Object.values(out).map(handle),
-          );
-          return out;
-        });
-      }),
-    ),
+  const { o, scalars } = prepare(given, options);
+  const { out: results } = options;
+  return withInputs(engine, (inputs) => {
+    const rows = inputs.offsets("rowOffsets", given.rowOffsets);
+    const segments = inputs.optionalOffsets("segmentOffsets", given.segmentOffsets);
+    const groups = inputs.optionalOffsets("groupOffsets", given.groupOffsets);
+    if (segments !== null) checkSegments(segments, rows);
+    if (groups !== null) checkGroups(groups, rows);
+    const bounds = { rows, segments: segments?.rows ?? 0, groups: groups?.rows ?? 0 };
+    const tokens = rows.total;
+    const logProb = inputs.tensor("logProb", given.logProb, "f32", [tokens]);
+    const entropy = inputs.optional("entropy", given.entropy, "f32", [tokens]);
+    const tensors = { ...lossTensors(inputs, given, bounds, o), logProb, entropy };
+    const specs = resultSpecs(tokens, o, tensors.ratioBias !== null);
+    const out: SurrogateResult = inputs.results(results, specs);
+    engine.addon.surrogate(
+      engine.handle,
+      tokens,
+      rows.rows,
+      bounds.segments,
+      bounds.groups,
+      scalars,
+      handle(rows),
+      handle(segments),
+      handle(groups),
+      ...inputHandles(tensors),
+      ...outputHandles(out),
+    );
+    return out;
+  });
+}
+
+const recent = new Recent<{ o: ResolvedSurrogate; scalars: Float64Array }>(["out"]);
+
+/** Checked options, also as native code takes them. */
+function prepare(given: SurrogateInputs, options: SurrogateCallOptions) {
+  if (typeof options !== "object" || options === null || Array.isArray(options)) {
+    throw invalid("ERR_OPTION", "options", "an object", options);
+  }
+  return recent.of(options, presence(given), (own) => {
+    const o = resolveSurrogate({ ...given }, own);
+    return { o, scalars: Float64Array.from(nativeScalars(o), Number) };
+  });
+}
+
+/** Which inputs there are that options are held against: a bit each. */
+function presence(given: SurrogateInputs): number {
+  const is = (input: unknown, bit: number) => (input == null ? 0 : 1 << bit);
+  return (
+    is(given.oldLogProb, 0) |
+    is(given.refLogProb, 1) |
+    is(given.samplerLogProb, 2) |
+    is(given.advantage, 3) |
+    is(given.segmentAdvantage, 4) |
+    is(given.tokenAdvantage, 5) |
+    is(given.weight, 6) |
+    is(given.rowLimits, 7) |
+    is(given.tokenLimits, 8) |
+    is(given.ratioScale, 9) |
+    is(given.ratioBias, 10) |
+    is(given.entropy, 11) |
+    is(given.groupWeight, 12) |
+    is(given.shaped, 13) |
+    is(given.mask, 14) |
+    is(given.segmentOffsets, 15) |
+    is(given.groupOffsets, 16)
   );
 }
 
@@ -146,6 +190,53 @@ export function checkGroups(groups: Offsets, rows: Offsets): void {
   throw invalid("ERR_SHAPE", "groupOffsets", expected, groups.total);
 }
 
+/** @internal What the call gives back. */
+export function resultSpecs(tokens: number, o: ResolvedSurrogate, biased: boolean) {
+  const each = ["f32", [tokens]] as const;
+  return {
+    loss: ["f64", [1]],
+    dLogProb: each,
+    dEntropy: o.noEntropy === null ? each : null,
+    dRatioBias: biased ? each : null,
+    mismatchWeight: o.mismatch === "none" ? null : each,
+    metrics: ["f64", [surrogateMetrics.length]],
+  } as const;
+}
+
+/** @internal In the order of SurrogateArgs (native/kernels/surrogate/surrogate.h). */
+export function inputHandles(
+  t: ReturnType<typeof lossTensors> & { logProb: Tensor; entropy: Tensor | null },
+): (TensorHandle | null)[] {
+  return [
+    handle(t.logProb),
+    handle(t.oldLogProb),
+    handle(t.refLogProb),
+    handle(t.samplerLogProb),
+    handle(t.advantage),
+    handle(t.weight),
+    handle(t.low),
+    handle(t.high),
+    handle(t.ratioScale),
+    handle(t.ratioBias),
+    handle(t.entropy),
+    handle(t.groupWeight),
+    handle(t.shaped),
+    handle(t.mask),
+  ];
+}
+
+/** @internal As inputHandles. */
+export function outputHandles(out: SurrogateResult): (TensorHandle | null)[] {
+  return [
+    handle(out.loss),
+    handle(out.dLogProb),
+    handle(out.dEntropy),
+    handle(out.dRatioBias),
+    handle(out.mismatchWeight),
+    handle(out.metrics),
+  ];
+}
+
 /** Every row's bounds are bounds of segments, so that none reaches over two rows. */
 function checkSegments(segments: Offsets, rows: Offsets): void {
   if (segments.total !== rows.total) {
@@ -159,38 +250,40 @@ function checkSegments(segments: Offsets, rows: Offsets): void {
   throw invalid("ERR_RANGE", "segmentOffsets", expected, "a segment across it");
 }
 
-/** @internal In the order of SurrogateArgs (native/kernels/surrogate/surrogate.h). */
-export function inputTensors(
+/** @internal What the logits say. */
+export type LossInputs = Omit<SurrogateInputs, "logProb" | "entropy">;
+
+/** @internal All inputs but those. */
+export function lossTensors(
   inputs: Inputs,
-  given: SurrogateInputs,
+  given: LossInputs,
   bounds: { rows: Offsets; segments: number; groups: number },
   o: ResolvedSurrogate,
 ) {
   const { rows: R, total: T } = bounds.rows;
-  const perToken = (name: keyof SurrogateInputs) =>
-    inputs.optional(name, given[name] as TensorLike | null | undefined, "f32", [T]);
+  const each = [T];
+  const perToken = (name: string, value: TensorLike | null | undefined) =>
+    inputs.optional(name, value, "f32", each);
   const advantage = advantageInputs[o.advantage];
   const units = { row: R, segment: bounds.segments, token: T }[o.advantage];
   const limits = limitTensors(inputs, given, R, T);
   return {
-    logProb: inputs.tensor("logProb", given.logProb, "f32", [T]),
-    oldLogProb: perToken("oldLogProb"),
-    refLogProb: perToken("refLogProb"),
-    samplerLogProb: perToken("samplerLogProb"),
+    oldLogProb: perToken("oldLogProb", given.oldLogProb),
+    refLogProb: perToken("refLogProb", given.refLogProb),
+    samplerLogProb: perToken("samplerLogProb", given.samplerLogProb),
     advantage: inputs.tensor(advantage, given[advantage]!, "f32", [units]),
-    weight: perToken("weight"),
+    weight: perToken("weight", given.weight),
     low: limits?.low ?? null,
     high: limits?.high ?? null,
-    ratioScale: perToken("ratioScale"),
-    ratioBias: perToken("ratioBias"),
-    entropy: perToken("entropy"),
+    ratioScale: perToken("ratioScale", given.ratioScale),
+    ratioBias: perToken("ratioBias", given.ratioBias),
     groupWeight: inputs.optional("groupWeight", given.groupWeight, "f32", [bounds.groups]),
     shaped: inputs.optional("shaped", given.shaped, "u8", [R]),
-    mask: inputs.optional("mask", given.mask, "u8", [T]),
+    mask: inputs.optional("mask", given.mask, "u8", each),
   };
 }
 
-function limitTensors(inputs: Inputs, given: SurrogateInputs, rows: number, tokens: number) {
+function limitTensors(inputs: Inputs, given: LossInputs, rows: number, tokens: number) {
   const name = given.rowLimits == null ? "tokenLimits" : "rowLimits";
   const value = given[name];
   if (value === null || value === undefined) return null;

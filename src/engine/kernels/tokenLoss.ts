@@ -1,16 +1,17 @@
 import { checkBoolean, checkChoice, checkKeys, invalid, show } from "../checks.js";
 import type { Engine, TensorLike } from "../engine.js";
-import { handle, withInputs } from "../inputs.js";
-import { withOffsets, withOptionalOffsets } from "../offsets.js";
+import { handle, type Out, withInputs } from "../inputs.js";
 import type { Tensor } from "../tensor.js";
-import { gradientOut } from "./logProb.js";
+import { gradientResult } from "./logProb.js";
 import { type LogitRowsOptions, logitRows } from "./logProbRows.js";
 import {
   checkGroups,
-  inputTensors,
+  inputHandles,
   inputNames as lossInputs,
+  lossTensors,
   nativeScalars,
-  surrogateOutputs,
+  outputHandles,
+  resultSpecs,
 } from "./surrogate.js";
 import type { SurrogateInputs, SurrogateOptions, SurrogateResult } from "./surrogateArguments.js";
 import { type Form, forms, type Level, levels } from "./surrogateTable.js";
@@ -29,8 +30,6 @@ export interface TokenLossInputs extends Omit<SurrogateInputs, "logProb" | "entr
   logits: TensorLike;
   /** i32 [T]: the token that was taken. */
   targets: TensorLike;
-  /** Written instead of a new tensor: [T, at least V] of the logits' dtype; may be `logits`. */
-  out?: Tensor;
 }
 
 /** As `surrogate` and `logProb`. */
@@ -42,6 +41,8 @@ export interface TokenLossOptions
    * which needs it.
    */
   entropy?: boolean;
+  /** Written instead of new tensors; `dLogits` may have longer rows, and may be the logits. */
+  out?: Out<TokenLossResult>;
 }
 
 export interface TokenLossResult extends SurrogateResult {
@@ -54,10 +55,14 @@ export interface TokenLossResult extends SurrogateResult {
 }
 
 const inputNames = [
-  ...["logits", "targets", "out"],
+  ...["logits", "targets"],
   ...lossInputs.filter((name) => name !== "logProb" && name !== "entropy"),
 ];
-const optionNames = [...surrogateOptions, "temperature", "columns", "entropy"];
+const resultNames: readonly (keyof TokenLossResult)[] = [
+  ...(["loss", "dLogProb", "dEntropy", "dRatioBias", "mismatchWeight", "metrics"] as const),
+  ...(["logProb", "entropy", "dLogits"] as const),
+];
+const optionNames = [...surrogateOptions, "temperature", "columns", "entropy", "out"];
 
 /**
  * A training step's loss from its logits: `logProb`, `surrogate` and `logProbBackward` in one call that
@@ -71,8 +76,8 @@ const optionNames = [...surrogateOptions, "temperature", "columns", "entropy"];
  * @example
  * const { loss, dLogits } = tokenLoss(
  *   engine,
- *   { logits, targets, oldLogProb, advantage, mask, rowOffsets, out: logits },
- *   { epsilonHigh: 0.28, aggregation: "token-mean", temperature: 0.8 },
+ *   { logits, targets, oldLogProb, advantage, mask, rowOffsets },
+ *   { epsilonHigh: 0.28, aggregation: "token-mean", temperature: 0.8, out: { dLogits: logits } },
  * );
  * @throws FiresteelError ERR_SHAPE, ERR_DTYPE, ERR_RANGE, ERR_OPTION, ERR_DISPOSED, ERR_OUT_OF_MEMORY
  */
@@ -83,52 +88,52 @@ export function tokenLoss(
 ): TokenLossResult {
   checkKeys("inputs", args, inputNames);
   checkKeys("options", options, optionNames);
-  const { logits, targets, out: given, ...lossArgs } = args;
-  const { temperature, columns, entropy, ...lossOptions } = options;
+  const { logits, targets, ...lossArgs } = args;
+  const { temperature, columns, entropy, out: given = {}, ...lossOptions } = options;
   const withEntropy = asksForEntropy(entropy, lossOptions.entropyCoefficient);
+  checkKeys("out", given, resultNames);
   const marked = { ...lossArgs, entropy: withEntropy ? true : null };
   refuseOthers(marked, lossOptions);
   const o = resolveSurrogate(marked, lossOptions);
-  return withOffsets(engine, "rowOffsets", lossArgs.rowOffsets, (rows, rowsHandle) =>
-    withOptionalOffsets(engine, "groupOffsets", lossArgs.groupOffsets, (groups, groupsHandle) => {
-      if (groups !== null) checkGroups(groups, rows);
-      return withInputs(engine, (inputs) => {
-        const mask = inputs.optional("mask", lossArgs.mask, "u8", [rows.total]);
-        const z = logitRows(inputs, logits, targets, { temperature, columns, mask });
-        const { tokens } = z;
-        if (rows.total !== tokens) {
-          const expected = `offsets that end at ${tokens} (rows of logits)`;
-          throw invalid("ERR_SHAPE", "rowOffsets", expected, rows.total);
-        }
-        const logProb = engine.empty([tokens]);
-        const entropies = withEntropy ? engine.empty([tokens]) : null;
-        const lossInputs = { ...lossArgs, mask, logProb, entropy: entropies };
-        const bounds = { rows, segments: 0, groups: groups?.rows ?? 0 };
-        const tensors = inputTensors(inputs, lossInputs, bounds, o);
-        const dLogits = gradientOut(inputs, given, z) ?? engine.empty([tokens, z.columns], z.dtype);
-        const out = surrogateOutputs(engine, tokens, o, tensors.ratioBias !== null);
-        engine.addon.tokenLoss(
-          engine.handle,
-          ...z.arguments,
-          tokens,
-          rows.rows,
-          bounds.segments,
-          bounds.groups,
-          ...nativeScalars(o),
-          rowsHandle,
-          null,
-          groupsHandle,
-          ...Object.values(tensors).map(handle),
-          ...Object.values(out).map(handle),
-          handle(logProb),
-          handle(entropies),
-          dLogits.shape[1]!,
-          handle(dLogits),
-        );
-        return { ...out, logProb, entropy: entropies, dLogits };
-      });
-    }),
-  );
+  return withInputs(engine, (inputs) => {
+    const rows = inputs.offsets("rowOffsets", lossArgs.rowOffsets);
+    const groups = inputs.optionalOffsets("groupOffsets", lossArgs.groupOffsets);
+    if (groups !== null) checkGroups(groups, rows);
+    const z = logitRows(inputs, logits, targets, { temperature, columns, mask: lossArgs.mask });
+    const { tokens } = z;
+    if (rows.total !== tokens) {
+      const expected = `offsets that end at ${tokens} (rows of logits)`;
+      throw invalid("ERR_SHAPE", "rowOffsets", expected, rows.total);
+    }
+    const bounds = { rows, segments: 0, groups: groups?.rows ?? 0 };
+    const loss = lossTensors(inputs, lossArgs, bounds, o);
+    const { dLogits: gradient, ...others } = given;
+    const dLogits = gradientResult(inputs, "out.dLogits", gradient, z);
+    const out = inputs.results(others, {
+      ...resultSpecs(tokens, o, loss.ratioBias !== null),
+      logProb: ["f32", [tokens]],
+      entropy: withEntropy ? ["f32", [tokens]] : null,
+    });
+    engine.addon.tokenLoss(
+      engine.handle,
+      ...z.arguments,
+      tokens,
+      rows.rows,
+      bounds.segments,
+      bounds.groups,
+      Float64Array.from(nativeScalars(o), Number),
+      handle(rows),
+      null,
+      handle(groups),
+      ...inputHandles({ ...loss, logProb: out.logProb, entropy: out.entropy }),
+      ...outputHandles(out),
+      handle(out.logProb),
+      handle(out.entropy),
+      dLogits.shape[1]!,
+      handle(dLogits),
+    );
+    return { ...out, dLogits };
+  });
 }
 
 function asksForEntropy(entropy: unknown, coefficient: number | undefined): boolean {

@@ -1,25 +1,19 @@
 import { checkBoolean, checkInteger, checkKeys, checkNumber, invalid } from "../checks.js";
+import { dtypes } from "../dtype.js";
 import type { Engine, TensorLike } from "../engine.js";
 import { handle, type Inputs, withInputs } from "../inputs.js";
-import {
-  type Offsets,
-  type OffsetsLike,
-  offsetsHandle,
-  offsetValues,
-  Slots,
-  withOffsets,
-} from "../offsets.js";
+import { type Offsets, type OffsetsLike, offsetValues, Slots } from "../offsets.js";
 import type { Tensor } from "../tensor.js";
 
-/** The largest head. */
-export const MAX_HEAD_DIM = 256;
+/** The largest head, by the dtype of q, k and v. */
+export const MAX_HEAD_DIM = { f32: 256, bf16: 128, f16: 128 } as const;
 
 export interface AttentionInputs {
-  /** f32 [T, heads, headDim]. */
+  /** f32, bf16 or f16 [T, heads, headDim]; headDim at most 256 in f32, 128 in bf16 and f16. */
   q: TensorLike;
-  /** f32 [slots, kvHeads, headDim]; heads is a multiple of kvHeads. */
+  /** [slots, kvHeads, headDim] in q's dtype; heads is a multiple of kvHeads. */
   k: Tensor;
-  /** f32 [slots, kvHeads, headDim]. */
+  /** As k. */
   v: Tensor;
   /** Row r's queries: `queryOffsets[r]` to `queryOffsets[r + 1]` of the T. */
   queryOffsets: OffsetsLike;
@@ -34,7 +28,7 @@ export interface AttentionInputs {
 }
 
 export interface AttentionResult {
-  /** f32 [T, heads, headDim]. */
+  /** [T, heads, headDim] in q's dtype. */
   out: Tensor;
   /** f32 [T, heads, 2]: maximum of the scaled scores and sum of exp(score - maximum), or null. */
   stats: Tensor | null;
@@ -43,7 +37,10 @@ export interface AttentionResult {
 /**
  * Causal softmax attention over ragged rows with grouped key heads: a query at position p of its row
  * sees the row's keys 0 .. p. Training (keys are the batch's own tokens) and decoding (keys lie in
- * slots of a cache that rows may share) give the same bits on the CPU.
+ * slots of a cache that rows may share) give the same bits.
+ *
+ * bf16 and f16: scores, weights and sums are f32; CUDA multiplies on tensor cores, for which it rounds
+ * the unnormalised weights to the dtype (FlashAttention-2, Dao 2023).
  *
  * @throws FiresteelError ERR_SHAPE, ERR_DTYPE, ERR_RANGE, ERR_OPTION, ERR_DISPOSED, ERR_OUT_OF_MEMORY
  */
@@ -62,44 +59,42 @@ export function attention(engine: Engine, args: AttentionInputs): AttentionResul
   return withInputs(engine, (inputs) => {
     const { q, k, v, tokens, slots, heads, kvHeads, headDim } = checkHeads(inputs, args);
     const scale = checkScale(args.scale, headDim);
-    return withOffsets(engine, "queryOffsets", args.queryOffsets, (queries, queriesHandle) =>
-      withOffsets(engine, "keyOffsets", args.keyOffsets, (keys, keysHandle) =>
-        withSlots(engine, args.keyIndex, slots, (index) => {
-          checkTotal("queryOffsets", queries, tokens);
-          checkTotal("keyOffsets", keys, index?.count ?? slots);
-          checkRows(queries, keys);
-          const out = {
-            out: engine.empty([tokens, heads, headDim]),
-            stats: stats ? engine.empty([tokens, heads, 2]) : null,
-          };
-          engine.addon.attentionForward(
-            engine.handle,
-            tokens,
-            queries.rows,
-            keys.total,
-            slots,
-            heads,
-            kvHeads,
-            headDim,
-            scale,
-            queriesHandle,
-            keysHandle,
-            index === null ? null : offsetsHandle(index, "keyIndex"),
-            handle(q),
-            handle(k),
-            handle(v),
-            handle(out.out),
-            handle(out.stats),
-          );
-          return out;
-        }),
-      ),
+    const queries = inputs.offsets("queryOffsets", args.queryOffsets);
+    const keys = inputs.offsets("keyOffsets", args.keyOffsets);
+    const index = slotsOf(engine, inputs, args.keyIndex, slots);
+    checkTotal("queryOffsets", queries, tokens);
+    checkTotal("keyOffsets", keys, index?.count ?? slots);
+    checkRows(queries, keys);
+    const out = {
+      out: inputs.empty([tokens, heads, headDim], q.dtype),
+      stats: stats ? inputs.empty([tokens, heads, 2]) : null,
+    };
+    engine.addon.attentionForward(
+      engine.handle,
+      dtypes[q.dtype].code,
+      tokens,
+      queries.rows,
+      keys.total,
+      slots,
+      heads,
+      kvHeads,
+      headDim,
+      scale,
+      handle(queries),
+      handle(keys),
+      handle(index),
+      handle(q),
+      handle(k),
+      handle(v),
+      handle(out.out),
+      handle(out.stats),
     );
+    return out;
   });
 }
 
 export interface AttentionBackwardInputs {
-  /** f32 [T, heads, headDim], [T, kvHeads, headDim] twice, as in the forward call of training. */
+  /** [T, heads, headDim], [T, kvHeads, headDim] twice, as in the forward call of training. */
   q: TensorLike;
   k: TensorLike;
   v: TensorLike;
@@ -110,7 +105,7 @@ export interface AttentionBackwardInputs {
   /** Of the forward call. */
   out: TensorLike;
   stats: TensorLike;
-  /** f32 [T, heads, headDim]: gradient with respect to `out`. */
+  /** [T, heads, headDim] in q's dtype: gradient with respect to `out`. */
   dOut: TensorLike;
 }
 
@@ -118,7 +113,7 @@ export interface AttentionBackwardInputs {
  * Gradients with respect to q, k and v, for attention whose keys are the batch's own tokens. Sums run
  * in a fixed order: the result does not depend on the number of threads.
  *
- * @returns f32 [T, heads, headDim], [T, kvHeads, headDim] twice
+ * @returns [T, heads, headDim], [T, kvHeads, headDim] twice, in q's dtype
  * @throws FiresteelError as `attention`
  */
 export function attentionBackward(
@@ -130,51 +125,54 @@ export function attentionBackward(
     const { q, k, v, tokens, slots, heads, kvHeads, headDim } = checkHeads(inputs, args);
     const scale = checkScale(args.scale, headDim);
     if (slots !== tokens) throw invalid("ERR_SHAPE", "k", `${tokens} tokens, as q has`, slots);
-    const out = inputs.tensor("out", args.out, "f32", q.shape);
+    const out = inputs.tensor("out", args.out, q.dtype, q.shape);
     const stats = inputs.tensor("stats", args.stats, "f32", [tokens, heads, 2]);
-    const dOut = inputs.tensor("dOut", args.dOut, "f32", q.shape);
-    return withOffsets(engine, "rowOffsets", args.rowOffsets, (rows, rowsHandle) => {
-      checkTotal("rowOffsets", rows, tokens);
-      const d = {
-        dQ: engine.empty(q.shape),
-        dK: engine.empty(k.shape),
-        dV: engine.empty(v.shape),
-      };
-      engine.addon.attentionBackward(
-        engine.handle,
-        tokens,
-        rows.rows,
-        heads,
-        kvHeads,
-        headDim,
-        scale,
-        rowsHandle,
-        handle(q),
-        handle(k),
-        handle(v),
-        handle(out),
-        handle(stats),
-        handle(dOut),
-        handle(d.dQ),
-        handle(d.dK),
-        handle(d.dV),
-      );
-      return d;
-    });
+    const dOut = inputs.tensor("dOut", args.dOut, q.dtype, q.shape);
+    const rows = inputs.offsets("rowOffsets", args.rowOffsets);
+    checkTotal("rowOffsets", rows, tokens);
+    const d = {
+      dQ: inputs.empty(q.shape, q.dtype),
+      dK: inputs.empty(k.shape, q.dtype),
+      dV: inputs.empty(v.shape, q.dtype),
+    };
+    engine.addon.attentionBackward(
+      engine.handle,
+      dtypes[q.dtype].code,
+      tokens,
+      rows.rows,
+      heads,
+      kvHeads,
+      headDim,
+      scale,
+      handle(rows),
+      handle(q),
+      handle(k),
+      handle(v),
+      handle(out),
+      handle(stats),
+      handle(dOut),
+      handle(d.dQ),
+      handle(d.dK),
+      handle(d.dV),
+    );
+    return d;
   });
 }
 
+const floats = ["f32", "bf16", "f16"] as const;
+
 function checkHeads(inputs: Inputs, args: { q: TensorLike; k: TensorLike; v: TensorLike }) {
-  const q = inputs.tensor("q", args.q, "f32", [null, null, null]);
+  const q = inputs.tensor("q", args.q, floats, [null, null, null]);
+  const dtype = q.dtype as (typeof floats)[number];
   const [tokens, heads, headDim] = q.shape as [number, number, number];
   checkInteger("q.shape[1] (heads)", heads, 1, 2 ** 16);
-  checkInteger("q.shape[2] (head dimension)", headDim, 1, MAX_HEAD_DIM);
-  const k = inputs.tensor("k", args.k, "f32", [null, null, headDim]);
+  checkInteger("q.shape[2] (head dimension)", headDim, 1, MAX_HEAD_DIM[dtype]);
+  const k = inputs.tensor("k", args.k, dtype, [null, null, headDim]);
   const [slots, kvHeads] = k.shape as [number, number, number];
   if (kvHeads === 0 || heads % kvHeads !== 0) {
     throw invalid("ERR_SHAPE", "k.shape[1] (key heads)", `a divisor of ${heads}`, kvHeads);
   }
-  const v = inputs.tensor("v", args.v, "f32", [slots, kvHeads, headDim]);
+  const v = inputs.tensor("v", args.v, dtype, [slots, kvHeads, headDim]);
   return { q, k, v, tokens, slots, heads, kvHeads, headDim };
 }
 
@@ -201,20 +199,15 @@ function checkRows(queries: Offsets, keys: Offsets): void {
   }
 }
 
-function withSlots<T>(
+function slotsOf(
   engine: Engine,
+  inputs: Inputs,
   value: Slots | Int32Array | readonly number[] | undefined,
   slots: number,
-  use: (index: Slots | null) => T,
-): T {
-  if (value === undefined) return use(null);
+): Slots | null {
+  if (value === undefined) return null;
   if (!(value instanceof Slots)) {
-    const made = new Slots(engine, value, slots, "keyIndex");
-    try {
-      return use(made);
-    } finally {
-      made.dispose();
-    }
+    return inputs.temporary(new Slots(engine, value, slots, "keyIndex"));
   }
   if (value.engine !== engine) {
     throw invalid("ERR_OPTION", "keyIndex", "slots of this engine", "those of another engine");
@@ -222,5 +215,5 @@ function withSlots<T>(
   if (value.bound > slots) {
     throw invalid("ERR_RANGE", "keyIndex", `slots below ${slots}`, value.bound);
   }
-  return use(value);
+  return value;
 }

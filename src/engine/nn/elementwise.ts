@@ -1,7 +1,7 @@
 import { checkBoolean, checkChoice, checkKeys, checkNumber, invalid } from "../checks.js";
-import { dtypes } from "../dtype.js";
+import { dtypes, type Float, floats } from "../dtype.js";
 import type { Engine, TensorLike } from "../engine.js";
-import { handle, type Inputs, withInputs } from "../inputs.js";
+import { handle, withInputs } from "../inputs.js";
 import type { Tensor } from "../tensor.js";
 
 /** Where the result goes; default: a new tensor. */
@@ -10,20 +10,21 @@ export interface OutOption {
 }
 
 /**
- * a + b, element by element.
+ * a + b, element by element. As everywhere here: computed in float32, rounded once.
  *
- * @param a f32, any shape
- * @param b f32, same shape
+ * @param a f32, bf16 or f16, any shape
+ * @param b as a
  * @param options `out` may be a or b
  * @throws FiresteelError ERR_SHAPE, ERR_DTYPE, ERR_OPTION, ERR_DISPOSED, ERR_OUT_OF_MEMORY
  */
 export function add(engine: Engine, a: TensorLike, b: TensorLike, options: OutOption = {}): Tensor {
   checkKeys("options", options, ["out"]);
   return withInputs(engine, (inputs) => {
-    const left = inputs.tensor("a", a, "f32", null);
-    const right = inputs.tensor("b", b, "f32", left.shape);
-    const y = outLike(engine, inputs, options.out, left.shape);
-    engine.addon.add(engine.handle, left.size, handle(left), handle(right), handle(y));
+    const left = inputs.tensor("a", a, floats, null);
+    const right = inputs.tensor("b", b, left.dtype, left.shape);
+    const y = inputs.result("out", options.out, left.dtype, left.shape, [left, right]);
+    const { code } = dtypes[left.dtype];
+    engine.addon.add(engine.handle, code, left.size, handle(left), handle(right), handle(y));
     return y;
   });
 }
@@ -31,8 +32,8 @@ export function add(engine: Engine, a: TensorLike, b: TensorLike, options: OutOp
 /**
  * x + bias in every row.
  *
- * @param x f32 [T, N]
- * @param bias f32 [N]
+ * @param x f32, bf16 or f16 [T, N]
+ * @param bias as x, [N]
  * @param options `out` may be x
  * @throws FiresteelError as `add`
  */
@@ -44,11 +45,13 @@ export function addBias(
 ): Tensor {
   checkKeys("options", options, ["out"]);
   return withInputs(engine, (inputs) => {
-    const offset = inputs.tensor("bias", bias, "f32", [null]);
-    const input = inputs.tensor("x", x, "f32", [null, offset.size]);
+    const offset = inputs.tensor("bias", bias, floats, [null]);
+    const input = inputs.tensor("x", x, offset.dtype, [null, offset.size]);
     const [rows, width] = input.shape as [number, number];
-    const y = outLike(engine, inputs, options.out, input.shape);
-    engine.addon.addBias(engine.handle, rows, width, handle(input), handle(offset), handle(y));
+    const y = inputs.result("out", options.out, input.dtype, input.shape, [input]);
+    const { code } = dtypes[input.dtype];
+    const at = [handle(input), handle(offset), handle(y)] as const;
+    engine.addon.addBias(engine.handle, code, rows, width, ...at);
     return y;
   });
 }
@@ -56,16 +59,17 @@ export function addBias(
 /**
  * The sum of the rows, in their order: the gradient of a bias.
  *
- * @param x f32 [T, N]
+ * @param x f32, bf16 or f16 [T, N]
  * @returns f32 [N]
  * @throws FiresteelError as `add`
  */
 export function sumRows(engine: Engine, x: TensorLike): Tensor {
   return withInputs(engine, (inputs) => {
-    const input = inputs.tensor("x", x, "f32", [null, null]);
+    const input = inputs.tensor("x", x, floats, [null, null]);
     const [rows, width] = input.shape as [number, number];
-    const y = engine.empty([width]);
-    engine.addon.sumRows(engine.handle, rows, width, handle(input), handle(y));
+    const y = inputs.empty([width]);
+    const { code } = dtypes[input.dtype];
+    engine.addon.sumRows(engine.handle, code, rows, width, handle(input), handle(y));
     return y;
   });
 }
@@ -74,7 +78,7 @@ export function sumRows(engine: Engine, x: TensorLike): Tensor {
  * factor * x, or out + factor * x where `accumulate`.
  *
  * @param factor finite
- * @param x f32, any shape
+ * @param x f32, bf16 or f16, any shape; `out` has its dtype
  * @param options `out` (may be x), and `accumulate` (default false), which needs it
  * @throws FiresteelError as `add`, ERR_RANGE
  */
@@ -91,9 +95,11 @@ export function scale(
     throw invalid("ERR_OPTION", "out", "a tensor to accumulate into", options.out);
   }
   return withInputs(engine, (inputs) => {
-    const input = inputs.tensor("x", x, "f32", null);
-    const y = outLike(engine, inputs, options.out, input.shape);
-    engine.addon.scale(engine.handle, input.size, factor, accumulate, handle(input), handle(y));
+    const input = inputs.tensor("x", x, floats, null);
+    const y = inputs.result("out", options.out, input.dtype, input.shape, [input]);
+    const { code } = dtypes[input.dtype];
+    const at = [handle(input), handle(y)] as const;
+    engine.addon.scale(engine.handle, code, input.size, factor, accumulate, ...at);
     return y;
   });
 }
@@ -101,41 +107,32 @@ export function scale(
 /**
  * Sets every element.
  *
- * @param x f32, any shape
+ * @param x f32, bf16 or f16, any shape
  * @throws FiresteelError ERR_DTYPE, ERR_OPTION, ERR_DISPOSED
  */
 export function fill(engine: Engine, x: Tensor, value: number): void {
   if (typeof value !== "number") throw invalid("ERR_RANGE", "value", "a number", value);
   withInputs(engine, (inputs) => {
-    const y = inputs.tensor("x", x, "f32", null);
-    engine.addon.fill(engine.handle, y.size, value, handle(y));
+    const y = inputs.tensor("x", x, floats, null);
+    engine.addon.fill(engine.handle, dtypes[y.dtype].code, y.size, value, handle(y));
   });
 }
-
-const floats = ["f32", "bf16", "f16"] as const;
 
 /**
  * The same values in another float type: rounded to nearest even, NaN stays NaN.
  *
  * @param x f32, bf16 or f16, any shape
+ * @param options `out`: of that dtype
  * @throws FiresteelError as `add`
  */
-export function cast(engine: Engine, x: TensorLike, dtype: (typeof floats)[number]): Tensor {
+export function cast(engine: Engine, x: TensorLike, dtype: Float, options: OutOption = {}): Tensor {
+  checkKeys("options", options, ["out"]);
   checkChoice("dtype", dtype, floats);
   return withInputs(engine, (inputs) => {
     const input = inputs.tensor("x", x, floats, null);
-    const y = engine.empty(input.shape, dtype);
+    const y = inputs.result("out", options.out, dtype, input.shape);
     const [from, to] = [dtypes[input.dtype].code, dtypes[dtype].code];
     engine.addon.cast(engine.handle, input.size, from, to, handle(input), handle(y));
     return y;
   });
-}
-
-function outLike(
-  engine: Engine,
-  inputs: Inputs,
-  out: Tensor | undefined,
-  shape: readonly number[],
-): Tensor {
-  return out === undefined ? engine.empty(shape) : inputs.tensor("out", out, "f32", shape);
 }

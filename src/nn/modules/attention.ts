@@ -32,7 +32,7 @@ export interface AttentionBatch {
 
 /** A cache, and where this batch's tokens stand in it. */
 export interface LayeredCache {
-  /** One pair per layer, f32 [slots, kvHeads, headDim]. */
+  /** One pair per layer, in the type of the activations, [slots, kvHeads, headDim]. */
   readonly layers: readonly { readonly key: Tensor; readonly value: Tensor }[];
   /** i32 [T]: the slot of every token of the batch. */
   readonly slots: Tensor;

@@ -10,6 +10,16 @@ export interface DecoderLayerOptions extends AttentionOptions {
   hidden: number;
 }
 
+/**
+ * The residual stream between two layers: its value is `stream` + `update`. The last block's output is
+ * added by whoever normalises the stream next, in the pass that reads it anyway.
+ */
+export interface ResidualStream {
+  readonly stream: Var;
+  /** null before the first layer. */
+  readonly update: Var | null;
+}
+
 /** x + attention(norm(x)), then x + mlp(norm(x)): the layer of Llama and Qwen. */
 export class DecoderLayer implements Module {
   readonly inputNorm: RmsNorm;
@@ -37,18 +47,17 @@ export class DecoderLayer implements Module {
     return parts.flatMap((part) => part.parameters);
   }
 
-  /** x [T, width]. */
-  forward(tape: Tape, x: Var, batch: AttentionBatch): Var {
-    return tape.scope(() => {
-      const attended = this.attention.forward(
-        tape,
-        this.inputNorm.forward(tape, x),
-        batch,
-        this.#index,
-      );
-      const middle = tape.add(x, attended);
-      const transformed = this.mlp.forward(tape, this.postAttentionNorm.forward(tape, middle));
-      return tape.add(middle, transformed);
+  /** [T, width]. */
+  forward(tape: Tape, { stream, update }: ResidualStream, batch: AttentionBatch): ResidualStream {
+    const [middle, transformed] = tape.scope((): [Var, Var] => {
+      const entered =
+        update === null
+          ? { sum: stream, y: this.inputNorm.forward(tape, stream) }
+          : this.inputNorm.forwardSum(tape, update, stream);
+      const attended = this.attention.forward(tape, entered.y, batch, this.#index);
+      const { sum, y } = this.postAttentionNorm.forwardSum(tape, attended, entered.sum);
+      return [sum, this.mlp.forward(tape, y)];
     });
+    return { stream: middle, update: transformed };
   }
 }

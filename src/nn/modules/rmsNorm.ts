@@ -20,4 +20,9 @@ export class RmsNorm implements Module {
   forward(tape: Tape, x: Var): Var {
     return tape.rmsNorm(x, tape.parameter(this.weight), this.eps);
   }
+
+  /** sum = x + residual and y, the norm of that, in one pass. */
+  forwardSum(tape: Tape, x: Var, residual: Var): { sum: Var; y: Var } {
+    return tape.addRmsNorm(x, residual, tape.parameter(this.weight), this.eps);
+  }
 }

@@ -3,8 +3,8 @@ import { checkKeys, checkNumber } from "../../engine/checks.js";
 import { tensorOf } from "../../engine/device.js";
 import type { Engine } from "../../engine/engine.js";
 import { FiresteelError } from "../../engine/error.js";
-import { adamw, sumSquares } from "../../engine/nn/adamw.js";
-import { fill } from "../../engine/nn/elementwise.js";
+import { type AdamwTensors, adamw, sumSquares } from "../../engine/nn/adamw.js";
+import { cast, fill } from "../../engine/nn/elementwise.js";
 import type { Tensor } from "../../engine/tensor.js";
 import type { StoredTensor } from "../safetensors.js";
 
@@ -19,20 +19,30 @@ export interface AdamWOptions {
   maxGradNorm?: number | null;
 }
 
-interface Moments {
+/** What the optimiser keeps of a parameter; f32. */
+interface State {
   m: Tensor;
   v: Tensor;
+  /** The exact value of a 16-bit parameter. */
+  master?: Tensor;
 }
+
+/** The tensors of a state in the order of checkpoints. */
+const kinds = ["m", "v", "master"] as const;
 
 /**
  * Adam with decoupled weight decay (Loshchilov & Hutter 2019), clipping by the global norm on the
  * device. A step whose norm is not finite changes neither parameters nor moments.
+ *
+ * Of parameters in 16 bits it keeps float32 masters: they take the step, and the parameters are rounded
+ * from them. The masters are those of the parameters' values when the optimiser is made, or of the
+ * state that is loaded: whoever writes other weights afterwards needs a new optimiser.
  */
 export class AdamW {
   readonly #engine: Engine;
   readonly #parameters: readonly DeviceParameter[];
   readonly #options: Required<AdamWOptions> & { maxGradNorm: number };
-  readonly #moments: readonly Moments[];
+  readonly #states: readonly State[];
   /** f64 [1]: squared global norm of the last step's gradients. */
   readonly #gradSquare: Tensor;
   #steps = 0;
@@ -52,9 +62,12 @@ export class AdamW {
     this.#parameters = parameters;
     this.#options = { betas, eps, weightDecay, maxGradNorm };
     const zeros = (shape: readonly number[]) => engine.keep(engine.zeros(shape));
-    this.#moments = parameters.map(({ value }) => ({
-      m: zeros(value.shape),
-      v: zeros(value.shape),
+    this.#states = parameters.map(({ name, value: { shape, dtype }, value }) => ({
+      m: zeros(shape),
+      v: zeros(shape),
+      ...(dtype === "f32"
+        ? {}
+        : { master: engine.keep(cast(engine, tensorOf(value, name), "f32")) }),
     }));
     this.#gradSquare = engine.keep(engine.zeros([1], "f64"));
   }
@@ -74,19 +87,24 @@ export class AdamW {
     checkNumber("lr", lr, 0, 1e30);
     ++this.#steps;
     this.#gradSquare.write([0]);
-    for (const { name, grad } of this.#parameters) {
-      sumSquares(engine, tensorOf(grad, name), this.#gradSquare);
-    }
-    for (const [i, { name, value, grad }] of this.#parameters.entries()) {
+    const all = this.#parameters.map(({ name, value, grad }, i) => ({
+      param: tensorOf(value, name),
+      grad: tensorOf(grad, name),
+      ...this.#states[i]!,
+    }));
+    sumSquares(
+      engine,
+      all.map(({ grad }) => grad),
+      this.#gradSquare,
+    );
+    for (const { decays, tensors } of alike(all)) {
       adamw(engine, {
-        param: tensorOf(value, name),
-        grad: tensorOf(grad, name),
-        ...this.#moments[i]!,
+        tensors,
         lr,
         beta1: betas[0],
         beta2: betas[1],
         eps,
-        weightDecay: value.shape.length >= 2 ? weightDecay : 0,
+        weightDecay: decays ? weightDecay : 0,
         step: this.#steps,
         gradSquare: this.#gradSquare,
         maxGradNorm,
@@ -106,18 +124,18 @@ export class AdamW {
     return Math.sqrt(square!);
   }
 
-  /** Everything that the next step depends on, for a checkpoint: "step", "m.NAME" and "v.NAME". */
+  /**
+   * Everything that the next step depends on, for a checkpoint: "step", "m.NAME", "v.NAME", and
+   * "master.NAME" of 16-bit parameters.
+   */
   async state(): Promise<Map<string, StoredTensor>> {
     const state = new Map<string, StoredTensor>();
     state.set("step", { dtype: "i32", shape: [1], data: Int32Array.of(this.#steps) });
     // All reads are enqueued before the first wait: a step in between cannot split the state.
-    const reads = this.#parameters.flatMap(({ name }, i) =>
-      (["m", "v"] as const).map(async (kind) => {
-        const tensor = this.#moments[i]![kind];
-        const data = await tensor.read();
-        return [`${kind}.${name}`, { dtype: "f32", shape: tensor.shape, data }] as const;
-      }),
-    );
+    const reads = this.#tensors().map(async ([name, tensor]) => {
+      const data = await tensor.read();
+      return [name, { dtype: "f32", shape: tensor.shape, data }] as const;
+    });
     for (const [name, tensor] of await Promise.all(reads)) state.set(name, tensor);
     return state;
   }
@@ -143,30 +161,44 @@ export class AdamW {
       const message = `Expected a step >= 0 in the optimiser state but found ${steps}`;
       throw new FiresteelError("ERR_CHECKPOINT", message);
     }
-    const values = this.#parameters.map(({ name, value: { shape } }) => ({
-      m: take(`m.${name}`, "f32", shape),
-      v: take(`v.${name}`, "f32", shape),
-    }));
-    if (state.size !== 1 + 2 * values.length) {
+    const tensors = this.#tensors();
+    const values = tensors.map(([name, { shape }]) => take(name, "f32", shape));
+    if (state.size !== 1 + values.length) {
       throw new FiresteelError(
         "ERR_CHECKPOINT",
-        `Expected ${1 + 2 * values.length} tensors in the optimiser state but found ${state.size}`,
+        `Expected ${1 + values.length} tensors in the optimiser state but found ${state.size}`,
       );
     }
-    for (const [i, { m, v }] of this.#moments.entries()) {
-      m.write(values[i]!.m);
-      v.write(values[i]!.v);
-    }
+    for (const [i, [, tensor]] of tensors.entries()) tensor.write(values[i]!);
     this.#steps = steps;
     this.#normKnown = false;
   }
 
-  /** Frees the moments; the parameters stay. */
+  /** Frees the moments and masters; the parameters stay. */
   dispose(): void {
-    for (const { m, v } of this.#moments) {
-      m.dispose();
-      v.dispose();
-    }
+    for (const [, tensor] of this.#tensors()) tensor.dispose();
     this.#gradSquare.dispose();
   }
+
+  /** What the optimiser keeps, by its name in a checkpoint. */
+  #tensors(): [name: string, tensor: Tensor][] {
+    return this.#parameters.flatMap(({ name }, i) =>
+      kinds.flatMap((kind): [string, Tensor][] => {
+        const tensor = this.#states[i]![kind];
+        return tensor === undefined ? [] : [[`${kind}.${name}`, tensor]];
+      }),
+    );
+  }
+}
+
+/** Parameters that one call can step: of one dtype, and of two or more dimensions (which decay) or not. */
+function alike(all: readonly AdamwTensors[]): { decays: boolean; tensors: AdamwTensors[] }[] {
+  const groups = new Map<string, { decays: boolean; tensors: AdamwTensors[] }>();
+  for (const one of all) {
+    const decays = one.param.shape.length >= 2;
+    const key = `${one.param.dtype} ${decays}`;
+    if (!groups.has(key)) groups.set(key, { decays, tensors: [] });
+    groups.get(key)!.tensors.push(one);
+  }
+  return [...groups.values()];
 }

@@ -1,6 +1,7 @@
 import type { PolicyShape } from "../../contract/index.js";
 import {
   checkBoolean,
+  checkChoice,
   checkInteger,
   checkKeys,
   checkNumber,
@@ -32,7 +33,16 @@ export interface TokenConfig {
   maxLength: number;
   /** Standard deviation of fresh weights. */
   initializerRange: number;
+  /**
+   * Of weights, activations and the cache of keys and values. Arithmetic is float32 either way, as are
+   * gradients of weights, logits and everything after them; an optimiser keeps float32 masters of
+   * bf16 weights.
+   */
+  dtype: PolicyDType;
 }
+
+export const policyDTypes = ["f32", "bf16"] as const;
+export type PolicyDType = (typeof policyDTypes)[number];
 
 /** @throws FiresteelError ERR_OPTION, ERR_RANGE */
 export function checkTokenConfig(config: TokenConfig): TokenConfig {
@@ -47,7 +57,7 @@ export function checkTokenConfig(config: TokenConfig): TokenConfig {
     maxLength: 2 ** 24,
   };
   const others = ["ropeTheta", "rmsNormEps", "tieWordEmbeddings", "qkNorm", "attentionBias"];
-  checkKeys("config", config, [...Object.keys(sizes), ...others, "initializerRange"]);
+  checkKeys("config", config, [...Object.keys(sizes), ...others, "initializerRange", "dtype"]);
   for (const [name, max] of Object.entries(sizes)) {
     checkInteger(name, config[name as keyof typeof sizes], 1, max);
   }
@@ -60,6 +70,7 @@ export function checkTokenConfig(config: TokenConfig): TokenConfig {
   checkNumber("ropeTheta", config.ropeTheta, 1, 1e12);
   checkNumber("rmsNormEps", config.rmsNormEps, 0, 1, true);
   checkNumber("initializerRange", config.initializerRange, 0, 10);
+  checkChoice("dtype", config.dtype, policyDTypes);
   for (const name of ["tieWordEmbeddings", "qkNorm", "attentionBias"] as const) {
     checkBoolean(name, config[name]);
   }
@@ -92,5 +103,6 @@ export function tinyConfig(vocabSize: number, shape: PolicyShape = tinyShape): T
     // Keeps activations near 1. With the 0.02 of wide models, the loss on `arithmetic` stays on a
     // plateau for more than 800 steps; with this it is below 0.1 within 150 (seeds 1, 2, 3).
     initializerRange: shape.width ** -0.5,
+    dtype: "f32",
   });
 }

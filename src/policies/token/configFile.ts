@@ -44,11 +44,13 @@ export function formatConfig(config: TokenConfig): string {
   for (const [ours, theirs] of Object.entries(names)) {
     fields[theirs] = config[ours as keyof typeof names];
   }
+  fields.torch_dtype = config.dtype === "bf16" ? "bfloat16" : "float32";
   return `${JSON.stringify(fields, null, 2)}\n`;
 }
 
 /**
  * A configuration from the text of config.json (Llama, Qwen2, Qwen3, or written by `formatConfig`).
+ * Its dtype is bf16 where `torch_dtype` (or `dtype`, as newer files have it) is bfloat16, else f32.
  *
  * @param path for messages
  * @throws FiresteelError ERR_CHECKPOINT where a field is missing, damaged or cannot be honoured
@@ -79,6 +81,7 @@ export function parseConfig(text: string, path: string): TokenConfig {
   config.headDim ??= (config.hiddenSize as number) / (config.numHeads as number);
   config.tieWordEmbeddings ??= false;
   config.initializerRange ??= 0.02;
+  config.dtype = (fields.torch_dtype ?? fields.dtype) === "bfloat16" ? "bf16" : "f32";
   try {
     return checkTokenConfig(config as unknown as TokenConfig);
   } catch (cause) {

@@ -37,8 +37,8 @@ export async function writePolicy(
   if (tokenizer !== null) await writeText(at.tokenizer, formatTokenizer(tokenizer));
   const tensors = await Promise.all(
     parameters.map(async ({ name, value }) => {
-      const { shape } = value;
-      return [name, { dtype: "f32", shape, data: await value.read() }] as const;
+      const { shape, dtype } = value;
+      return [name, { dtype, shape, data: await value.read() }] as const;
     }),
   );
   await writeSafetensors(at.weights, tensors, { format: "pt" });

@@ -67,5 +67,5 @@ export class KeyValueCache {
 }
 
 function emptySlots(engine: Engine, config: TokenConfig, slots: number): Tensor {
-  return engine.keep(engine.empty([slots, config.numKvHeads, config.headDim]));
+  return engine.keep(engine.empty([slots, config.numKvHeads, config.headDim], config.dtype));
 }

@@ -7,19 +7,19 @@ import type {
   Tokenizer,
   Trajectory,
 } from "../../contract/index.js";
-import { checkInteger, checkKeys, invalid } from "../../engine/checks.js";
+import { checkChoice, checkInteger, checkKeys, invalid } from "../../engine/checks.js";
 import type { Engine } from "../../engine/engine.js";
 import { FiresteelError } from "../../engine/error.js";
 import { scale } from "../../engine/nn/elementwise.js";
 import type { Tensor } from "../../engine/tensor.js";
 import { Parameter } from "../../nn/parameter.js";
 import { formatTokenizer } from "./charTokenizer.js";
-import { checkTokenConfig, type TokenConfig } from "./config.js";
+import { checkTokenConfig, type PolicyDType, policyDTypes, type TokenConfig } from "./config.js";
 import { readPolicy, writePolicy } from "./files.js";
 import { type Completion, generate } from "./generate.js";
 import { DifferentiableTokenScores, scoreRows } from "./scoring.js";
 import { Transformer } from "./transformer.js";
-import { checkNoOthers, freshWeights, storedWeights, weightOf } from "./weights.js";
+import { checkNoOthers, freshWeights, storedWeights, weightOf, writeWeight } from "./weights.js";
 
 /** A decoder-only transformer (RMSNorm, RoPE, grouped queries, SwiGLU) that acts by tokens. */
 export class TokenPolicy implements Policy {
@@ -63,14 +63,23 @@ export class TokenPolicy implements Policy {
 
   /**
    * The policy that `save` wrote into a folder.
-   * @throws FiresteelError ERR_CHECKPOINT where it is missing, damaged or not whole
+   *
+   * @param options.dtype of its weights here; default that of the folder's configuration
+   * @throws FiresteelError ERR_CHECKPOINT where it is missing, damaged or not whole; ERR_OPTION
    */
-  static async open(engine: Engine, directory: string): Promise<TokenPolicy> {
-    const { config, tokenizer, weights, weightsPath } = await readPolicy(directory);
+  static async open(
+    engine: Engine,
+    directory: string,
+    options: { dtype?: PolicyDType } = {},
+  ): Promise<TokenPolicy> {
+    checkKeys("options", options, ["dtype"]);
+    const { config: saved, tokenizer, weights, weightsPath } = await readPolicy(directory);
+    const config = { ...saved, dtype: options.dtype ?? saved.dtype };
+    checkChoice("dtype", config.dtype, policyDTypes);
     if (tokenizer !== null && tokenizer.vocabularySize > config.vocabSize) {
       throw misfit(directory, "its tokenizer has more tokens than its weights");
     }
-    const source = storedWeights(engine, weights, weightsPath);
+    const source = storedWeights(engine, config, weights, weightsPath);
     const model = Transformer.build(engine, Object.freeze(config), source);
     const policy = new TokenPolicy(model, tokenizer);
     try {
@@ -159,11 +168,15 @@ export class TokenPolicy implements Policy {
     await writePolicy(directory, this.config, this.parameters, this.tokenizer);
   }
 
+  /**
+   * Replaces the weights by those of a folder that `save` wrote, in this policy's dtype. An optimiser
+   * of bf16 weights has masters of its own: load its state too, or make a new one.
+   */
   async load(directory: string): Promise<void> {
     const { config, tokenizer, weights, weightsPath } = await readPolicy(directory);
     for (const [name, value] of Object.entries(config)) {
       const mine = this.config[name as keyof TokenConfig];
-      if (value === mine || name === "initializerRange") continue;
+      if (value === mine || name === "initializerRange" || name === "dtype") continue;
       throw misfit(directory, `its ${name} is ${value}, this policy's ${mine}`);
     }
     const symbols = tokenizer === null ? null : formatTokenizer(tokenizer);
@@ -174,7 +187,7 @@ export class TokenPolicy implements Policy {
     const values = this.parameters.map(({ name, value: { shape } }) =>
       weightOf(weights, { name, shape }, weightsPath),
     );
-    for (const [i, { value }] of this.parameters.entries()) value.write(values[i]!);
+    for (const [i, parameter] of this.parameters.entries()) writeWeight(parameter, values[i]!);
   }
 
   dispose(): void {

@@ -1,7 +1,7 @@
 import type { Engine } from "../../engine/engine.js";
 import type { Tensor } from "../../engine/tensor.js";
 import type { AttentionBatch } from "../../nn/modules/attention.js";
-import { DecoderLayer } from "../../nn/modules/decoderLayer.js";
+import { DecoderLayer, type ResidualStream } from "../../nn/modules/decoderLayer.js";
 import type { Module, ParameterSource } from "../../nn/modules/module.js";
 import { RmsNorm } from "../../nn/modules/rmsNorm.js";
 import type { Parameter } from "../../nn/parameter.js";
@@ -71,14 +71,22 @@ export class Transformer implements Module {
    *
    * @param ids i32 [T]: packed tokens
    * @param rows i32 [N]: whose successors are wanted; only these meet the output projection
-   * @returns [N, vocabSize]
+   * @returns f32 [N, vocabSize], whatever the weights
    */
   forward(tape: Tape, ids: Tensor, batch: AttentionBatch, rows: Tensor): Var {
     return tape.scope(() => {
-      let hidden = tape.rows(tape.parameter(this.embedding), ids);
+      let hidden: ResidualStream = {
+        stream: tape.rows(tape.parameter(this.embedding), ids),
+        update: null,
+      };
       for (const layer of this.layers) hidden = layer.forward(tape, hidden, batch);
-      const last = this.norm.forward(tape, tape.rows(hidden, rows));
-      return tape.matmul(last, tape.parameter(this.head ?? this.embedding), { transposeB: true });
+      const stream = tape.rows(hidden.stream, rows);
+      const last =
+        hidden.update === null
+          ? this.norm.forward(tape, stream)
+          : this.norm.forwardSum(tape, tape.rows(hidden.update, rows), stream).y;
+      const head = tape.parameter(this.head ?? this.embedding);
+      return tape.matmul(last, head, { transposeB: true, dtype: "f32" });
     });
   }
 }

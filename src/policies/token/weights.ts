@@ -1,22 +1,54 @@
 import type { Engine } from "../../engine/engine.js";
 import { FiresteelError } from "../../engine/error.js";
+import { cast } from "../../engine/nn/elementwise.js";
 import { fromBfloat16, fromFloat16 } from "../../nn/halfPrecision.js";
 import { initialValues } from "../../nn/initialization.js";
 import type { ParameterSource, WeightSpec } from "../../nn/modules/module.js";
 import { Parameter } from "../../nn/parameter.js";
 import type { Safetensors, StoredTensor } from "../../nn/safetensors.js";
-import type { TokenConfig } from "./config.js";
+import type { PolicyDType, TokenConfig } from "./config.js";
 
 /** Fresh weights: the same seed gives the same ones. */
 export function freshWeights(engine: Engine, config: TokenConfig, seed: number): ParameterSource {
   const options = { std: config.initializerRange, residualLayers: 2 * config.numLayers };
-  return (spec) =>
-    new Parameter(spec.name, engine.tensor(initialValues(spec, seed, options), spec.shape));
+  return (spec) => parameter(engine, spec, initialValues(spec, seed, options), config.dtype);
 }
 
-/** The weights of a file, as float32. */
-export function storedWeights(engine: Engine, file: Safetensors, path: string): ParameterSource {
-  return (spec) => new Parameter(spec.name, engine.tensor(weightOf(file, spec, path), spec.shape));
+/** The weights of a file, whatever their type there. */
+export function storedWeights(
+  engine: Engine,
+  { dtype }: TokenConfig,
+  file: Safetensors,
+  path: string,
+): ParameterSource {
+  return (spec) => parameter(engine, spec, weightOf(file, spec, path), dtype);
+}
+
+function parameter(
+  engine: Engine,
+  { name, shape }: WeightSpec,
+  values: Float32Array,
+  dtype: PolicyDType,
+): Parameter {
+  const wide = engine.tensor(values, shape);
+  if (dtype === "f32") return new Parameter(name, wide);
+  try {
+    return new Parameter(name, cast(engine, wide, dtype));
+  } finally {
+    wide.dispose();
+  }
+}
+
+/** Puts float32 values into a parameter, rounded to its type. */
+export function writeWeight({ value }: Parameter, values: Float32Array): void {
+  const { engine, dtype, shape } = value;
+  if (dtype === "f32") {
+    value.write(values);
+    return;
+  }
+  engine.scope(() => {
+    cast(engine, engine.tensor(values, shape), dtype as PolicyDType, { out: value });
+  });
 }
 
 /**

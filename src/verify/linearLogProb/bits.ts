@@ -92,9 +92,9 @@ function large(device: Engine["device"]): LinearCaseOptions {
     : { tokens: 530, vocab: 4500, width: 11 };
 }
 
-/** A chunk that gives several tiles, and one that is hardly larger than the least. */
+/** The least chunk, and larger ones that give several tiles. */
 function chunks(device: Engine["device"]): number[] {
-  return device === "emulated" ? [270 * 4, 3 * 270 * 4] : [2 ** 18, 3 * 2 ** 18, 2 ** 22];
+  return device === "emulated" ? [9 * 128 * 4, 9 * 256 * 4] : [2 ** 18, 3 * 2 ** 18, 2 ** 22];
 }
 
 function check(name: string, run: Check["run"]): Check {
@@ -116,7 +116,8 @@ export function linearLogProbBitChecks(device: Engine["device"]): Check[] {
       const c = makeLinearCase({ ...size, temperature: 0.8, entropy: false });
       return sameTensors(everything(engine, c), materialised(engine, c));
     }),
-    ...floats.map((dtype) =>
+    // Tensor cores add in their own way.
+    ...(device === "cpu" ? floats : []).map((dtype) =>
       check(`${dtype} has the bits of its values in f32`, (engine) => {
         const c = makeLinearCase({ tokens: 9, vocab: 70, width: 37, dtype, masked: true });
         const wide = (x: { numbers: Float64Array }) => typed(x.numbers, "f32");
@@ -127,6 +128,15 @@ export function linearLogProbBitChecks(device: Engine["device"]): Check[] {
           weight: wide(c.weight),
         };
         return sameTensors(everything(engine, c), everything(engine, same));
+      }),
+    ),
+    // More rows and columns than a tile has, so that both gradients are resumed sums.
+    ...floats.map((dtype) =>
+      check(`chunks have the bits of one chunk, ${dtype}`, (engine) => {
+        const rows = device === "emulated" ? 131 : 530;
+        const c = makeLinearCase({ tokens: rows, vocab: 300, width: 11, dtype, masked: true });
+        const parts = { ...c, chunkBytes: device === "cpu" ? 2 ** 18 : 128 * 128 * 4 };
+        return sameTensors(everything(engine, parts), everything(engine, c));
       }),
     ),
     check("some rows alone have the bits that they have in the batch", (engine) => {

@@ -148,7 +148,7 @@ function materialised(c: LinearCase): LogProbCase {
 
 /** How far the kernel's logits of each row may be off: n 2^-24 sum |h w|, the largest over v. */
 function logitErrors(engine: Engine, c: LinearCase): Float64Array {
-  const n = roundings(c.width, engine.device);
+  const n = roundings(c.width, c.dtype, "logits", engine.device);
   return Float64Array.from(c.targets, (_, t) => {
     let largest = 0;
     for (let v = 0; v < c.vocab; ++v) {
@@ -215,7 +215,9 @@ export function checkLinearBackward(engine: Engine, c: LinearCase): string | nul
   const tokens = c.targets.length;
   const toleranceH = new Float64Array(tokens * width).fill(2 ** -125);
   const toleranceW = new Float64Array(vocab * width).fill(2 ** -125);
-  const [sumH, sumW] = [vocab, tokens].map((k) => roundings(k, engine.device) * F32_ROUNDING);
+  const [sumH, sumW] = [vocab, tokens].map(
+    (k) => roundings(k, c.dtype, "gradient", engine.device) * F32_ROUNDING,
+  );
   for (let t = 0; t < tokens; ++t) {
     if (c.mask?.[t] === 0) continue;
     for (let v = 0; v < vocab; ++v) {
@@ -247,7 +249,7 @@ function large(device: Engine["device"]): readonly LinearCaseOptions[] {
   return device === "emulated"
     ? [
         { tokens: 17, vocab: 129, width: 40 },
-        { tokens: 6, vocab: 300, width: 12, chunkBytes: 3 * 128 * 4 },
+        { tokens: 6, vocab: 300, width: 12, chunkBytes: 6 * 128 * 4 },
       ]
     : [
         { tokens: 20, vocab: 1000, width: 300 },
