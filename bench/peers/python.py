@@ -7,6 +7,8 @@ import time
 
 DTYPES = {"f32": "<f4", "f64": "<f8", "i32": "<i4", "u8": "u1", "bf16": "<u2", "f16": "<f2"}
 
+LIBRARIES = [("numpy", "numpy", "numpy_peer"), ("PyTorch", "torch", "torch_peers")]
+
 
 def whole(numpy, entry):
     """The array of a file, as often as it stands there; bf16 as its bits."""
@@ -48,14 +50,14 @@ class Peers:
 
     def hello(self):
         missing = []
-        for name, module in (("numpy", "numpy_peer"), ("PyTorch", "torch_peers")):
+        for name, package, module in LIBRARIES:
             try:
                 peers, more = __import__(module).open_peers()
                 self.tasks.update(peers)
                 missing += more
             except ImportError as error:
                 python = os.environ.get("FIRESTEEL_PYTHON", "python3")
-                missing.append({"name": name, "reason": f"{error}; {python} -m pip install {name.lower()[-5:]}"})
+                missing.append({"name": name, "reason": f"{error}; {python} -m pip install {package}"})
         return {"peers": list(self.tasks), "missing": missing}
 
     def prepare(self, peer, task, dtype, device, threads, sizes, inputs, copies):

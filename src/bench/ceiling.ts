@@ -3,11 +3,10 @@ import { sumSquares } from "../engine/nn/adamw.js";
 import { scale } from "../engine/nn/elementwise.js";
 import { matmul } from "../engine/nn/matmul.js";
 import { measure } from "./measure.js";
-import { readRate } from "./memoryRead.js";
 
 /** What this machine gives to the plainest kernels, in this very run: one sample in five was faster. */
 export interface Ceilings {
-  /** Reading alone: the sum of squares of a long array, or on the CPU memcmp, whichever is faster. */
+  /** Reading alone: the sum of squares of a long array, or on the CPU memcmp where that is faster. */
   readGbPerS: number;
   /** Reading and writing as much: y = a x. */
   scaleGbPerS: number;
@@ -36,9 +35,8 @@ export async function measureCeilings(engine: Engine): Promise<Ceilings> {
     const product = await measure(engine, () => matmul(engine, a, a));
     const call = await measure(engine, () => scale(engine, 0.5, one, { out: one }));
     const perS = (work: number, ms: number) => work / ms / 1e6;
-    const compared = engine.device === "cpu" ? await readRate(engine.info.threads) : 0;
     return {
-      readGbPerS: Math.max(compared, perS(4 * count, read.p20Ms)),
+      readGbPerS: perS(4 * count, read.p20Ms),
       scaleGbPerS: perS(8 * count, copy.p20Ms),
       updateGbPerS: perS(8 * count, update.p20Ms),
       gemmGflopPerS: perS(2 * gemmSize ** 3, product.p20Ms),
