@@ -254,6 +254,40 @@ TEST_CASE("forward agrees with float64: sizes, magnitudes, dtypes") {
   check_sizes_and_magnitudes<f16>();
 }
 
+// Blocks are summed around the largest logit before them: by little above it, by much, by more than
+// a float's range, below it, and behind blocks of nothing.
+TEST_CASE("rows that climb, fall and begin with nothing agree with float64") {
+  constexpr int64_t kStep = 1024, kVocab = 9 * kStep + 5;
+  for (const float climb : {1.0f, 9.0f, 12.0f, 30.0f, 200.0f, -1.0f, -30.0f, -200.0f}) {
+    INFO(climb);
+    Batch<float> batch(3, kVocab);
+    batch.fill(11, 1.0f, 0.0f);
+    for (int64_t v = 0; v < kVocab; ++v) {
+      const float step = static_cast<float>(v / kStep);
+      batch.at(0, v) += climb * step;
+      batch.at(1, v) = v < 5 * kStep ? -kInfinity : batch.at(1, v) + climb;
+      batch.at(2, v) += v == 7 * kStep ? 10.0f * climb : 0.0f;
+    }
+    batch.targets = {static_cast<int32_t>(kVocab - 1), static_cast<int32_t>(6 * kStep), 3};
+    batch.forward();
+    check_forward(batch);
+  }
+}
+
+TEST_CASE("NaN and infinity anywhere in a row are found") {
+  constexpr int64_t kVocab = 8 * 1024 + 3;
+  for (const int64_t at : {int64_t{0}, int64_t{1500}, int64_t{5000}, kVocab - 1}) {
+    for (const float bad : {kNaN, -kNaN, kInfinity}) {
+      INFO(at, " ", bad);
+      Batch<float> batch(1, kVocab);
+      batch.fill(12, 1.0f, 0.0f);
+      batch.at(0, at) = bad;
+      batch.forward();
+      CHECK(only(batch.faults, Fault::not_a_number, 1, 0));
+    }
+  }
+}
+
 TEST_CASE("a vocabulary of one is certain: exactly 0") {
   Batch<float> batch(1, 1);
   batch.set(0, 0, -3.7f);

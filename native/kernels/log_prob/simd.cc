@@ -8,6 +8,13 @@ namespace firesteel {
 namespace FIRESTEEL_ISA {
 namespace {
 
+// Measured on an EPYC (Zen 5), one thread, ps an element of f32, bf16, f16 in the second-level
+// cache:
+//                                              forward          backward
+//   AVX-512, a maximum first, (x - top) scale    124 152 153      117 248 169
+//   this, folded, one pass, bf16 in pairs         91  97 106       82 132 120
+// about 8 an instruction. Blocks of 16, 32, 64 steps: 100, 94, 91 (f32). From memory, two threads,
+// without the prefetch 1.1 times the time, with it a quarter of a block ahead 1.2 times.
 constexpr int kPairs = 2;
 constexpr int kStep = 2 * kPairs * F32::lanes;  // elements of an iteration
 constexpr int kBlock = 64 * kStep;  // a lane adds up 64 terms in float, whatever its width
