@@ -16,9 +16,9 @@ const clangFormat = join(
   "index.js",
 );
 
-const files = ["native", "test/native"].flatMap((folder) =>
+const files = ["native", "test/native", "bench/binding_overhead"].flatMap((folder) =>
   readdirSync(join(root, folder), { recursive: true })
-    .filter((name) => /\.(h|cc|cu)$/.test(name))
+    .filter((name) => /\.(h|cc|cu)$/.test(name) && !name.startsWith("build"))
     .map((name) => join(folder, name)),
 );
 const mode = options.includes("--check") ? ["--dry-run", "--Werror"] : ["-i"];

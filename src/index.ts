@@ -14,6 +14,7 @@ export {
   type TensorLike,
 } from "./engine/engine.js";
 export { type ErrorCode, FiresteelError } from "./engine/error.js";
+export type { Out } from "./engine/inputs.js";
 export {
   type BernoulliBackwardInputs,
   type BernoulliInputs,
@@ -24,6 +25,7 @@ export {
 } from "./engine/kernels/bernoulli.js";
 export {
   type DivergenceBackwardInputs,
+  type DivergenceForwardOptions,
   type DivergenceResult,
   divergence,
   divergenceBackward,
@@ -46,9 +48,11 @@ export {
 export {
   type GaussianKlBackwardInputs,
   type GaussianKlInputs,
+  type GaussianKlOptions,
   type GaussianKlResult,
   type GaussianLogProbBackwardInputs,
   type GaussianLogProbInputs,
+  type GaussianLogProbOptions,
   type GaussianLogProbResult,
   type GaussianOptions,
   gaussianKl,
@@ -101,6 +105,7 @@ export {
 } from "./engine/kernels/logProbShards.js";
 export {
   type RowScoreBackwardInputs,
+  type RowScoreBackwardOptions,
   type RowScoreInputs,
   type RowScoreOptions,
   type RowScoreResult,
@@ -113,6 +118,7 @@ export {
   surrogateMetrics,
 } from "./engine/kernels/surrogate.js";
 export type {
+  SurrogateCallOptions,
   SurrogateInputs,
   SurrogateLimits,
   SurrogateOptions,

@@ -11,6 +11,7 @@ constexpr int64_t kInlineBytes = 192 << 10;
 Call::Call(napi_env env, napi_callback_info info, const char* name) : env_(env) {
   task_.name = name;
   napi_get_cb_info(env, info, &given_, arguments_, nullptr, nullptr);
+  task_.accesses.reserve(16);
   EngineHandle* engine = given_ > 0 ? engine_handle(env, arguments_[0]) : nullptr;
   at_ = 1;
   if (engine == nullptr || !engine->state->stream) {
@@ -30,30 +31,59 @@ napi_value Call::next() {
   return nullptr;
 }
 
-int64_t Call::integer() {
-  int64_t value = 0;
+void Call::scalars() {
   napi_value argument = next();
-  if (argument == nullptr || napi_get_value_int64(env_, argument, &value) != napi_ok || value < 0) {
-    fail(Code::range, "expected a non-negative integer as argument " + std::to_string(at_ - 1));
-    return 0;
+  napi_typedarray_type type;
+  size_t length = 0;
+  void* data = nullptr;
+  if (argument == nullptr ||
+      napi_get_typedarray_info(env_, argument, &type, &length, &data, nullptr, nullptr) !=
+          napi_ok ||
+      type != napi_float64_array) {
+    return fail(Code::dtype, "expected an array of numbers as " + position());
   }
-  return value;
+  scalar_ = static_cast<const double*>(data);
+  scalars_end_ = scalar_ + length;
+}
+
+bool Call::packed(double* value) {
+  if (scalar_ == scalars_end_) return false;
+  *value = *scalar_++;
+  return true;
+}
+
+int64_t Call::integer() {
+  double packed_value = 0;
+  int64_t value = 0;
+  if (packed(&packed_value)) {
+    if (packed_value >= 0.0 && packed_value <= 0x1p53) return static_cast<int64_t>(packed_value);
+    value = -1;
+  } else {
+    napi_value argument = next();
+    if (argument == nullptr || napi_get_value_int64(env_, argument, &value) != napi_ok) value = -1;
+  }
+  if (value >= 0) return value;
+  fail(Code::range, "expected a non-negative integer as " + position());
+  return 0;
 }
 
 double Call::number() {
   double value = 0;
+  if (packed(&value)) return value;
   napi_value argument = next();
   if (argument == nullptr || napi_get_value_double(env_, argument, &value) != napi_ok) {
-    fail(Code::range, "expected a number as argument " + std::to_string(at_ - 1));
+    fail(Code::range, "expected a number as " + position());
   }
   return value;
 }
 
 bool Call::flag() {
   bool value = false;
+  double packed_value = 0;
+  if (packed(&packed_value)) return packed_value != 0.0;
   napi_value argument = next();
   if (argument == nullptr || napi_get_value_bool(env_, argument, &value) != napi_ok) {
-    fail(Code::option, "expected a boolean as argument " + std::to_string(at_ - 1));
+    fail(Code::option, "expected a boolean as " + position());
   }
   return value;
 }
@@ -70,27 +100,26 @@ DType Call::dtype() {
 void* Call::access(DType dtype, int64_t count, bool reads, bool writes, bool optional) {
   napi_value argument = next();
   if (argument == nullptr) return nullptr;
-  const std::string position = "argument " + std::to_string(at_ - 1);
-  if (optional) {
-    napi_valuetype type;
+  TensorHandle* tensor = tensor_handle(env_, argument);
+  if (tensor == nullptr && optional) {
+    napi_valuetype type = napi_object;
     napi_typeof(env_, argument, &type);
     if (type == napi_null || type == napi_undefined) return nullptr;
   }
-  TensorHandle* tensor = tensor_handle(env_, argument);
   if (tensor == nullptr || !tensor->storage) {
-    fail(Code::disposed, position + ": expected a tensor but it was disposed");
+    fail(Code::disposed, position() + ": expected a tensor but it was disposed");
     return nullptr;
   }
   if (tensor->engine != engine_) {
-    fail(Code::option, position + ": expected a tensor of this engine but it belongs to another");
+    fail(Code::option, position() + ": expected a tensor of this engine but it belongs to another");
     return nullptr;
   }
   if (tensor->dtype != dtype) {
-    fail(Code::dtype, position + ": the tensor has another dtype than the call reads");
+    fail(Code::dtype, position() + ": the tensor has another dtype than the call reads");
     return nullptr;
   }
   if (count < 0 || tensor->count < count) {
-    fail(Code::shape, position + ": expected at least " + std::to_string(count) +
+    fail(Code::shape, position() + ": expected at least " + std::to_string(count) +
                           " elements but the tensor has " + std::to_string(tensor->count));
     return nullptr;
   }

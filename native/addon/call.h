@@ -35,6 +35,9 @@ class Call {
   // Argument 0 is the engine.
   Call(napi_env env, napi_callback_info info, const char* name);
 
+  // The next argument is an array of numbers: integers, numbers and flags are taken from it until it
+  // is used up. One look at an array instead of one at each of dozens of arguments.
+  void scalars();
   int64_t integer();
   double number();
   float real() { return static_cast<float>(number()); }
@@ -83,13 +86,16 @@ class Call {
 
  private:
   napi_value next();
+  bool packed(double* value);
   void fail(Code code, const std::string& message);
   void* access(DType dtype, int64_t count, bool reads, bool writes, bool optional);
+  std::string position() const { return "argument " + std::to_string(at_ - 1); }
 
   static constexpr size_t kMaxArguments = 80;  // a merge of 64 shards has 72
   napi_env env_;
   napi_value arguments_[kMaxArguments];
   size_t given_ = kMaxArguments, at_ = 0;
+  const double *scalar_ = nullptr, *scalars_end_ = nullptr;  // read before any JavaScript runs again
   std::shared_ptr<EngineState> engine_;
   Status status_;
   FaultWord* fault_word_ = nullptr;

@@ -12,6 +12,7 @@ napi_value run(napi_env env, napi_callback_info info) {
   a.rows = call.integer();
   a.groups = call.integer();
   a.columns = call.integer();
+  call.scalars();
   a.rule.center = static_cast<Center>(call.integer());
   a.rule.scale = static_cast<Scale>(call.integer());
   a.rule.scope = static_cast<Scope>(call.integer());

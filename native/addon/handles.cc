@@ -5,9 +5,7 @@ namespace {
 
 template <class Handle>
 Handle* unwrap(napi_env env, napi_value value) {
-  napi_valuetype type;
-  if (napi_typeof(env, value, &type) != napi_ok || type != napi_external) return nullptr;
-  void* data = nullptr;
+  void* data = nullptr;  // of a value that is no external there is none, and nothing is thrown
   if (napi_get_value_external(env, value, &data) != napi_ok || data == nullptr) return nullptr;
   Handle* handle = static_cast<Handle*>(data);
   return handle->magic == Handle::kMagic ? handle : nullptr;

@@ -58,6 +58,7 @@ napi_value run(napi_env env, napi_callback_info info) {
   a.rows = call.integer();
   a.segments = call.integer();
   a.groups = call.integer();
+  call.scalars();
   read_terms(call, a.terms);
   a.advantage_unit = choice<AdvantageUnit>(call);
   a.limits_per_row = call.flag();

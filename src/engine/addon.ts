@@ -5,9 +5,13 @@ export type TensorHandle = { readonly __tensor: never };
 /** A call's fault: its name, kind (native/runtime/fault.h), how many rows, the first of them. */
 export type RawFault = [call: string, kind: number, count: number, firstRow: number];
 
-type Kernel = (engine: EngineHandle, ...args: (number | boolean | TensorHandle | null)[]) => void;
+type Argument = number | boolean | TensorHandle | Float64Array | null;
+type Kernel = (engine: EngineHandle, ...args: Argument[]) => void;
 
-/** The whole of what native code exports. Kernels take positional arguments and enqueue. */
+/**
+ * The whole of what native code exports. Kernels take positional arguments and enqueue; those with many
+ * scalars take them as one array of numbers.
+ */
 export interface Addon {
   readonly backend: "cpu" | "cuda" | "emulated";
   initialize(errorClass: unknown): void;

@@ -50,7 +50,8 @@ export type TensorLike = Tensor | TypedArray | readonly number[];
 
 /**
  * One device and one in-order stream of calls. A call checks what the host can see, allocates its
- * results, enqueues and returns; reading a result waits for it.
+ * results, enqueues and returns; reading a result waits for it. Small calls on an idle CPU engine run
+ * before they return. A loop that gives a call its last results as `out` allocates nothing.
  *
  * @example
  * const engine = new Engine({ device: "cpu" });
@@ -127,7 +128,12 @@ export class Engine {
       throw invalid("ERR_SHAPE", "data", `${size} elements for shape [${dimensions}]`, data);
     }
     const tensor = this.empty(dimensions, type);
-    tensor.write(array);
+    try {
+      tensor.write(array);
+    } catch (error) {
+      tensor.dispose();
+      throw error;
+    }
     return tensor;
   }
 

@@ -7,8 +7,10 @@ import { handleOf, type Tensor } from "./tensor.js";
 /** Host data that says where rows or groups begin. Kernels trust it, so it is checked once, here. */
 export type OffsetsLike = Offsets | Int32Array | readonly number[];
 
-const tensors = new WeakMap<Offsets | Slots, Tensor>();
-const copies = new WeakMap<Offsets, Int32Array>();
+/** What this module's functions may see of them and nobody else; set by the classes. */
+let tensorOfOffsets: (offsets: Offsets) => Tensor | null;
+let tensorOfSlots: (slots: Slots) => Tensor | null;
+let valuesIn: (offsets: Offsets) => Int32Array;
 
 /**
  * Bounds of ragged rows: row r holds elements `values[r]` to `values[r + 1]`. Starts at 0, ascending.
@@ -20,24 +22,34 @@ export class Offsets {
   readonly rows: number;
   /** Number of elements in all rows. */
   readonly total: number;
+  // Frozen objects keep their private fields: what has been checked stays so.
+  readonly #values: Int32Array;
+  readonly #tensor: Tensor;
+
+  static {
+    tensorOfOffsets = (offsets) => (#tensor in offsets ? offsets.#tensor : null);
+    valuesIn = (offsets) => offsets.#values;
+  }
 
   /** @throws FiresteelError ERR_SHAPE, ERR_RANGE */
   constructor(engine: Engine, values: Int32Array | readonly number[], name = "offsets") {
     const copy = toInt32(name, values);
     if (copy.length === 0) throw invalid("ERR_SHAPE", name, "at least one offset", values);
     checkInteger(`${name}[0]`, copy[0], 0, 0);
-    for (let i = 1; i < copy.length; ++i)
+    for (let i = 1; i < copy.length; ++i) {
+      if (copy[i]! >= copy[i - 1]!) continue;
       checkInteger(`${name}[${i}]`, copy[i], copy[i - 1]!, 2 ** 31 - 1);
+    }
     this.engine = engine;
     this.rows = copy.length - 1;
     this.total = copy[this.rows]!;
-    copies.set(this, copy);
-    tensors.set(this, engine.keep(engine.tensor(copy)));
-    Object.freeze(this); // what has been checked stays so
+    this.#values = copy;
+    this.#tensor = engine.keep(engine.tensor(copy));
+    Object.freeze(this);
   }
 
   dispose(): void {
-    tensors.get(this)?.dispose();
+    tensorOfOffsets(this)?.dispose();
   }
 }
 
@@ -46,6 +58,11 @@ export class Slots {
   readonly engine: Engine;
   readonly count: number;
   readonly bound: number;
+  readonly #tensor: Tensor;
+
+  static {
+    tensorOfSlots = (slots) => (#tensor in slots ? slots.#tensor : null);
+  }
 
   /** @throws FiresteelError ERR_RANGE */
   constructor(
@@ -63,56 +80,25 @@ export class Slots {
     this.engine = engine;
     this.count = copy.length;
     this.bound = bound;
-    tensors.set(this, engine.keep(engine.tensor(copy)));
+    this.#tensor = engine.keep(engine.tensor(copy));
     Object.freeze(this);
   }
 
   dispose(): void {
-    tensors.get(this)?.dispose();
+    tensorOfSlots(this)?.dispose();
   }
-}
-
-/** Uses given offsets, or makes them for the time of one call. */
-export function withOffsets<T>(
-  engine: Engine,
-  name: string,
-  value: OffsetsLike,
-  use: (offsets: Offsets, handle: TensorHandle) => T,
-): T {
-  if (value instanceof Offsets) {
-    if (value.engine !== engine) {
-      throw invalid("ERR_OPTION", name, "offsets of this engine", "those of another engine");
-    }
-    return use(value, offsetsHandle(value, name));
-  }
-  const made = new Offsets(engine, value, name);
-  try {
-    return use(made, offsetsHandle(made, name));
-  } finally {
-    made.dispose();
-  }
-}
-
-/** As `withOffsets`, with nulls where none are given. */
-export function withOptionalOffsets<T>(
-  engine: Engine,
-  name: string,
-  value: OffsetsLike | null | undefined,
-  use: (offsets: Offsets | null, handle: TensorHandle | null) => T,
-): T {
-  return value === null || value === undefined
-    ? use(null, null)
-    : withOffsets(engine, name, value, use);
 }
 
 /** @throws FiresteelError ERR_DISPOSED */
 export function offsetsHandle(offsets: Offsets | Slots, name: string): TensorHandle {
-  return handleOf(tensors.get(offsets)!, name);
+  const tensor = offsets instanceof Slots ? tensorOfSlots(offsets) : tensorOfOffsets(offsets);
+  if (tensor !== null) return handleOf(tensor, name);
+  throw invalid("ERR_OPTION", name, "offsets that a constructor made", offsets);
 }
 
 /** The offsets themselves; not to be written to. */
 export function offsetValues(offsets: Offsets): Int32Array {
-  return copies.get(offsets)!;
+  return valuesIn(offsets);
 }
 
 function toInt32(name: string, values: unknown): Int32Array {

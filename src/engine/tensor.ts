@@ -4,19 +4,34 @@ import { type DType, dtypes, isTypedArray, newArray, type TypedArray } from "./d
 import type { Engine } from "./engine.js";
 import { FiresteelError } from "./error.js";
 
-/** What the module's functions may see of a tensor and nobody else. */
-const handles = new WeakMap<Tensor, TensorHandle>();
+/** Where elements lie: those of views lie in the memory of the tensor that they are views of. */
+interface Place {
+  memory: object;
+  first: number;
+}
+
+/** What this module's functions may see of a tensor and nobody else; set by the class. */
+let handleIn: (tensor: Tensor) => TensorHandle | null;
+let placeOf: (tensor: Tensor) => Place;
 
 /** The addon's handle. @throws FiresteelError ERR_DISPOSED */
 export function handleOf(tensor: Tensor, name: string): TensorHandle {
-  const handle = handles.get(tensor);
-  if (handle === undefined) {
+  const handle = handleIn(tensor);
+  if (handle === null) {
     throw new FiresteelError(
       "ERR_DISPOSED",
       `Expected a live tensor for ${name} but it was disposed`,
     );
   }
   return handle;
+}
+
+/** Whether two tensors have an element in common: "same" where all of them are, in the same order. */
+export function overlap(a: Tensor, b: Tensor): "none" | "some" | "same" {
+  const [p, q] = [placeOf(a), placeOf(b)];
+  if (p.memory !== q.memory || a.size === 0 || b.size === 0) return "none";
+  if (p.first === q.first && a.size === b.size) return "same";
+  return p.first < q.first + b.size && q.first < p.first + a.size ? "some" : "none";
 }
 
 export interface ReadOptions {
@@ -37,17 +52,33 @@ export class Tensor {
   /** Number of elements. */
   readonly size: number;
 
-  /** @internal Tensors are made by an engine. */
-  constructor(engine: Engine, handle: TensorHandle, dtype: DType, shape: readonly number[]) {
+  #handle: TensorHandle | null;
+  readonly #place: Place;
+
+  static {
+    // Objects that merely have the prototype, and proxies, count as disposed.
+    handleIn = (tensor) => (#handle in tensor ? tensor.#handle : null);
+    placeOf = (tensor) => tensor.#place;
+  }
+
+  /** @internal Tensors are made by an engine; views of another tensor's memory have its place. */
+  constructor(
+    engine: Engine,
+    handle: TensorHandle,
+    dtype: DType,
+    shape: readonly number[],
+    place?: Place,
+  ) {
     this.engine = engine;
     this.dtype = dtype;
     this.shape = Object.freeze([...shape]);
     this.size = shape.reduce((a, b) => a * b, 1);
-    handles.set(this, handle);
+    this.#handle = handle;
+    this.#place = place ?? { memory: {}, first: 0 };
   }
 
   get disposed(): boolean {
-    return !handles.has(this);
+    return handleIn(this) === null;
   }
 
   /** Rows `begin` (inclusive) to `end` (exclusive) of the first dimension, as a view of this memory. */
@@ -73,7 +104,8 @@ export class Tensor {
     const handle = handleOf(this, "view");
     const size = shape.reduce((a, b) => a * b, 1);
     const part = this.engine.addon.view(handle, first, size);
-    return this.engine.adopt(new Tensor(this.engine, part, this.dtype, shape));
+    const place = { memory: this.#place.memory, first: this.#place.first + first };
+    return this.engine.adopt(new Tensor(this.engine, part, this.dtype, shape, place));
   }
 
   /**
@@ -129,9 +161,9 @@ export class Tensor {
 
   /** Frees the memory as soon as enqueued calls no longer need it. Disposing twice is harmless. */
   dispose(): void {
-    const handle = handles.get(this);
-    if (handle === undefined) return;
-    handles.delete(this);
+    const handle = handleIn(this);
+    if (handle === null) return;
+    this.#handle = null;
     this.engine.addon.dispose(handle);
   }
 

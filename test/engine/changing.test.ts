@@ -154,4 +154,26 @@ describe("what a call leaves behind when it fails", () => {
     kept.dispose();
     expect(engine.memory().live).toBe(before);
   });
+
+  it("options of the last call count as checked only where nothing in them can have changed", () => {
+    const loss = (options: object) =>
+      engine.scope(() => policyGradient({ logProb: [0.5, 0.5] }, options).loss.readSync()[0]);
+    const clipRange: [number, number] = [0.9, 1.1];
+    expect(loss({ clipRange })).toBeCloseTo(-1.1, 6);
+    clipRange[1] = 1.3;
+    expect(loss({ clipRange })).toBeCloseTo(-1.3, 6);
+    clipRange[1] = 0.5;
+    expect(codeOf(() => loss({ clipRange }))).toBe("ERR_RANGE");
+    expect(loss({ epsilon: 0.2 })).toBeCloseTo(-1.2, 6);
+    expect(loss({ epsilon: 0.2 })).toBeCloseTo(-1.2, 6);
+    expect(loss({ epsilon: 0.2, epsilonHigh: 0.4 })).toBeCloseTo(-1.4, 6);
+    expect(loss({})).toBeCloseTo(-1.2, 6);
+    expect(loss({ form: "unclipped" })).toBeCloseTo(-Math.exp(0.5), 5);
+    // The same options beside other inputs are checked anew.
+    const options = { aggregation: "token-mean", klClamp: undefined } as const;
+    expect(codeOf(() => policyGradient({}, { ...options, klEstimator: "k1" }))).toBe("ERR_OPTION");
+    const reference = { refLogProb: [0, 0] };
+    expect(codeOf(() => policyGradient(reference, { klEstimator: "k1" }))).toBe("nothing thrown");
+    expect(codeOf(() => policyGradient({}, { klEstimator: "k1" }))).toBe("ERR_OPTION");
+  });
 });

@@ -96,7 +96,7 @@ describe("linearLogProbBackward", () => {
       { accumulate: true, dHidden: zeros(2, 4) },
       /^ERR_OPTION: .*or null \(accumulate is true\) for dWeight/,
     ],
-    ["an array to write to", { dHidden: new Float32Array(8) }, /^ERR_OPTION: .* for dHidden/],
+    ["an array to write to", { dHidden: new Float32Array(8) }, /^ERR_DTYPE: .* for dHidden/],
     ["gradients of another shape", { dWeight: zeros(4, 3) }, /^ERR_SHAPE: .* for dWeight/],
     [
       "gradients of another dtype",

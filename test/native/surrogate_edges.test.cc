@@ -430,6 +430,27 @@ TEST_CASE("what stands under a mask changes nothing") {
   }
 }
 
+// Inputs that are not there are constants of loops of their own, and levels that share a ratio then
+// pull once: the same bits come out as with weights of 1 in every loop.
+TEST_CASE("weights of 1 change no gradient") {
+  for_legal([](SurrogateForm form, RatioLevel level, AdvantageUnit unit) {
+    for (const bool reference : {false, true}) {
+      BatchShape shape{{64, 1, 0, 15, 16, 17, 33, 200, 64}};
+      shape.reference = reference;
+      SurrogateBatch b = surrogate_batch(shape, 0.1);
+      set_form(b, form, level, unit);
+      b.terms().beta = reference ? 0.1f : 0.0f;
+      Threads cpu(2);
+      const SurrogateResult without = run_surrogate(cpu, b);
+      b.weight = Array(b.tokens(), 1.0f);
+      const SurrogateResult with = run_surrogate(cpu, b);
+      CHECK(without.refusal == "");
+      CHECK(without.d_log_prob == with.d_log_prob);
+      CHECK(without.loss == doctest::Approx(with.loss).epsilon(1e-12));
+    }
+  });
+}
+
 TEST_CASE("what does not go together is refused") {
   const auto refusal = [](auto change) {
     SurrogateBatch b = surrogate_batch(everything(71));

@@ -65,7 +65,7 @@ struct GroupNormArgs {
   void* workspace;    // group_norm_workspace bytes
   FaultWord* faults;
 };
-// Reads rule, rows, groups and columns.
+// Reads rule, rows, groups and columns, and whether there are index and valid.
 int64_t group_norm_workspace(const GroupNormArgs&);
 Status group_norm(Context&, const GroupNormArgs&);
 

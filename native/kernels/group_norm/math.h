@@ -2,7 +2,7 @@
 // group's column, or the finite ones among them of the whole batch's. A backend's Set has
 //
 //   Extent extent(float but)                 of the values, without those that equal `but`
-//   double sum(float but, Term term)         of term(double value)
+//   double sum(float but, Term term)         of term(value): SquareFrom or DistanceFrom
 //   double median()                          the lower one
 //   double median_distance(double from)      lower median of |value - from|
 #pragma once
@@ -18,6 +18,27 @@
 #endif
 
 namespace firesteel {
+
+FIRESTEEL_HD inline double magnitude(double x) {
+  return ::fabs(x);
+}
+
+// The terms of sums, over D = double or a vector of them.
+struct SquareFrom {
+  double mean;
+  template <class D>
+  FIRESTEEL_HD inline D operator()(D x) const {
+    const D away = x - mean;
+    return away * away;
+  }
+};
+struct DistanceFrom {
+  double mean;
+  template <class D>
+  FIRESTEEL_HD inline D operator()(D x) const {
+    return magnitude(x - mean);
+  }
+};
 
 constexpr float kNoValue = __builtin_nanf("");  // equals none: nothing is left out
 
@@ -59,7 +80,7 @@ struct Statistics {
 
 template <class Set>
 FIRESTEEL_OVER_SET double squares_around(const Set& set, double mean, float but) {
-  return set.sum(but, [mean](double x) { return (x - mean) * (x - mean); });
+  return set.sum(but, SquareFrom{mean});
 }
 
 template <class Set>
@@ -96,7 +117,7 @@ FIRESTEEL_OVER_SET double scale_of(const Set& set, const GroupNormRule& rule, St
       s.squares = squares_around(set, mean, kNoValue);
       return ::sqrt(s.squares / (count - rule.ddof));
     case Scale::mean_deviation:
-      return set.sum(kNoValue, [mean](double x) { return ::fabs(x - mean); }) / count;
+      return set.sum(kNoValue, DistanceFrom{mean}) / count;
     case Scale::median_deviation:
       return set.median_distance(s.median);
     case Scale::range:

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <atomic>
 #include <limits>
 
 #include "kernels/surrogate/checks.h"
@@ -36,7 +37,8 @@ struct Batch {
   const SurrogateTable& table;
   SurrogateRow* rows;
   BatchCounts counts{};
-  bool plain = false;  // take_rows takes all rows
+  bool plain = false;  // take_rows takes all rows whose coefficients are floats
+  bool alike = false;  // the tokens of a unit have the same pull
 };
 
 bool is_shaped(const SurrogateArgs& a, int64_t row) {
@@ -45,14 +47,28 @@ bool is_shaped(const SurrogateArgs& a, int64_t row) {
 
 // ---- what a batch divides by: coefficients of rows, first without the denominator
 
-void share_rows(Batch& batch) {
+Status share_rows(Context& context, Batch& batch) {
   const SurrogateArgs& a = batch.a;
-  for (int64_t r = 0; r < a.rows; ++r) {
-    SurrogateRow& row = batch.rows[r];
-    row.coefficient = row_share(a.aggregation, row.trained, a.horizon);
-    batch.counts.trained += row.trained;
-    batch.counts.active_rows += row.trained > 0.0 ? 1.0 : 0.0;
-  }
+  std::atomic<int64_t> trained{0}, active_rows{0};  // integers: threads may add in any order
+  const int64_t grain = rows_per_chunk(a.tokens, a.rows);
+  const Status status = context.parallel(a.rows, grain, [&](int64_t begin, int64_t end) {
+    int64_t sum = 0, active = 0;
+    for (int64_t r = begin; r < end; ++r) {
+      const int64_t first = a.row_offsets[r], tokens = a.row_offsets[r + 1] - first;
+      const int64_t own =
+          a.mask != nullptr ? batch.table.trained_tokens(a.mask + first, tokens) : tokens;
+      SurrogateRow& row = batch.rows[r];
+      row.trained = static_cast<double>(own);
+      row.coefficient = row_share(a.aggregation, row.trained, a.horizon);
+      sum += own;
+      active += own > 0 ? 1 : 0;
+    }
+    trained.fetch_add(sum, std::memory_order_relaxed);
+    active_rows.fetch_add(active, std::memory_order_relaxed);
+  });
+  batch.counts.trained = static_cast<double>(trained.load());
+  batch.counts.active_rows = static_cast<double>(active_rows.load());
+  return status;
 }
 
 void share_groups(Batch& batch) {
@@ -75,13 +91,14 @@ void share_groups(Batch& batch) {
 }
 
 // Whether all of them are floats.
-bool divide_rows(Batch& batch) {
+bool divide_rows(const Batch& batch, int64_t begin, int64_t end) {
   const double denominator = denominator_of(batch.a, batch.counts);
+  const bool entropies = batch.plan.entropies || batch.a.d_entropy != nullptr;
   bool finite = true;
-  for (int64_t r = 0; r < batch.a.rows; ++r) {
+  for (int64_t r = begin; r < end; ++r) {
     SurrogateRow& row = batch.rows[r];
     row.coefficient /= denominator;
-    row.entropy = entropy_slope(batch.a, row.coefficient, batch.counts);
+    row.entropy = entropies ? entropy_slope(batch.a, row.coefficient, batch.counts) : 0.0;
     finite = finite && is_number(static_cast<float>(row.coefficient)) &&
              is_number(static_cast<float>(row.entropy));
   }
@@ -139,6 +156,21 @@ void add(SurrogateCounts& sum, const SurrogateCounts& counts) {
   sum.dropped += counts.dropped;
 }
 
+// Of one trained token, times as many as there are: a product of a float and a count below 2^29 is
+// exact, as their sum would be.
+SurrogatePull pull_alike(const Batch& batch, const SurrogateUnit& unit, const SurrogateSpan& span,
+                         const SurrogateStatistics& own) {
+  int64_t first = 0;
+  while (span.mask != nullptr && span.mask[first] == 0) ++first;
+  SurrogateSpan one = span;
+  one.tokens = 1;
+  one.log_prob += first;
+  one.old_log_prob += first;
+  one.mask = nullptr;
+  const SurrogatePull pull = batch.table.pull(batch.plan, unit, one);
+  return {pull.sum * own.trained, pull.faults};
+}
+
 // The tokens of a row, or of one of its segments.
 SurrogateCounts take_unit(const Batch& batch, int64_t r, const SurrogateSpan& span,
                           const SurrogateStatistics& own, const SurrogateStatistics& row,
@@ -152,7 +184,8 @@ SurrogateCounts take_unit(const Batch& batch, int64_t r, const SurrogateSpan& sp
   SurrogateUnit unit = unit_of(plan, is_shaped(batch.a, r), batch.rows[r].coefficient,
                                batch.rows[r].entropy, own, row);
   if (plan.shares_ratio && !unit.shaped && !unit.failed) {
-    const SurrogatePull pull = batch.table.pull(plan, unit, span);
+    const SurrogatePull pull =
+        batch.alike ? pull_alike(batch, unit, span, own) : batch.table.pull(plan, unit, span);
     unit.failed = pull.faults > 0;
     share_pull(plan, pull.sum, own.trained, unit);
   }
@@ -161,7 +194,8 @@ SurrogateCounts take_unit(const Batch& batch, int64_t r, const SurrogateSpan& sp
     counts.faults = static_cast<int64_t>(own.trained);
     return counts;
   }
-  return batch.table.take(plan, unit, span, lanes);
+  const auto take = batch.alike && !unit.shaped ? batch.table.take_alike : batch.table.take;
+  return take(plan, unit, span, lanes);
 }
 
 SurrogateCounts take_segments(const Batch& batch, int64_t r, const SurrogateStatistics& row,
@@ -263,7 +297,7 @@ void take_chunk(const Batch& batch, int64_t chunk, double* m) {
   const int64_t begin = chunk * size, end = std::min(begin + size, a.rows);
   SurrogateLanes lanes;
   clear(lanes);
-  if (batch.plain) {
+  if (divide_rows(batch, begin, end) && batch.plain) {
     const SurrogateSpan span = span_of(a, begin, 0, 0, a.tokens);
     const auto take_rows = batch.table.take_rows[static_cast<int>(batch.plan.form)];
     take_rows(batch.plan, span, a.row_offsets + begin, end - begin, batch.rows + begin, lanes);
@@ -274,6 +308,18 @@ void take_chunk(const Batch& batch, int64_t chunk, double* m) {
   for (int64_t r = begin; r < end; ++r) add_row_metrics(a, batch.rows[r], r, m);
   add_lanes(lanes, m);
   if (batch.plan.mismatch == Mismatch::none) add_neutral_mismatch(m);
+}
+
+// Nothing that enters the pull, or makes a token a fault but not its neighbour, is a token's own.
+// Where a token's log-ratio is NaN, so is its unit's.
+bool pulls_alike(const SurrogateArgs& a, const SurrogatePlan& s) {
+  const bool form = s.form == SurrogateForm::clip || s.form == SurrogateForm::unclipped ||
+                    s.form == SurrogateForm::sapo;
+  return form && s.shares_ratio && s.mismatch == Mismatch::none && !s.sampler && !s.weighted &&
+         !s.reference && !s.entropies && !s.sums_off_policy &&
+         a.advantage_unit != AdvantageUnit::token && (a.low == nullptr || a.limits_per_row) &&
+         !(s.log_ratio_low > -INFINITY) && !(s.log_ratio_high < INFINITY) &&
+         a.d_entropy == nullptr && a.mismatch_weight == nullptr && a.tokens < int64_t{1} << 29;
 }
 
 bool is_plain(const SurrogateArgs& a, const SurrogatePlan& s) {
@@ -295,20 +341,12 @@ Status surrogate(Context& context, const SurrogateArgs& a) {
   Batch batch{a, plan_of(a), table, static_cast<SurrogateRow*>(a.workspace)};
   ChunkMetrics* metrics = reinterpret_cast<ChunkMetrics*>(batch.rows + a.rows);
 
-  const int64_t grain = rows_per_chunk(a.tokens, a.rows);
-  Status status = context.parallel(a.rows, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      const int64_t first = a.row_offsets[r], tokens = a.row_offsets[r + 1] - first;
-      batch.rows[r].trained = static_cast<double>(
-          a.mask != nullptr ? table.trained_tokens(a.mask + first, tokens) : tokens);
-    }
-  });
+  Status status = share_rows(context, batch);
   if (!status.ok()) return status;
-
-  share_rows(batch);
   if (is_grouped(a.aggregation)) share_groups(batch);
-  batch.plain = divide_rows(batch) && is_plain(a, batch.plan) &&
-                table.take_rows[static_cast<int>(batch.plan.form)] != nullptr;
+  batch.plain =
+      is_plain(a, batch.plan) && table.take_rows[static_cast<int>(batch.plan.form)] != nullptr;
+  batch.alike = pulls_alike(a, batch.plan);
 
   const int64_t count = chunks(a.tokens, a.rows);
   status = context.parallel(count, 1, [&](int64_t begin, int64_t end) {

@@ -56,7 +56,10 @@ struct SurrogateTable {
   // Losses and gradients of a unit.
   SurrogateCounts (*take)(const SurrogatePlan&, const SurrogateUnit&, const SurrogateSpan&,
                           SurrogateLanes&);
-  // The same for rows whose tokens token_term may take in the plain form and whose coefficients are
+  // The same for a unit whose tokens all have the same pull (pulls_alike).
+  SurrogateCounts (*take_alike)(const SurrogatePlan&, const SurrogateUnit&, const SurrogateSpan&,
+                                SurrogateLanes&);
+  // As take, for rows whose tokens token_term may take in the plain form and whose coefficients are
   // floats; counts are left in the rows. The span is that of the whole batch, but for an advantage
   // per row, which begins at the first of the rows. By form; null where a form has none.
   void (*take_rows[8])(const SurrogatePlan&, const SurrogateSpan&, const int32_t* row_offsets,

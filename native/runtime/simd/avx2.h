@@ -207,6 +207,9 @@ FIRESTEEL_INLINE F64 widen(F32 x) {
   return {_mm256_cvtps_pd(_mm256_castps256_ps128(x.v)),
           _mm256_cvtps_pd(_mm256_extractf128_ps(x.v, 1))};
 }
+FIRESTEEL_INLINE F32 narrow(F64 x) {
+  return _mm256_set_m128(_mm256_cvtpd_ps(x.hi), _mm256_cvtpd_ps(x.lo));
+}
 
 }  // namespace avx2
 }  // namespace firesteel

@@ -202,6 +202,10 @@ FIRESTEEL_INLINE F64 widen(F32 x) {
   return {_mm512_cvtps_pd(_mm512_castps512_ps256(x.v)),
           _mm512_cvtps_pd(_mm512_extractf32x8_ps(x.v, 1))};
 }
+FIRESTEEL_INLINE F32 narrow(F64 x) {
+  return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(x.lo)), _mm512_cvtpd_ps(x.hi),
+                            1);
+}
 
 // p * 2^n for a whole number n, with overflow to inf and gradual underflow.
 FIRESTEEL_INLINE F32 ldexp(F32 p, F32 n) {

@@ -14,6 +14,13 @@ FIRESTEEL_INLINE F64 operator*(F64 a, F64 b) {
   return {a.lo * b.lo, a.hi * b.hi};
 }
 
+FIRESTEEL_INLINE F64 operator-(F64 a, double b) {
+  return {a.lo - b, a.hi - b};
+}
+FIRESTEEL_INLINE F64 operator*(F64 a, double b) {
+  return {a.lo * b, a.hi * b};
+}
+
 // In a fixed tree: halves are added until one double is left.
 FIRESTEEL_INLINE double reduce_add(F64 x) {
   auto sum = x.lo + x.hi;

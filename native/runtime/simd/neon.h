@@ -207,6 +207,9 @@ struct F64 {
 FIRESTEEL_INLINE F64 widen(F32 x) {
   return {vcvt_f64_f32(vget_low_f32(x.v)), vcvt_high_f64_f32(x.v)};
 }
+FIRESTEEL_INLINE F32 narrow(F64 x) {
+  return vcvt_high_f32_f64(vcvt_f32_f64(x.lo), x.hi);
+}
 
 }  // namespace neon
 }  // namespace firesteel

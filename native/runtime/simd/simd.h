@@ -6,7 +6,8 @@
 //   load, load_partial, store, store_partial for float, bf16 and f16; load_mask for bytes
 //   + - * /, fma, max, min, abs, sqrt, floor, round_even, exp, exp2, comparisons, select
 //   reduce_add, reduce_max, reduce_min: in a fixed tree
-//   F64: a vector's worth of doubles, for sums that must not lose bits
+//   F64: a vector's worth of doubles, for sums that must not lose bits; widen, and narrow, which
+//   rounds to nearest even
 //
 // The scalar forms of the same names are in runtime/scalar.h. Tails use load_partial and the vector
 // form, so that an element's result does not depend on where in a row it stands.

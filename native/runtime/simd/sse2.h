@@ -244,6 +244,9 @@ struct F64 {
 FIRESTEEL_INLINE F64 widen(F32 x) {
   return {_mm_cvtps_pd(x.v), _mm_cvtps_pd(_mm_movehl_ps(x.v, x.v))};
 }
+FIRESTEEL_INLINE F32 narrow(F64 x) {
+  return _mm_movelh_ps(_mm_cvtpd_ps(x.lo), _mm_cvtpd_ps(x.hi));
+}
 
 }  // namespace sse2
 }  // namespace firesteel

@@ -1,7 +1,7 @@
 import { checkBoolean, checkKeys, invalid } from "../checks.js";
 import type { Engine, TensorLike } from "../engine.js";
-import { handle, withInputs } from "../inputs.js";
-import { type OffsetsLike, withOffsets } from "../offsets.js";
+import { handle, type Out, withInputs } from "../inputs.js";
+import type { OffsetsLike } from "../offsets.js";
 import type { Tensor } from "../tensor.js";
 import { checkTemperature } from "./logProb.js";
 
@@ -23,6 +23,8 @@ export interface BernoulliOptions {
   temperature?: number;
   /** Also the entropies; default false. */
   entropy?: boolean;
+  /** Where results are written, all or some of them; default: new tensors. */
+  out?: Out<BernoulliResult>;
 }
 
 export interface BernoulliResult {
@@ -55,45 +57,44 @@ export function bernoulli(
   options: BernoulliOptions = {},
 ): BernoulliResult {
   checkKeys("inputs", args, ["logits", "actions", "rowOffsets", "refLogits", "mask"]);
-  checkKeys("options", options, ["temperature", "entropy"]);
+  checkKeys("options", options, ["temperature", "entropy", "out"]);
   const temperature = checkTemperature(options.temperature);
   const entropy = checkBoolean("entropy", options.entropy ?? false);
-  return withOffsets(engine, "rowOffsets", args.rowOffsets, (bounds, boundsHandle) =>
-    withInputs(engine, (inputs) => {
-      const { rows, total: edges } = bounds;
-      const logits = inputs.tensor("logits", args.logits, "f32", [edges]);
-      const refLogits = inputs.optional("refLogits", args.refLogits, "f32", [edges]);
-      const actions = inputs.tensor("actions", args.actions, "u8", [edges]);
-      const mask = inputs.optional("mask", args.mask, "u8", [edges]);
-      const reference = refLogits !== null;
-      const out = {
-        logProb: engine.empty([edges]),
-        entropy: entropy ? engine.empty([edges]) : null,
-        kl: reference ? engine.empty([edges]) : null,
-        rowLogProb: engine.empty([rows], "f64"),
-        rowEntropy: entropy ? engine.empty([rows], "f64") : null,
-        rowKl: reference ? engine.empty([rows], "f64") : null,
-      };
-      engine.addon.bernoulliForward(
-        engine.handle,
-        edges,
-        rows,
-        temperature,
-        boundsHandle,
-        handle(logits),
-        handle(refLogits),
-        handle(actions),
-        handle(mask),
-        handle(out.logProb),
-        handle(out.entropy),
-        handle(out.kl),
-        handle(out.rowLogProb),
-        handle(out.rowEntropy),
-        handle(out.rowKl),
-      );
-      return out;
-    }),
-  );
+  return withInputs(engine, (inputs) => {
+    const bounds = inputs.offsets("rowOffsets", args.rowOffsets);
+    const { rows, total: edges } = bounds;
+    const logits = inputs.tensor("logits", args.logits, "f32", [edges]);
+    const refLogits = inputs.optional("refLogits", args.refLogits, "f32", [edges]);
+    const actions = inputs.tensor("actions", args.actions, "u8", [edges]);
+    const mask = inputs.optional("mask", args.mask, "u8", [edges]);
+    const reference = refLogits !== null;
+    const out = inputs.results(options.out, {
+      logProb: ["f32", [edges]],
+      entropy: entropy ? ["f32", [edges]] : null,
+      kl: reference ? ["f32", [edges]] : null,
+      rowLogProb: ["f64", [rows]],
+      rowEntropy: entropy ? ["f64", [rows]] : null,
+      rowKl: reference ? ["f64", [rows]] : null,
+    });
+    engine.addon.bernoulliForward(
+      engine.handle,
+      edges,
+      rows,
+      temperature,
+      handle(bounds),
+      handle(logits),
+      handle(refLogits),
+      handle(actions),
+      handle(mask),
+      handle(out.logProb),
+      handle(out.entropy),
+      handle(out.kl),
+      handle(out.rowLogProb),
+      handle(out.rowEntropy),
+      handle(out.rowKl),
+    );
+    return out;
+  });
 }
 
 export interface BernoulliBackwardInputs {
@@ -109,12 +110,14 @@ export interface BernoulliBackwardInputs {
   dEntropy?: TensorLike | null;
   /** f32 [E]: gradient with respect to the KLs; needs `refLogits`. */
   dKl?: TensorLike | null;
+  /** Written instead of a new tensor. */
+  out?: Tensor;
 }
 
 /**
  * Gradient with respect to the logits, rounded once. Exact zeros where masked or faulty.
  *
- * @returns f32 [E]
+ * @returns f32 [E]: `out`, or a new tensor
  * @throws FiresteelError as `bernoulli`
  */
 export function bernoulliBackward(engine: Engine, args: BernoulliBackwardInputs): Tensor {
@@ -127,6 +130,7 @@ export function bernoulliBackward(engine: Engine, args: BernoulliBackwardInputs)
     "dLogProb",
     "dEntropy",
     "dKl",
+    "out",
   ]);
   const temperature = checkTemperature(args.temperature);
   return withInputs(engine, (inputs) => {
@@ -143,7 +147,7 @@ export function bernoulliBackward(engine: Engine, args: BernoulliBackwardInputs)
         dKl === null ? "nothing (dKl is not given)" : "the forward call's logits (dKl is given)";
       throw invalid("ERR_OPTION", "refLogits", expected, args.refLogits);
     }
-    const out = engine.empty([edges]);
+    const out = inputs.result("out", args.out, "f32", [edges]);
     engine.addon.bernoulliBackward(
       engine.handle,
       edges,

@@ -1,7 +1,7 @@
 import { checkInteger, checkKeys } from "../checks.js";
 import { dtypes } from "../dtype.js";
 import type { Engine, TensorLike } from "../engine.js";
-import { handle, type Inputs, withInputs } from "../inputs.js";
+import { handle, type Inputs, type Out, withInputs } from "../inputs.js";
 import type { Tensor } from "../tensor.js";
 import {
   checkRule,
@@ -15,6 +15,11 @@ import {
 import { MAX_VOCAB } from "./logProb.js";
 
 const floats = ["f32", "bf16", "f16"] as const;
+
+export interface DivergenceForwardOptions extends DivergenceOptions {
+  /** Where results are written, all or some of them; default: new tensors. */
+  out?: Out<DivergenceResult>;
+}
 
 export interface DivergenceResult {
   /** f32 [T], in nats. To be averaged by the caller: its weights are backward's `dDivergence`. */
@@ -45,17 +50,18 @@ export function divergence(
   engine: Engine,
   student: TensorLike,
   teacher: DivergenceTeacher,
-  options: DivergenceOptions,
+  options: DivergenceForwardOptions,
 ): DivergenceResult {
-  checkKeys("options", options, optionNames);
+  checkKeys("options", options, [...optionNames, "out"]);
   const rule = checkRule(teacher, options);
   return withInputs(engine, (inputs) => {
     const call = checkInputs(inputs, student, teacher, rule);
     const mask = inputs.optional("mask", options.mask, "u8", [call.tokens]);
-    const out = {
-      divergence: engine.empty([call.tokens]),
-      stats: engine.empty([call.tokens, engine.addon.divergenceStats + call.topK]),
-    };
+    const width = engine.addon.divergenceStats + call.topK;
+    const out = inputs.results(options.out, {
+      divergence: ["f32", [call.tokens]],
+      stats: ["f32", [call.tokens, width]],
+    });
     engine.addon.divergenceForward(
       engine.handle,
       ...common(call, rule),
@@ -106,10 +112,7 @@ export function divergenceBackward(engine: Engine, args: DivergenceBackwardInput
     const stats = inputs.tensor("stats", args.stats, "f32", [tokens, width]);
     const dDivergence = inputs.tensor("dDivergence", args.dDivergence, "f32", [tokens]);
     const { shape, dtype } = call.student;
-    const out =
-      args.out === undefined
-        ? engine.empty(shape, dtype)
-        : inputs.tensor("out", args.out, dtype, shape);
+    const out = inputs.result("out", args.out, dtype, shape, [call.student]);
     engine.addon.divergenceBackward(
       engine.handle,
       ...common(call, rule),

@@ -1,7 +1,7 @@
 import { checkKeys, invalid } from "../checks.js";
 import type { Engine, TensorLike } from "../engine.js";
 import { FiresteelError } from "../error.js";
-import { handle, withInputs } from "../inputs.js";
+import { handle, type Out, withInputs } from "../inputs.js";
 import type { Tensor } from "../tensor.js";
 import { type FlowNoise, type FlowSchedule, flowCoefficients } from "./flowCoefficients.js";
 import { meanGradient, reductionCode, termCode } from "./gaussian.js";
@@ -21,6 +21,10 @@ export interface FlowStepInputs extends FlowSchedule {
 export interface FlowStepOptions extends FlowNoise {
   /** Over the elements of a sample; default "mean", as Flow-GRPO has it. */
   reduction?: Reduction;
+  /**
+   * Where results are written, all or some of them; default: new tensors. Not `next` where it is given.
+   */
+  out?: Out<FlowStepResult>;
 }
 
 export interface FlowStepResult {
@@ -42,7 +46,7 @@ export interface FlowStepResult {
 }
 
 const inputKeys = ["x", "v", "sigma", "sigmaNext", "noise", "next"];
-const optionKeys = ["kind", "noiseLevel", "sigmaMax", "reduction"];
+const optionKeys = ["kind", "noiseLevel", "sigmaMax", "reduction", "out"];
 
 /**
  * One step of a flow model and its log-prob: a transition of the policy when a flow model samples by
@@ -96,31 +100,32 @@ export function flowStep(
       const name = typeof sigma === "number" ? "sigmaNext" : "sigma";
       throw invalid("ERR_SHAPE", name, `${samples} values, as x has rows,`, coefficients.x.length);
     }
-    const column = (values: readonly number[]) => {
-      const tensor = engine.empty([samples]);
-      tensor.write(perSample ? values : new Float32Array(samples).fill(values[0]!));
-      return tensor;
-    };
-    const out = {
-      next: next ?? engine.empty(x.shape),
-      mean: engine.empty(x.shape),
-      std: column(coefficients.std),
-      logProb: engine.empty([samples]),
-      slope: engine.empty([samples], "f64"),
-      vScale: column(coefficients.v),
-    };
+    const column = (values: readonly number[]) =>
+      perSample ? Float32Array.from(values) : new Float32Array(samples).fill(values[0]!);
+    const xScale = inputs.temporary(engine.tensor(column(coefficients.x)));
+    const made = inputs.results(options.out, {
+      next: next === null ? ["f32", x.shape] : null,
+      mean: ["f32", x.shape],
+      std: ["f32", [samples]],
+      logProb: ["f32", [samples]],
+      slope: ["f64", [samples]],
+      vScale: ["f32", [samples]],
+    });
+    made.std.write(column(coefficients.std));
+    made.vScale.write(column(coefficients.v));
+    const out = { ...made, next: made.next ?? next! };
     engine.addon.flowStep(
       engine.handle,
       samples,
       width,
       handle(x),
       handle(v),
-      handle(column(coefficients.x)),
+      handle(xScale),
       handle(out.vScale),
       handle(noise),
       handle(next),
       handle(out.mean),
-      next === null ? handle(out.next) : null,
+      handle(made.next),
       termCode(flowTerms[kind]),
       reduction,
       handle(out.std),
@@ -142,17 +147,19 @@ export interface FlowStepBackwardInputs {
   dLogProb: TensorLike;
   /** f32 [B, D]: gradient with respect to the means from elsewhere, such as a KL. */
   dMean?: TensorLike | null;
+  /** Written instead of a new tensor. */
+  out?: Tensor;
 }
 
 /**
  * Gradient with respect to the velocity, through the mean alone: vScale (dLogProb slope (next - mean)
  * + dMean). Exact zeros for samples that were reported.
  *
- * @returns f32 [B, D]
+ * @returns f32 [B, D]: `out`, or a new tensor
  * @throws FiresteelError as `flowStep`
  */
 export function flowStepBackward(engine: Engine, args: FlowStepBackwardInputs): Tensor {
-  checkKeys("the argument", args, ["next", "mean", "slope", "vScale", "dLogProb", "dMean"]);
+  checkKeys("the argument", args, ["next", "mean", "slope", "vScale", "dLogProb", "dMean", "out"]);
   const { next, mean, slope, dLogProb } = args;
   return meanGradient(engine, {
     value: ["next", next],
@@ -161,5 +168,6 @@ export function flowStepBackward(engine: Engine, args: FlowStepBackwardInputs): 
     dOut: ["dLogProb", dLogProb],
     dMean: args.dMean,
     vScale: args.vScale,
+    out: args.out,
   });
 }

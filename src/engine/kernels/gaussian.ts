@@ -1,13 +1,18 @@
 import { checkChoice, checkKeys, checkNumber } from "../checks.js";
 import { newArray } from "../dtype.js";
 import type { Engine, TensorLike } from "../engine.js";
-import { handle, type Inputs, withInputs } from "../inputs.js";
+import { handle, type Inputs, type Out, withInputs } from "../inputs.js";
 import type { Tensor } from "../tensor.js";
 import { MAX_STD, MIN_STD, type Reduction, reductions, type Term, terms } from "./gaussianTable.js";
 
 export interface GaussianOptions {
   /** Over the valid elements of a sample; default "mean". */
   reduction?: Reduction;
+}
+
+export interface GaussianLogProbOptions extends GaussianOptions {
+  /** Where results are written, all or some of them; default: new tensors. */
+  out?: Out<GaussianLogProbResult>;
 }
 
 export interface GaussianLogProbInputs {
@@ -43,13 +48,12 @@ export interface GaussianLogProbResult {
 export function gaussianLogProb(
   engine: Engine,
   args: GaussianLogProbInputs,
-  options: GaussianOptions = {},
+  options: GaussianLogProbOptions = {},
 ): GaussianLogProbResult {
   checkKeys("inputs", args, ["value", "mean", "std", "mask"]);
   const mean = ["mean", args.mean] as const;
   const given = { value: ["value", args.value] as const, mean, std: args.std, mask: args.mask };
-  const { out, slope } = reduceElements(engine, "log-prob", given, options);
-  return { logProb: out, slope };
+  return reduceElements(engine, "log-prob", "logProb", given, options);
 }
 
 export interface GaussianLogProbBackwardInputs {
@@ -60,27 +64,30 @@ export interface GaussianLogProbBackwardInputs {
   /** f32 [B]: gradient with respect to the log-probs. */
   dLogProb: TensorLike;
   mask?: TensorLike | null;
+  /** Written instead of a new tensor. */
+  out?: Tensor;
 }
 
 /**
  * Gradient with respect to the mean: dLogProb slope (value - mean). Exact zeros where masked and in
  * samples that were reported.
  *
- * @returns f32 [B, D]
+ * @returns f32 [B, D]: `out`, or a new tensor
  * @throws FiresteelError as `gaussianLogProb`
  */
 export function gaussianLogProbBackward(
   engine: Engine,
   args: GaussianLogProbBackwardInputs,
 ): Tensor {
-  checkKeys("the argument", args, ["value", "mean", "slope", "dLogProb", "mask"]);
-  const { value, mean, slope, dLogProb, mask } = args;
+  checkKeys("the argument", args, ["value", "mean", "slope", "dLogProb", "mask", "out"]);
+  const { value, mean, slope, dLogProb, mask, out } = args;
   return meanGradient(engine, {
     value: ["value", value],
     mean: ["mean", mean],
     slope,
     dOut: ["dLogProb", dLogProb],
     mask,
+    out,
   });
 }
 
@@ -102,6 +109,11 @@ export interface GaussianKlResult {
   slope: Tensor;
 }
 
+export interface GaussianKlOptions extends GaussianOptions {
+  /** Where results are written, all or some of them; default: new tensors. */
+  out?: Out<GaussianKlResult>;
+}
+
 /**
  * KL between Gaussians with the same standard deviation: the mean (or sum) over valid elements of
  * (mean - refMean)^2 / (2 std^2). Exact, also where the means nearly agree.
@@ -115,13 +127,12 @@ export interface GaussianKlResult {
 export function gaussianKl(
   engine: Engine,
   args: GaussianKlInputs,
-  options: GaussianOptions = {},
+  options: GaussianKlOptions = {},
 ): GaussianKlResult {
   checkKeys("inputs", args, ["mean", "refMean", "std", "mask"]);
   const value = ["refMean", args.refMean] as const;
   const given = { value, mean: ["mean", args.mean] as const, std: args.std, mask: args.mask };
-  const { out, slope } = reduceElements(engine, "kl", given, options);
-  return { kl: out, slope };
+  return reduceElements(engine, "kl", "kl", given, options);
 }
 
 export interface GaussianKlBackwardInputs {
@@ -132,42 +143,46 @@ export interface GaussianKlBackwardInputs {
   /** f32 [B]: gradient with respect to the KLs. */
   dKl: TensorLike;
   mask?: TensorLike | null;
+  /** Written instead of a new tensor. */
+  out?: Tensor;
 }
 
 /**
  * Gradient with respect to the policy's mean: dKl slope (refMean - mean). Exact zeros where masked and
  * in samples that were reported.
  *
- * @returns f32 [B, D]
+ * @returns f32 [B, D]: `out`, or a new tensor
  * @throws FiresteelError as `gaussianLogProb`
  */
 export function gaussianKlBackward(engine: Engine, args: GaussianKlBackwardInputs): Tensor {
-  checkKeys("the argument", args, ["mean", "refMean", "slope", "dKl", "mask"]);
-  const { mean, refMean, slope, dKl, mask } = args;
+  checkKeys("the argument", args, ["mean", "refMean", "slope", "dKl", "mask", "out"]);
+  const { mean, refMean, slope, dKl, mask, out } = args;
   return meanGradient(engine, {
     value: ["refMean", refMean],
     mean: ["mean", mean],
     slope,
     dOut: ["dKl", dKl],
     mask,
+    out,
   });
 }
 
 /** What the caller calls it, for messages, and the data. */
 type Named = readonly [name: string, data: TensorLike];
 
-function reduceElements(
+function reduceElements<const Name extends string>(
   engine: Engine,
   term: Term,
+  name: Name,
   args: {
     value: Named;
     mean: Named;
     std: number | TensorLike;
     mask?: TensorLike | null | undefined;
   },
-  options: GaussianOptions,
-): { out: Tensor; slope: Tensor } {
-  checkKeys("options", options, ["reduction"]);
+  options: GaussianOptions & { out?: { readonly [K in Name | "slope"]?: Tensor | null } },
+): Record<Name | "slope", Tensor> {
+  checkKeys("options", options, ["reduction", "out"]);
   const reduction = reductionCode(options.reduction);
   return withInputs(engine, (inputs) => {
     const mean = inputs.tensor(...args.mean, "f32", [null, null]);
@@ -175,8 +190,8 @@ function reduceElements(
     const value = inputs.tensor(...args.value, "f32", mean.shape);
     const mask = inputs.optional("mask", args.mask, "u8", mean.shape);
     const std = stdOf(engine, inputs, args.std, samples);
-    const out = engine.empty([samples]);
-    const slope = engine.empty([samples], "f64");
+    const specs = { [name]: ["f32", [samples]], slope: ["f64", [samples]] };
+    const out = inputs.results(options.out, specs as Record<Name | "slope", ["f32", number[]]>);
     engine.addon.gaussianForward(
       engine.handle,
       samples,
@@ -187,17 +202,17 @@ function reduceElements(
       termCode(term),
       reduction,
       handle(std),
-      handle(out),
-      handle(slope),
+      handle(out[name]),
+      handle(out.slope),
     );
-    return { out, slope };
+    return out;
   });
 }
 
 function stdOf(engine: Engine, inputs: Inputs, std: number | TensorLike, samples: number): Tensor {
   if (typeof std !== "number") return inputs.tensor("std", std, "f32", [samples]);
   const value = checkNumber("std", std, MIN_STD, MAX_STD);
-  return engine.tensor(newArray("f32", samples).fill(value));
+  return inputs.temporary(engine.tensor(newArray("f32", samples).fill(value)));
 }
 
 /** @internal vScale (dOut slope (value - mean) + dMean) at valid elements. */
@@ -211,6 +226,7 @@ export function meanGradient(
     mask?: TensorLike | null | undefined;
     dMean?: TensorLike | null | undefined;
     vScale?: TensorLike;
+    out?: Tensor | undefined;
   },
 ): Tensor {
   return withInputs(engine, (inputs) => {
@@ -222,7 +238,7 @@ export function meanGradient(
     const dOut = inputs.tensor(...args.dOut, "f32", [samples]);
     const dMean = inputs.optional("dMean", args.dMean, "f32", mean.shape);
     const gain = inputs.optional("vScale", args.vScale, "f32", [samples]);
-    const out = engine.empty(mean.shape);
+    const out = inputs.result("out", args.out, "f32", mean.shape);
     engine.addon.gaussianBackward(
       engine.handle,
       samples,

@@ -8,8 +8,8 @@ import {
 } from "../checks.js";
 import { dtypes } from "../dtype.js";
 import type { Engine, TensorLike } from "../engine.js";
-import { handle, withInputs } from "../inputs.js";
-import { type Offsets, type OffsetsLike, offsetValues, withOffsets } from "../offsets.js";
+import { handle, type Out, withInputs } from "../inputs.js";
+import { type Offsets, type OffsetsLike, offsetValues } from "../offsets.js";
 import type { Tensor } from "../tensor.js";
 import { type GroupLossKind, kindInputs, kindOptions, kinds, pairKinds } from "./groupLossTable.js";
 
@@ -72,6 +72,8 @@ export interface GroupLossOptions {
    * micro-batches of whole groups.
    */
   denominator?: number;
+  /** Where results are written, all or some of them; default: new tensors. */
+  out?: Out<GroupLossResult>;
 }
 
 export interface GroupLossInputs {
@@ -103,7 +105,7 @@ export interface GroupLossResult {
   metrics: Tensor;
 }
 
-type OptionName = Exclude<keyof GroupLossOptions, "kind" | "denominator">;
+type OptionName = Exclude<keyof GroupLossOptions, "kind" | "denominator" | "out">;
 type InputName = "reward" | "lengths" | "advantage";
 
 const optionNames = [...new Set(Object.values(kindOptions).flatMap(Object.keys))] as OptionName[];
@@ -136,56 +138,55 @@ export function groupLoss(
     const expected = needed ? "one value a row" : "nothing";
     throw invalid("ERR_OPTION", name, `${expected} (kind is "${kind}")`, args[name]);
   }
-  return withOffsets(engine, "groupOffsets", args.groupOffsets, (bounds, boundsHandle) =>
-    withInputs(engine, (inputs) => {
-      const { total: rows, rows: groups } = bounds;
-      if (pairKinds.includes(kind)) checkPairs(bounds, kind);
-      const score = inputs.tensor("score", args.score, ["f64", "f32"], [rows]);
-      const reward = inputs.optional("reward", args.reward, ["f32", "u8"], [rows]);
-      const lengths = inputs.optional("lengths", args.lengths, "i32", [rows]);
-      const advantage = inputs.optional("advantage", args.advantage, "f32", [rows]);
-      const valid = inputs.optional("valid", args.valid, "u8", [rows]);
-      const out = {
-        loss: engine.empty([1], "f64"),
-        dScore: engine.empty([rows], "f64"),
-        groupLoss: engine.empty([groups], "f64"),
-        metrics: engine.empty([groupLossMetrics.length], "f64"),
-      };
-      engine.addon.groupLoss(
-        engine.handle,
-        rows,
-        groups,
-        kindNames.indexOf(kind),
-        dtypes[score.dtype].code,
-        dtypes[reward?.dtype ?? "f32"].code,
-        setting.tau,
-        setting.lambda,
-        setting.maxCompletionLength,
-        setting.eps,
-        setting.ddof,
-        setting.skipConstant,
-        setting.beta,
-        setting.labelSmoothing,
-        setting.denominator,
-        boundsHandle,
-        handle(score),
-        handle(valid),
-        handle(reward),
-        handle(lengths),
-        handle(advantage),
-        handle(out.loss),
-        handle(out.dScore),
-        handle(out.groupLoss),
-        handle(out.metrics),
-      );
-      return out;
-    }),
-  );
+  return withInputs(engine, (inputs) => {
+    const bounds = inputs.offsets("groupOffsets", args.groupOffsets);
+    const { total: rows, rows: groups } = bounds;
+    if (pairKinds.includes(kind)) checkPairs(bounds, kind);
+    const score = inputs.tensor("score", args.score, ["f64", "f32"], [rows]);
+    const reward = inputs.optional("reward", args.reward, ["f32", "u8"], [rows]);
+    const lengths = inputs.optional("lengths", args.lengths, "i32", [rows]);
+    const advantage = inputs.optional("advantage", args.advantage, "f32", [rows]);
+    const valid = inputs.optional("valid", args.valid, "u8", [rows]);
+    const out = inputs.results(options.out, {
+      loss: ["f64", [1]],
+      dScore: ["f64", [rows]],
+      groupLoss: ["f64", [groups]],
+      metrics: ["f64", [groupLossMetrics.length]],
+    });
+    engine.addon.groupLoss(
+      engine.handle,
+      rows,
+      groups,
+      kindNames.indexOf(kind),
+      dtypes[score.dtype].code,
+      dtypes[reward?.dtype ?? "f32"].code,
+      setting.tau,
+      setting.lambda,
+      setting.maxCompletionLength,
+      setting.eps,
+      setting.ddof,
+      setting.skipConstant,
+      setting.beta,
+      setting.labelSmoothing,
+      setting.denominator,
+      handle(bounds),
+      handle(score),
+      handle(valid),
+      handle(reward),
+      handle(lengths),
+      handle(advantage),
+      handle(out.loss),
+      handle(out.dScore),
+      handle(out.groupLoss),
+      handle(out.metrics),
+    );
+    return out;
+  });
 }
 
 /** Options that the kind does not take are refused; the native call then gets any number for them. */
 function checkOptions(options: GroupLossOptions) {
-  checkKeys("options", options, ["kind", ...optionNames, "denominator"]);
+  checkKeys("options", options, ["kind", ...optionNames, "denominator", "out"]);
   const kind = checkChoice("kind", options.kind, kindNames);
   const defaults: Partial<Record<OptionName, number | boolean>> = kindOptions[kind];
   for (const name of optionNames) {

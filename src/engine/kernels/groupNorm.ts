@@ -2,8 +2,9 @@ import { checkChoice, checkInteger, checkKeys, checkNumber, invalid } from "../c
 import { isTypedArray } from "../dtype.js";
 import type { Engine, TensorLike } from "../engine.js";
 import { groupByKey } from "../groupKeys.js";
-import { checkDimensions, handle, type Inputs, withInputs } from "../inputs.js";
-import { type OffsetsLike, withOffsets } from "../offsets.js";
+import { checkDimensions, handle, type Inputs, type Out, withInputs } from "../inputs.js";
+import type { OffsetsLike } from "../offsets.js";
+import { Recent } from "../recent.js";
 import type { Tensor } from "../tensor.js";
 import {
   type Center,
@@ -72,6 +73,8 @@ export interface GroupNormOptions {
   zeroScale?: ZeroScale;
   /** A valid value alone in its group gives 0 ("zero", default), or itself / (1 + eps) ("value", verl). */
   singleton?: Singleton;
+  /** Where results are written, all or some of them; default: new tensors. */
+  out?: Out<GroupNormResult>;
 }
 
 export interface GroupNormResult {
@@ -101,12 +104,13 @@ const optionNames = [
   "epsPlacement",
   "zeroScale",
   "singleton",
+  "out",
 ] as const satisfies (keyof GroupNormOptions)[];
 
 /** Default of eps (TRL). */
 const defaultEps = 1e-4;
 
-/** Everything but the groups and the data, checked and with defaults. */
+/** Everything but the groups and the data, checked and with defaults, in the order of the native call. */
 function checkRule(options: GroupNormOptions) {
   const center = pick("center", options.center ?? "mean", centers);
   const scale = pick("scale", options.scale ?? "std", scales);
@@ -122,19 +126,24 @@ function checkRule(options: GroupNormOptions) {
     }
   }
   checkCombination({ center, scale, scope }, epsPlacement);
-  return {
-    center,
-    scale,
-    scope,
-    epsPlacement,
-    zeroScale,
-    singleton,
-    ddof: checkInteger("ddof", options.ddof ?? 1, 0, 1),
-    eps: checkNumber("eps", options.eps ?? defaultEps, 0),
-    scopeBlend: checkNumber("scopeBlend", options.scopeBlend ?? 0.5, 0, 1),
-    emaBlend: checkNumber("emaBlend", options.emaBlend ?? 1, 0, 1),
-  };
+  const scalars = Float64Array.of(
+    indexIn(centers, center),
+    indexIn(scales, scale),
+    indexIn(scopes, scope),
+    indexIn(epsPlacements, epsPlacement),
+    indexIn(zeroScales, zeroScale),
+    indexIn(singletons, singleton),
+    checkInteger("ddof", options.ddof ?? 1, 0, 1),
+    checkNumber("eps", options.eps ?? defaultEps, 0),
+    checkNumber("scopeBlend", options.scopeBlend ?? 0.5, 0, 1),
+    checkNumber("emaBlend", options.emaBlend ?? 1, 0, 1),
+  );
+  return { center, scalars };
 }
+
+const recent = new Recent<ReturnType<typeof checkRule>>([
+  ...["groupOffsets", "keys", "valid", "ema", "out"],
+]);
 
 /**
  * Advantages relative to the group: (value - center) / (scale + eps), each column by itself. Exactly 0
@@ -158,7 +167,9 @@ export function groupNorm(
   options: GroupNormOptions,
 ): GroupNormResult {
   checkKeys("options", options, optionNames);
-  const rule = checkRule(options);
+  const rule = recent.of(options, options.ema === undefined ? 0 : 1, (own) =>
+    checkRule({ ...own, ema: options.ema }),
+  );
   if ((options.groupOffsets === undefined) === (options.keys === undefined)) {
     throw invalid("ERR_OPTION", "groups", "either groupOffsets or keys", options.keys);
   }
@@ -172,46 +183,36 @@ export function groupNorm(
     const grouping = options.keys === undefined ? null : groupByKey(options.keys, rows);
     const valid = validity(inputs, options.valid, shape);
     const offsets = grouping?.offsets ?? options.groupOffsets!;
-    return withOffsets(engine, "groupOffsets", offsets, (bounds, boundsHandle) => {
-      if (bounds.total !== rows) {
-        throw invalid("ERR_SHAPE", "groupOffsets", `offsets that end at ${rows}`, bounds.total);
-      }
-      const order = grouping === null ? null : inputs.tensor("keys", grouping.index, "i32", [rows]);
-      const statistics = [bounds.rows, ...shape.slice(1)];
-      const ema = emaOf(inputs, rule.center, options.ema, statistics);
-      const out = {
-        advantage: engine.empty(shape),
-        center: engine.empty(statistics),
-        scale: engine.empty(statistics),
-      };
-      engine.addon.groupNorm(
-        engine.handle,
-        rows,
-        bounds.rows,
-        columns,
-        indexIn(centers, rule.center),
-        indexIn(scales, rule.scale),
-        indexIn(scopes, rule.scope),
-        indexIn(epsPlacements, rule.epsPlacement),
-        indexIn(zeroScales, rule.zeroScale),
-        indexIn(singletons, rule.singleton),
-        rule.ddof,
-        rule.eps,
-        rule.scopeBlend,
-        rule.emaBlend,
-        ema.ofAll,
-        valid !== null && valid.shape.length === 2,
-        handle(value),
-        handle(valid),
-        boundsHandle,
-        handle(order),
-        handle(ema.each),
-        handle(out.advantage),
-        handle(out.center),
-        handle(out.scale),
-      );
-      return out;
+    const bounds = inputs.offsets("groupOffsets", offsets);
+    if (bounds.total !== rows) {
+      throw invalid("ERR_SHAPE", "groupOffsets", `offsets that end at ${rows}`, bounds.total);
+    }
+    const order = grouping === null ? null : inputs.tensor("keys", grouping.index, "i32", [rows]);
+    const statistics = [bounds.rows, ...shape.slice(1)];
+    const ema = emaOf(inputs, rule.center, options.ema, statistics);
+    const out = inputs.results(options.out, {
+      advantage: ["f32", shape],
+      center: ["f32", statistics],
+      scale: ["f32", statistics],
     });
+    engine.addon.groupNorm(
+      engine.handle,
+      rows,
+      bounds.rows,
+      columns,
+      rule.scalars,
+      ema.ofAll,
+      valid !== null && valid.shape.length === 2,
+      handle(value),
+      handle(valid),
+      handle(bounds),
+      handle(order),
+      handle(ema.each),
+      handle(out.advantage),
+      handle(out.center),
+      handle(out.scale),
+    );
+    return out;
   });
 }
 

@@ -1,8 +1,8 @@
 import { checkChoice, checkKeys, checkNumber, invalid } from "../checks.js";
 import type { Engine, TensorLike } from "../engine.js";
 import { FiresteelError } from "../error.js";
-import { handle, withInputs } from "../inputs.js";
-import { type OffsetsLike, withOffsets } from "../offsets.js";
+import { handle, type Out, withInputs } from "../inputs.js";
+import type { OffsetsLike } from "../offsets.js";
 import type { Tensor } from "../tensor.js";
 import { refuseEstimator } from "./klTable.js";
 import { type KlEstimator, klEstimators } from "./surrogateTable.js";
@@ -24,6 +24,8 @@ export interface KlOptions {
   estimator: Exclude<KlEstimator, "k3+">;
   /** Clamps |refLogProb - logProb| and |estimate| (verl: 20, 10); > 0. Default none. */
   clamp?: { readonly difference?: number; readonly value?: number };
+  /** Where results are written, all or some of them; default: new tensors. */
+  out?: Out<KlResult>;
 }
 
 export interface KlResult {
@@ -43,7 +45,7 @@ export interface KlResult {
  */
 export function klEstimate(engine: Engine, args: KlInputs, options: KlOptions): KlResult {
   checkKeys("inputs", args, ["logProb", "refLogProb", "mask", "rowOffsets"]);
-  checkKeys("options", options, ["estimator", "clamp"]);
+  checkKeys("options", options, ["estimator", "clamp", "out"]);
   const names = Object.keys(klEstimators) as KlEstimator[];
   const estimator = checkChoice<KlEstimator>("estimator", options.estimator, names);
   const refusal = refuseEstimator(estimator);
@@ -59,28 +61,27 @@ export function klEstimate(engine: Engine, args: KlInputs, options: KlOptions): 
     return checkNumber(`clamp.${name}`, value, 0, Number.MAX_VALUE, true);
   };
   const [difference, value] = [limit("difference"), limit("value")];
-  return withOffsets(engine, "rowOffsets", args.rowOffsets, (bounds, boundsHandle) =>
-    withInputs(engine, (inputs) => {
-      const { rows, total } = bounds;
-      const logProb = inputs.tensor("logProb", args.logProb, "f32", [total]);
-      const refLogProb = inputs.tensor("refLogProb", args.refLogProb, "f32", [total]);
-      const mask = inputs.optional("mask", args.mask, "u8", [total]);
-      const out = { kl: engine.empty([total]), rowKl: engine.empty([rows], "f64") };
-      engine.addon.kl(
-        engine.handle,
-        total,
-        rows,
-        names.indexOf(estimator),
-        difference,
-        value,
-        boundsHandle,
-        handle(logProb),
-        handle(refLogProb),
-        handle(mask),
-        handle(out.kl),
-        handle(out.rowKl),
-      );
-      return out;
-    }),
-  );
+  return withInputs(engine, (inputs) => {
+    const bounds = inputs.offsets("rowOffsets", args.rowOffsets);
+    const { rows, total } = bounds;
+    const logProb = inputs.tensor("logProb", args.logProb, "f32", [total]);
+    const refLogProb = inputs.tensor("refLogProb", args.refLogProb, "f32", [total]);
+    const mask = inputs.optional("mask", args.mask, "u8", [total]);
+    const out = inputs.results(options.out, { kl: ["f32", [total]], rowKl: ["f64", [rows]] });
+    engine.addon.kl(
+      engine.handle,
+      total,
+      rows,
+      names.indexOf(estimator),
+      difference,
+      value,
+      handle(bounds),
+      handle(logProb),
+      handle(refLogProb),
+      handle(mask),
+      handle(out.kl),
+      handle(out.rowKl),
+    );
+    return out;
+  });
 }

@@ -3,8 +3,8 @@ import { checkBoolean, checkInteger, checkKeys, invalid } from "../checks.js";
 import { dtypes } from "../dtype.js";
 import type { Engine, TensorLike } from "../engine.js";
 import { FiresteelError } from "../error.js";
-import { handle, type Inputs, withInputs } from "../inputs.js";
-import { Tensor } from "../tensor.js";
+import { handle, type Inputs, type Out, withInputs } from "../inputs.js";
+import type { Tensor } from "../tensor.js";
 import { checkChunk, MAX_HIDDEN, MAX_TOKENS } from "./linearLogProbMemory.js";
 import { type OperandType, operandTypes, refuseOperands } from "./linearLogProbTable.js";
 import { checkPair } from "./logProb.js";
@@ -41,6 +41,8 @@ export interface LinearLogProbOptions extends LinearLogProbSettings {
   entropy?: boolean;
   /** Also the mean of log p over the vocabulary of each row; default false. */
   vocabMean?: boolean;
+  /** Where results are written, all or some of them; default: new tensors. */
+  out?: Out<LogProbResult>;
 }
 
 /**
@@ -67,11 +69,18 @@ export function linearLogProb(
   targets: TensorLike,
   options: LinearLogProbOptions = {},
 ): LogProbResult {
-  checkKeys("options", options, ["temperature", "mask", "entropy", "vocabMean", "chunkBytes"]);
+  checkKeys("options", options, [
+    "temperature",
+    "mask",
+    "entropy",
+    "vocabMean",
+    "chunkBytes",
+    "out",
+  ]);
   const asked = checkExtras(options);
   return withInputs(engine, (inputs) => {
     const head = checkHead(inputs, { ...options, hidden, weight, targets }, engine.addon);
-    const out = outputs(engine, head.tokens, asked);
+    const out = outputs(inputs, head.tokens, asked, options.out);
     engine.addon.linearLogProbForward(engine.handle, ...head.arguments, ...outputHandles(out));
     return out;
   });
@@ -164,8 +173,9 @@ export function linearLogProbBackward(
     }
     const sum = (name: "dHidden" | "dWeight", like: Tensor): Tensor => {
       const given = args[name];
-      if (given !== undefined && given !== null) return checkOut(inputs, name, given, like, args);
-      if (!accumulate) return engine.empty(like.shape);
+      if (!accumulate || (given !== undefined && given !== null)) {
+        return inputs.result(name, given, "f32", like.shape);
+      }
       const expected = `a tensor${name === "dWeight" ? " or null" : ""} (accumulate is true)`;
       throw invalid("ERR_OPTION", name, expected, given);
     };
@@ -235,19 +245,4 @@ function checkHead(
       handle(mask),
     ],
   };
-}
-
-/** A tensor that gradients of `like` are written to. */
-function checkOut(
-  inputs: Inputs,
-  name: string,
-  out: Tensor,
-  like: Tensor,
-  args: LinearLogProbBackwardInputs,
-): Tensor {
-  if (!(out instanceof Tensor)) throw invalid("ERR_OPTION", name, "a tensor", out);
-  if (out === args.hidden || out === args.weight || (name === "dWeight" && out === args.dHidden)) {
-    throw invalid("ERR_OPTION", name, "a tensor that the call does not use otherwise", out);
-  }
-  return inputs.tensor(name, out, "f32", like.shape);
 }

@@ -1,10 +1,9 @@
 import { checkInteger, checkKeys, invalid } from "../checks.js";
 import type { Engine, TensorLike } from "../engine.js";
-import { handle, type Inputs, withInputs } from "../inputs.js";
-import { Tensor } from "../tensor.js";
+import { handle, type Out, withInputs } from "../inputs.js";
+import type { Tensor } from "../tensor.js";
 import {
   checkExtras,
-  type LogitRows,
   type LogitRowsOptions,
   type LogProbResult,
   logitRows,
@@ -25,6 +24,8 @@ export interface LogProbOptions extends LogitRowsOptions {
   entropy?: boolean;
   /** Also the mean of log p over the vocabulary of each row; default false. */
   vocabMean?: boolean;
+  /** Where results are written, all or some of them; default: new tensors. */
+  out?: Out<LogProbResult>;
 }
 
 /**
@@ -44,11 +45,11 @@ export function logProb(
   targets: TensorLike,
   options: LogProbOptions = {},
 ): LogProbResult {
-  checkKeys("options", options, ["temperature", "mask", "columns", "entropy", "vocabMean"]);
+  checkKeys("options", options, ["temperature", "mask", "columns", "entropy", "vocabMean", "out"]);
   const asked = checkExtras(options);
   return withInputs(engine, (inputs) => {
     const rows = logitRows(inputs, logits, targets, options);
-    const out = outputs(engine, rows.tokens, asked);
+    const out = outputs(inputs, rows.tokens, asked, options.out);
     engine.addon.logProbForward(engine.handle, ...rows.arguments, ...outputHandles(out));
     return out;
   });
@@ -118,7 +119,12 @@ export function logProbBackward(engine: Engine, args: LogProbBackwardInputs): Te
     if (dLogProb === null && dEntropy === null && dVocabMean === null) {
       throw invalid("ERR_OPTION", "gradients", "dLogProb, dEntropy or dVocabMean", null);
     }
-    const out = gradientOut(inputs, args.out, rows) ?? engine.empty([tokens, columns], rows.dtype);
+    const shape = [tokens, args.out == null ? columns : null];
+    const out = inputs.result("out", args.out, rows.dtype, shape, [rows.logits]);
+    if (out.shape[1]! < columns) {
+      const expected = `shape [${tokens}, at least ${columns}]`;
+      throw invalid("ERR_SHAPE", "out", expected, `[${out.shape.join(", ")}]`);
+    }
     engine.addon.logProbBackward(
       engine.handle,
       ...rows.arguments,
@@ -165,15 +171,4 @@ export function checkPair(
   if (gradient === null && value !== null) {
     throw invalid("ERR_OPTION", name, `nothing (${gradientName} is not given)`, value);
   }
-}
-
-function gradientOut(inputs: Inputs, out: unknown, rows: LogitRows): Tensor | null {
-  if (out === undefined) return null;
-  if (!(out instanceof Tensor)) throw invalid("ERR_DTYPE", "out", "a tensor", out);
-  const tensor = inputs.tensor("out", out, rows.dtype, [rows.tokens, null]);
-  if (tensor.shape[1]! < rows.columns) {
-    const expected = `shape [${rows.tokens}, at least ${rows.columns}]`;
-    throw invalid("ERR_SHAPE", "out", expected, `[${tensor.shape.join(", ")}]`);
-  }
-  return tensor;
 }

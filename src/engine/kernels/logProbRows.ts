@@ -1,8 +1,8 @@
 import type { TensorHandle } from "../addon.js";
 import { checkBoolean, checkInteger, checkNumber, invalid } from "../checks.js";
 import { dtypes } from "../dtype.js";
-import type { Engine, TensorLike } from "../engine.js";
-import { handle, type Inputs } from "../inputs.js";
+import type { TensorLike } from "../engine.js";
+import { handle, type Inputs, type Out } from "../inputs.js";
 import { Tensor } from "../tensor.js";
 import { logitTypes } from "./logProbTable.js";
 
@@ -46,6 +46,7 @@ export interface LogitRows {
   /** Columns that count. */
   columns: number;
   dtype: (typeof floats)[number];
+  logits: Tensor;
   arguments: (number | TensorHandle | null)[];
 }
 
@@ -69,6 +70,7 @@ export function logitRows(
     tokens,
     columns,
     dtype: z.dtype as (typeof floats)[number],
+    logits: z,
     arguments: [
       tokens,
       columns,
@@ -91,18 +93,19 @@ export function checkExtras(options: { entropy?: boolean; vocabMean?: boolean })
   };
 }
 
-/** Allocates what was asked for. */
+/** The results that were asked for. */
 export function outputs(
-  engine: Engine,
+  inputs: Inputs,
   tokens: number,
   asked: { entropy: boolean; vocabMean: boolean },
+  out: Out<LogProbResult> | undefined,
 ): LogProbResult {
-  return {
-    logProb: engine.empty([tokens]),
-    entropy: asked.entropy ? engine.empty([tokens]) : null,
-    vocabMean: asked.vocabMean ? engine.empty([tokens]) : null,
-    stats: engine.empty([tokens, 2]),
-  };
+  return inputs.results(out, {
+    logProb: ["f32", [tokens]],
+    entropy: asked.entropy ? ["f32", [tokens]] : null,
+    vocabMean: asked.vocabMean ? ["f32", [tokens]] : null,
+    stats: ["f32", [tokens, 2]],
+  });
 }
 
 /** In the order of the native call. */

@@ -1,6 +1,6 @@
 import { checkInteger, checkKeys, invalid } from "../checks.js";
 import type { Engine, TensorLike } from "../engine.js";
-import { handle, type Inputs, withInputs } from "../inputs.js";
+import { handle, type Inputs, type Out, withInputs } from "../inputs.js";
 import { Tensor } from "../tensor.js";
 import {
   checkExtras,
@@ -40,6 +40,8 @@ export const logProbPartialFields = [
 export interface LogProbPartialOptions extends LogitRowsOptions {
   /** Where the shard's first column stands in the whole vocabulary. */
   vocabStart: number;
+  /** Written instead of a new tensor. */
+  out?: Tensor;
 }
 
 /**
@@ -57,11 +59,12 @@ export function logProbPartial(
   targets: TensorLike,
   options: LogProbPartialOptions,
 ): Tensor {
-  checkKeys("options", options, ["temperature", "mask", "columns", "vocabStart"]);
+  checkKeys("options", options, ["temperature", "mask", "columns", "vocabStart", "out"]);
   return withInputs(engine, (inputs) => {
     const rows = logitRows(inputs, logits, targets, options);
     const start = checkInteger("vocabStart", options.vocabStart, 0, MAX_VOCAB - rows.columns);
-    const out = engine.empty([rows.tokens, logProbPartialFields.length], "f64");
+    const shape = [rows.tokens, logProbPartialFields.length];
+    const out = inputs.result("out", options.out, "f64", shape);
     engine.addon.logProbPartial(engine.handle, ...rows.arguments, start, handle(out));
     return out;
   });
@@ -74,6 +77,8 @@ export interface LogProbMergeOptions {
   entropy?: boolean;
   /** Also the mean of log p over the vocabulary of each row; default false. */
   vocabMean?: boolean;
+  /** Where results are written, all or some of them; default: new tensors. */
+  out?: Out<LogProbResult>;
 }
 
 /**
@@ -92,13 +97,13 @@ export function logProbMerge(
   partials: Tensor | readonly TensorLike[],
   options: LogProbMergeOptions,
 ): LogProbResult {
-  checkKeys("options", options, ["vocab", "entropy", "vocabMean"]);
+  checkKeys("options", options, ["vocab", "entropy", "vocabMean", "out"]);
   const vocab = checkInteger("vocab", options.vocab, 1, MAX_VOCAB);
   const asked = checkExtras(options);
   return withInputs(engine, (inputs) => {
     const shards = shardsOf(inputs, partials);
     const tokens = shards[0]!.shape[0]!;
-    const out = outputs(engine, tokens, asked);
+    const out = outputs(inputs, tokens, asked, options.out);
     engine.addon.logProbMerge(
       engine.handle,
       tokens,
@@ -118,7 +123,10 @@ function shardsOf(inputs: Inputs, partials: unknown): Tensor[] {
     const all = inputs.tensor("partials", partials, "f64", [null, null, fields]);
     const [count, tokens] = all.shape as [number, number];
     checkInteger("partials.shape[0] (shards)", count, 1, MAX_SHARDS);
-    return Array.from({ length: count }, (_, i) => all.rows(i, i + 1).view([tokens, fields]));
+    return Array.from({ length: count }, (_, i) => {
+      const shard = inputs.temporary(all.rows(i, i + 1));
+      return inputs.temporary(shard.view([tokens, fields]));
+    });
   }
   if (!Array.isArray(partials)) {
     throw invalid("ERR_DTYPE", "partials", "a tensor or an array of one per shard", partials);

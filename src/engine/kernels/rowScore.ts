@@ -1,8 +1,8 @@
 import { checkChoice, checkKeys, invalid } from "../checks.js";
 import type { Engine, TensorLike } from "../engine.js";
 import { FiresteelError } from "../error.js";
-import { handle, withInputs } from "../inputs.js";
-import { type OffsetsLike, withOffsets } from "../offsets.js";
+import { handle, type Out, withInputs } from "../inputs.js";
+import type { OffsetsLike } from "../offsets.js";
 import type { Tensor } from "../tensor.js";
 import { type Pooling, poolings, type RowTerm, refuseTerm, rowTerms } from "./rowScoreTable.js";
 
@@ -28,6 +28,8 @@ export interface RowScoreOptions {
    * (exp(x) - 1 - x) estimate KL(base || policy) and need `baseLogProb`.
    */
   term?: RowTerm;
+  /** Where results are written, all or some of them; default: new tensors. */
+  out?: Out<RowScoreResult>;
 }
 
 export interface RowScoreResult {
@@ -61,7 +63,7 @@ export function rowScore(
   options: RowScoreOptions,
 ): RowScoreResult {
   checkKeys("inputs", args, ["logProb", "baseLogProb", "mask", "rowOffsets"]);
-  checkKeys("options", options, ["pooling", "term"]);
+  checkKeys("options", options, ["pooling", "term", "out"]);
   const pooling = checkChoice("pooling", options.pooling, poolingNames);
   const term = checkTerm(options.term);
   const base = args.baseLogProb ?? null;
@@ -72,34 +74,33 @@ export function rowScore(
       `term "${term}" without baseLogProb is refused: ${refusal.reason}; give ${refusal.nearest}`,
     );
   }
-  return withOffsets(engine, "rowOffsets", args.rowOffsets, (bounds, boundsHandle) =>
-    withInputs(engine, (inputs) => {
-      const { total: tokens, rows } = bounds;
-      const logProb = inputs.tensor("logProb", args.logProb, "f32", [tokens]);
-      const baseLogProb = inputs.optional("baseLogProb", base, "f32", [tokens]);
-      const mask = inputs.optional("mask", args.mask, "u8", [tokens]);
-      const out = {
-        score: engine.empty([rows], "f64"),
-        tokenWeight: engine.empty([rows], "f64"),
-        trainedTokens: engine.empty([rows], "i32"),
-      };
-      engine.addon.rowScore(
-        engine.handle,
-        tokens,
-        rows,
-        terms.indexOf(term),
-        poolingNames.indexOf(pooling),
-        boundsHandle,
-        handle(logProb),
-        handle(baseLogProb),
-        handle(mask),
-        handle(out.score),
-        handle(out.tokenWeight),
-        handle(out.trainedTokens),
-      );
-      return out;
-    }),
-  );
+  return withInputs(engine, (inputs) => {
+    const bounds = inputs.offsets("rowOffsets", args.rowOffsets);
+    const { total: tokens, rows } = bounds;
+    const logProb = inputs.tensor("logProb", args.logProb, "f32", [tokens]);
+    const baseLogProb = inputs.optional("baseLogProb", base, "f32", [tokens]);
+    const mask = inputs.optional("mask", args.mask, "u8", [tokens]);
+    const out = inputs.results(options.out, {
+      score: ["f64", [rows]],
+      tokenWeight: ["f64", [rows]],
+      trainedTokens: ["i32", [rows]],
+    });
+    engine.addon.rowScore(
+      engine.handle,
+      tokens,
+      rows,
+      terms.indexOf(term),
+      poolingNames.indexOf(pooling),
+      handle(bounds),
+      handle(logProb),
+      handle(baseLogProb),
+      handle(mask),
+      handle(out.score),
+      handle(out.tokenWeight),
+      handle(out.trainedTokens),
+    );
+    return out;
+  });
 }
 
 export interface RowScoreBackwardInputs {
@@ -115,19 +116,24 @@ export interface RowScoreBackwardInputs {
   baseLogProb?: TensorLike | null;
 }
 
+export interface RowScoreBackwardOptions extends Pick<RowScoreOptions, "term"> {
+  /** f32 [T], written instead of a new tensor. */
+  out?: Tensor;
+}
+
 /**
  * Gradient with respect to the log-probs, from that with respect to the scores. Masked tokens, rows
  * without trained tokens and faulty rows get exact zeros, whatever their dScore. A token whose gradient
  * is not a finite float gets 0 and its row is reported.
  *
- * @param options `term` as in the forward call
- * @returns f32 [T]
+ * @param options `term` as in the forward call; `out`
+ * @returns f32 [T]: `out`, or a new tensor
  * @throws FiresteelError as `rowScore`
  */
 export function rowScoreBackward(
   engine: Engine,
   args: RowScoreBackwardInputs,
-  options: Pick<RowScoreOptions, "term"> = {},
+  options: RowScoreBackwardOptions = {},
 ): Tensor {
   checkKeys("inputs", args, [
     "dScore",
@@ -137,7 +143,7 @@ export function rowScoreBackward(
     "logProb",
     "baseLogProb",
   ]);
-  checkKeys("options", options, ["term"]);
+  checkKeys("options", options, ["term", "out"]);
   const term = checkTerm(options.term);
   for (const name of ["logProb", "baseLogProb"] as const) {
     const given = args[name] ?? null;
@@ -145,30 +151,29 @@ export function rowScoreBackward(
     const expected = term === "k3" ? 'log-probs (term is "k3")' : `nothing (term is "${term}")`;
     throw invalid("ERR_OPTION", name, expected, given);
   }
-  return withOffsets(engine, "rowOffsets", args.rowOffsets, (bounds, boundsHandle) =>
-    withInputs(engine, (inputs) => {
-      const { total: tokens, rows } = bounds;
-      const dScore = inputs.tensor("dScore", args.dScore, "f64", [rows]);
-      const tokenWeight = inputs.tensor("tokenWeight", args.tokenWeight, "f64", [rows]);
-      const logProb = inputs.optional("logProb", args.logProb, "f32", [tokens]);
-      const baseLogProb = inputs.optional("baseLogProb", args.baseLogProb, "f32", [tokens]);
-      const mask = inputs.optional("mask", args.mask, "u8", [tokens]);
-      const dLogProb = engine.empty([tokens]);
-      engine.addon.rowScoreBackward(
-        engine.handle,
-        tokens,
-        rows,
-        boundsHandle,
-        handle(logProb),
-        handle(baseLogProb),
-        handle(mask),
-        handle(tokenWeight),
-        handle(dScore),
-        handle(dLogProb),
-      );
-      return dLogProb;
-    }),
-  );
+  return withInputs(engine, (inputs) => {
+    const bounds = inputs.offsets("rowOffsets", args.rowOffsets);
+    const { total: tokens, rows } = bounds;
+    const dScore = inputs.tensor("dScore", args.dScore, "f64", [rows]);
+    const tokenWeight = inputs.tensor("tokenWeight", args.tokenWeight, "f64", [rows]);
+    const logProb = inputs.optional("logProb", args.logProb, "f32", [tokens]);
+    const baseLogProb = inputs.optional("baseLogProb", args.baseLogProb, "f32", [tokens]);
+    const mask = inputs.optional("mask", args.mask, "u8", [tokens]);
+    const dLogProb = inputs.result("out", options.out, "f32", [tokens]);
+    engine.addon.rowScoreBackward(
+      engine.handle,
+      tokens,
+      rows,
+      handle(bounds),
+      handle(logProb),
+      handle(baseLogProb),
+      handle(mask),
+      handle(tokenWeight),
+      handle(dScore),
+      handle(dLogProb),
+    );
+    return dLogProb;
+  });
 }
 
 function checkTerm(term: RowTerm = "log-ratio"): RowTerm {

@@ -1,8 +1,13 @@
 import { checkKeys, invalid } from "../checks.js";
 import type { Engine, TensorLike } from "../engine.js";
 import { handle, type Inputs, withInputs } from "../inputs.js";
-import { type Offsets, offsetValues, withOffsets, withOptionalOffsets } from "../offsets.js";
-import type { SurrogateInputs, SurrogateOptions, SurrogateResult } from "./surrogateArguments.js";
+import { type Offsets, offsetValues } from "../offsets.js";
+import { Recent } from "../recent.js";
+import type {
+  SurrogateCallOptions,
+  SurrogateInputs,
+  SurrogateResult,
+} from "./surrogateArguments.js";
 import {
   advantageInputs,
   advantages,
@@ -85,54 +90,101 @@ const inputNames: readonly (keyof SurrogateInputs)[] = [
 export function surrogate(
   engine: Engine,
   args: SurrogateInputs,
-  options: SurrogateOptions,
+  options: SurrogateCallOptions,
 ): SurrogateResult {
   checkKeys("inputs", args, inputNames);
   const given = { ...args }; // read once
-  const o = resolveSurrogate({ ...given }, options);
-  const { rowOffsets, segmentOffsets, groupOffsets } = given;
-  return withOffsets(engine, "rowOffsets", rowOffsets, (rows, rowsHandle) =>
-    withOptionalOffsets(engine, "segmentOffsets", segmentOffsets, (segments, segmentsHandle) =>
-      withOptionalOffsets(engine, "groupOffsets", groupOffsets, (groups, groupsHandle) => {
-        if (segments !== null) checkSegments(segments, rows);
-        if (groups !== null && groups.total !== rows.rows) {
-          const expected = `offsets that end at ${rows.rows} (rows)`;
-          throw invalid("ERR_SHAPE", "groupOffsets", expected, groups.total);
-        }
-        const bounds = { rows, segments: segments?.rows ?? 0, groups: groups?.rows ?? 0 };
-        return withInputs(engine, (inputs) => {
-          const tensors = inputTensors(inputs, given, bounds, o);
-          const tokens = rows.total;
-          const out: SurrogateResult = {
-            loss: engine.empty([1], "f64"),
-            dLogProb: engine.empty([tokens]),
-            dEntropy: o.noEntropy === null ? engine.empty([tokens]) : null,
-            dRatioBias: tensors.ratioBias === null ? null : engine.empty([tokens]),
-            mismatchWeight: o.mismatch === "none" ? null : engine.empty([tokens]),
-            metrics: engine.empty([surrogateMetrics.length], "f64"),
-          };
-          engine.addon.surrogate(
-            engine.handle,
-            tokens,
-            rows.rows,
-            bounds.segments,
-            bounds.groups,
-            ...nativeScalars(o),
-            rowsHandle,
-            segmentsHandle,
-            groupsHandle,
-            ...Object.values(tensors).map(handle),
-            handle(out.loss),
-            handle(out.dLogProb),
-            handle(out.dEntropy),
-            handle(out.dRatioBias),
-            handle(out.mismatchWeight),
-            handle(out.metrics),
-          );
-          return out;
-        });
-      }),
-    ),
+  const { o, scalars } = prepare(given, options);
+  const { out: results } = options;
+  return withInputs(engine, (inputs) => {
+    const rows = inputs.offsets("rowOffsets", given.rowOffsets);
+    const segments = inputs.optionalOffsets("segmentOffsets", given.segmentOffsets);
+    const groups = inputs.optionalOffsets("groupOffsets", given.groupOffsets);
+    if (segments !== null) checkSegments(segments, rows);
+    if (groups !== null && groups.total !== rows.rows) {
+      const expected = `offsets that end at ${rows.rows} (rows)`;
+      throw invalid("ERR_SHAPE", "groupOffsets", expected, groups.total);
+    }
+    const bounds = { rows, segments: segments?.rows ?? 0, groups: groups?.rows ?? 0 };
+    const tensors = inputTensors(inputs, given, bounds, o);
+    const tokens = rows.total;
+    const out: SurrogateResult = inputs.results(results, {
+      loss: ["f64", [1]],
+      dLogProb: ["f32", [tokens]],
+      dEntropy: o.noEntropy === null ? ["f32", [tokens]] : null,
+      dRatioBias: tensors.ratioBias === null ? null : ["f32", [tokens]],
+      mismatchWeight: o.mismatch === "none" ? null : ["f32", [tokens]],
+      metrics: ["f64", [surrogateMetrics.length]],
+    });
+    engine.addon.surrogate(
+      engine.handle,
+      tokens,
+      rows.rows,
+      bounds.segments,
+      bounds.groups,
+      scalars,
+      handle(rows),
+      handle(segments),
+      handle(groups),
+      handle(tensors.logProb),
+      handle(tensors.oldLogProb),
+      handle(tensors.refLogProb),
+      handle(tensors.samplerLogProb),
+      handle(tensors.advantage),
+      handle(tensors.weight),
+      handle(tensors.low),
+      handle(tensors.high),
+      handle(tensors.ratioScale),
+      handle(tensors.ratioBias),
+      handle(tensors.entropy),
+      handle(tensors.groupWeight),
+      handle(tensors.shaped),
+      handle(tensors.mask),
+      handle(out.loss),
+      handle(out.dLogProb),
+      handle(out.dEntropy),
+      handle(out.dRatioBias),
+      handle(out.mismatchWeight),
+      handle(out.metrics),
+    );
+    return out;
+  });
+}
+
+const recent = new Recent<{ o: ResolvedSurrogate; scalars: Float64Array }>(["out"]);
+
+/** Checked options, also as native code takes them. */
+function prepare(given: SurrogateInputs, options: SurrogateCallOptions) {
+  if (typeof options !== "object" || options === null || Array.isArray(options)) {
+    throw invalid("ERR_OPTION", "options", "an object", options);
+  }
+  return recent.of(options, presence(given), (own) => {
+    const o = resolveSurrogate({ ...given }, own);
+    return { o, scalars: Float64Array.from(nativeScalars(o), Number) };
+  });
+}
+
+/** Which inputs there are that options are held against: a bit each. */
+function presence(given: SurrogateInputs): number {
+  const is = (input: unknown, bit: number) => (input == null ? 0 : 1 << bit);
+  return (
+    is(given.oldLogProb, 0) |
+    is(given.refLogProb, 1) |
+    is(given.samplerLogProb, 2) |
+    is(given.advantage, 3) |
+    is(given.segmentAdvantage, 4) |
+    is(given.tokenAdvantage, 5) |
+    is(given.weight, 6) |
+    is(given.rowLimits, 7) |
+    is(given.tokenLimits, 8) |
+    is(given.ratioScale, 9) |
+    is(given.ratioBias, 10) |
+    is(given.entropy, 11) |
+    is(given.groupWeight, 12) |
+    is(given.shaped, 13) |
+    is(given.mask, 14) |
+    is(given.segmentOffsets, 15) |
+    is(given.groupOffsets, 16)
   );
 }
 
@@ -157,26 +209,27 @@ function inputTensors(
   o: ResolvedSurrogate,
 ) {
   const { rows: R, total: T } = bounds.rows;
-  const perToken = (name: keyof SurrogateInputs) =>
-    inputs.optional(name, given[name] as TensorLike | null | undefined, "f32", [T]);
+  const each = [T];
+  const perToken = (name: string, value: TensorLike | null | undefined) =>
+    inputs.optional(name, value, "f32", each);
   const advantage = advantageInputs[o.advantage];
   const units = { row: R, segment: bounds.segments, token: T }[o.advantage];
   const limits = limitTensors(inputs, given, R, T);
   return {
-    logProb: inputs.tensor("logProb", given.logProb, "f32", [T]),
-    oldLogProb: perToken("oldLogProb"),
-    refLogProb: perToken("refLogProb"),
-    samplerLogProb: perToken("samplerLogProb"),
+    logProb: inputs.tensor("logProb", given.logProb, "f32", each),
+    oldLogProb: perToken("oldLogProb", given.oldLogProb),
+    refLogProb: perToken("refLogProb", given.refLogProb),
+    samplerLogProb: perToken("samplerLogProb", given.samplerLogProb),
     advantage: inputs.tensor(advantage, given[advantage]!, "f32", [units]),
-    weight: perToken("weight"),
+    weight: perToken("weight", given.weight),
     low: limits?.low ?? null,
     high: limits?.high ?? null,
-    ratioScale: perToken("ratioScale"),
-    ratioBias: perToken("ratioBias"),
-    entropy: perToken("entropy"),
+    ratioScale: perToken("ratioScale", given.ratioScale),
+    ratioBias: perToken("ratioBias", given.ratioBias),
+    entropy: perToken("entropy", given.entropy),
     groupWeight: inputs.optional("groupWeight", given.groupWeight, "f32", [bounds.groups]),
     shaped: inputs.optional("shaped", given.shaped, "u8", [R]),
-    mask: inputs.optional("mask", given.mask, "u8", [T]),
+    mask: inputs.optional("mask", given.mask, "u8", each),
   };
 }
 

@@ -1,4 +1,5 @@
 import type { TensorLike } from "../engine.js";
+import type { Out } from "../inputs.js";
 import type { OffsetsLike } from "../offsets.js";
 import type { Tensor } from "../tensor.js";
 import type { Aggregation, Form, KlEstimator, Level, Mismatch } from "./surrogateTable.js";
@@ -146,4 +147,9 @@ export interface SurrogateOptions {
   entropyAggregation?: "loss" | "token-mean";
   /** Divides the entropies of a token mean; > 0. Default: the trained tokens. */
   entropyDenominator?: number;
+}
+
+export interface SurrogateCallOptions extends SurrogateOptions {
+  /** Where results are written, all or some of them; default: new tensors. */
+  out?: Out<SurrogateResult>;
 }

@@ -28,7 +28,7 @@ const optionNames = [
   ...["logRatioClamp", "shapeGamma", "shapeBase", "beta", "klEstimator", "klRatio", "klClamp"],
   ...["mismatch", "mismatchLow", "mismatchHigh", "offPolicyThreshold", "aggregation"],
   ...["denominator", "horizon", "emptyRows"],
-  ...["entropyCoefficient", "entropyAggregation", "entropyDenominator"],
+  ...["entropyCoefficient", "entropyAggregation", "entropyDenominator", "out"],
 ];
 
 /** The inputs of a call by name, as far as given: whether each is there, and its value for messages. */

@@ -1,14 +1,7 @@
 import { checkBoolean, checkInteger, checkKeys, checkNumber, invalid } from "../checks.js";
 import type { Engine, TensorLike } from "../engine.js";
 import { handle, type Inputs, withInputs } from "../inputs.js";
-import {
-  type Offsets,
-  type OffsetsLike,
-  offsetsHandle,
-  offsetValues,
-  Slots,
-  withOffsets,
-} from "../offsets.js";
+import { type Offsets, type OffsetsLike, offsetValues, Slots } from "../offsets.js";
 import type { Tensor } from "../tensor.js";
 
 /** The largest head. */
@@ -62,39 +55,36 @@ export function attention(engine: Engine, args: AttentionInputs): AttentionResul
   return withInputs(engine, (inputs) => {
     const { q, k, v, tokens, slots, heads, kvHeads, headDim } = checkHeads(inputs, args);
     const scale = checkScale(args.scale, headDim);
-    return withOffsets(engine, "queryOffsets", args.queryOffsets, (queries, queriesHandle) =>
-      withOffsets(engine, "keyOffsets", args.keyOffsets, (keys, keysHandle) =>
-        withSlots(engine, args.keyIndex, slots, (index) => {
-          checkTotal("queryOffsets", queries, tokens);
-          checkTotal("keyOffsets", keys, index?.count ?? slots);
-          checkRows(queries, keys);
-          const out = {
-            out: engine.empty([tokens, heads, headDim]),
-            stats: stats ? engine.empty([tokens, heads, 2]) : null,
-          };
-          engine.addon.attentionForward(
-            engine.handle,
-            tokens,
-            queries.rows,
-            keys.total,
-            slots,
-            heads,
-            kvHeads,
-            headDim,
-            scale,
-            queriesHandle,
-            keysHandle,
-            index === null ? null : offsetsHandle(index, "keyIndex"),
-            handle(q),
-            handle(k),
-            handle(v),
-            handle(out.out),
-            handle(out.stats),
-          );
-          return out;
-        }),
-      ),
+    const queries = inputs.offsets("queryOffsets", args.queryOffsets);
+    const keys = inputs.offsets("keyOffsets", args.keyOffsets);
+    const index = slotsOf(engine, inputs, args.keyIndex, slots);
+    checkTotal("queryOffsets", queries, tokens);
+    checkTotal("keyOffsets", keys, index?.count ?? slots);
+    checkRows(queries, keys);
+    const out = {
+      out: inputs.empty([tokens, heads, headDim]),
+      stats: stats ? inputs.empty([tokens, heads, 2]) : null,
+    };
+    engine.addon.attentionForward(
+      engine.handle,
+      tokens,
+      queries.rows,
+      keys.total,
+      slots,
+      heads,
+      kvHeads,
+      headDim,
+      scale,
+      handle(queries),
+      handle(keys),
+      handle(index),
+      handle(q),
+      handle(k),
+      handle(v),
+      handle(out.out),
+      handle(out.stats),
     );
+    return out;
   });
 }
 
@@ -133,34 +123,33 @@ export function attentionBackward(
     const out = inputs.tensor("out", args.out, "f32", q.shape);
     const stats = inputs.tensor("stats", args.stats, "f32", [tokens, heads, 2]);
     const dOut = inputs.tensor("dOut", args.dOut, "f32", q.shape);
-    return withOffsets(engine, "rowOffsets", args.rowOffsets, (rows, rowsHandle) => {
-      checkTotal("rowOffsets", rows, tokens);
-      const d = {
-        dQ: engine.empty(q.shape),
-        dK: engine.empty(k.shape),
-        dV: engine.empty(v.shape),
-      };
-      engine.addon.attentionBackward(
-        engine.handle,
-        tokens,
-        rows.rows,
-        heads,
-        kvHeads,
-        headDim,
-        scale,
-        rowsHandle,
-        handle(q),
-        handle(k),
-        handle(v),
-        handle(out),
-        handle(stats),
-        handle(dOut),
-        handle(d.dQ),
-        handle(d.dK),
-        handle(d.dV),
-      );
-      return d;
-    });
+    const rows = inputs.offsets("rowOffsets", args.rowOffsets);
+    checkTotal("rowOffsets", rows, tokens);
+    const d = {
+      dQ: inputs.empty(q.shape),
+      dK: inputs.empty(k.shape),
+      dV: inputs.empty(v.shape),
+    };
+    engine.addon.attentionBackward(
+      engine.handle,
+      tokens,
+      rows.rows,
+      heads,
+      kvHeads,
+      headDim,
+      scale,
+      handle(rows),
+      handle(q),
+      handle(k),
+      handle(v),
+      handle(out),
+      handle(stats),
+      handle(dOut),
+      handle(d.dQ),
+      handle(d.dK),
+      handle(d.dV),
+    );
+    return d;
   });
 }
 
@@ -201,20 +190,15 @@ function checkRows(queries: Offsets, keys: Offsets): void {
   }
 }
 
-function withSlots<T>(
+function slotsOf(
   engine: Engine,
+  inputs: Inputs,
   value: Slots | Int32Array | readonly number[] | undefined,
   slots: number,
-  use: (index: Slots | null) => T,
-): T {
-  if (value === undefined) return use(null);
+): Slots | null {
+  if (value === undefined) return null;
   if (!(value instanceof Slots)) {
-    const made = new Slots(engine, value, slots, "keyIndex");
-    try {
-      return use(made);
-    } finally {
-      made.dispose();
-    }
+    return inputs.temporary(new Slots(engine, value, slots, "keyIndex"));
   }
   if (value.engine !== engine) {
     throw invalid("ERR_OPTION", "keyIndex", "slots of this engine", "those of another engine");
@@ -222,5 +206,5 @@ function withSlots<T>(
   if (value.bound > slots) {
     throw invalid("ERR_RANGE", "keyIndex", `slots below ${slots}`, value.bound);
   }
-  return use(value);
+  return value;
 }

@@ -1,7 +1,7 @@
 import { checkBoolean, checkChoice, checkKeys, checkNumber, invalid } from "../checks.js";
 import { dtypes, type Float, floats } from "../dtype.js";
 import type { Engine, TensorLike } from "../engine.js";
-import { handle, type Inputs, withInputs } from "../inputs.js";
+import { handle, withInputs } from "../inputs.js";
 import type { Tensor } from "../tensor.js";
 
 /** Where the result goes; default: a new tensor. */
@@ -22,7 +22,7 @@ export function add(engine: Engine, a: TensorLike, b: TensorLike, options: OutOp
   return withInputs(engine, (inputs) => {
     const left = inputs.tensor("a", a, floats, null);
     const right = inputs.tensor("b", b, left.dtype, left.shape);
-    const y = outLike(engine, inputs, options.out, left);
+    const y = inputs.result("out", options.out, left.dtype, left.shape, [left, right]);
     const { code } = dtypes[left.dtype];
     engine.addon.add(engine.handle, code, left.size, handle(left), handle(right), handle(y));
     return y;
@@ -48,7 +48,7 @@ export function addBias(
     const offset = inputs.tensor("bias", bias, floats, [null]);
     const input = inputs.tensor("x", x, offset.dtype, [null, offset.size]);
     const [rows, width] = input.shape as [number, number];
-    const y = outLike(engine, inputs, options.out, input);
+    const y = inputs.result("out", options.out, input.dtype, input.shape, [input]);
     const { code } = dtypes[input.dtype];
     const at = [handle(input), handle(offset), handle(y)] as const;
     engine.addon.addBias(engine.handle, code, rows, width, ...at);
@@ -67,7 +67,7 @@ export function sumRows(engine: Engine, x: TensorLike): Tensor {
   return withInputs(engine, (inputs) => {
     const input = inputs.tensor("x", x, floats, [null, null]);
     const [rows, width] = input.shape as [number, number];
-    const y = engine.empty([width]);
+    const y = inputs.empty([width]);
     const { code } = dtypes[input.dtype];
     engine.addon.sumRows(engine.handle, code, rows, width, handle(input), handle(y));
     return y;
@@ -96,7 +96,7 @@ export function scale(
   }
   return withInputs(engine, (inputs) => {
     const input = inputs.tensor("x", x, floats, null);
-    const y = outLike(engine, inputs, options.out, input);
+    const y = inputs.result("out", options.out, input.dtype, input.shape, [input]);
     const { code } = dtypes[input.dtype];
     const at = [handle(input), handle(y)] as const;
     engine.addon.scale(engine.handle, code, input.size, factor, accumulate, ...at);
@@ -130,18 +130,9 @@ export function cast(engine: Engine, x: TensorLike, dtype: Float, options: OutOp
   checkChoice("dtype", dtype, floats);
   return withInputs(engine, (inputs) => {
     const input = inputs.tensor("x", x, floats, null);
-    const y = outLike(engine, inputs, options.out, { shape: input.shape, dtype });
+    const y = inputs.result("out", options.out, dtype, input.shape);
     const [from, to] = [dtypes[input.dtype].code, dtypes[dtype].code];
     engine.addon.cast(engine.handle, input.size, from, to, handle(input), handle(y));
     return y;
   });
-}
-
-function outLike(
-  engine: Engine,
-  inputs: Inputs,
-  out: Tensor | undefined,
-  { shape, dtype }: Pick<Tensor, "shape" | "dtype">,
-): Tensor {
-  return out === undefined ? engine.empty(shape, dtype) : inputs.tensor("out", out, dtype, shape);
 }

@@ -17,7 +17,7 @@ export function gatherRows(engine: Engine, table: Tensor, ids: TensorLike): Tens
   return withInputs(engine, (inputs) => {
     const from = checkTable(inputs, "table", table, floats);
     const at = inputs.tensor("ids", ids, "i32", [null]);
-    const y = engine.empty([at.size, ...from.shape.slice(1)], from.dtype);
+    const y = inputs.empty([at.size, ...from.shape.slice(1)], from.dtype);
     engine.addon.gatherRows(
       engine.handle,
       dtypes[from.dtype].code,

@@ -10,8 +10,10 @@ export interface MatmulOptions {
   transposeA?: boolean;
   /** `b` is given as [N, K], the layout of a linear layer's weight; default false. */
   transposeB?: boolean;
-  /** f32 [M, N]: the product is added to it, and it is returned. Must not be `a` or `b`. */
+  /** f32 [M, N]: the product is added to it, and it is returned. Not memory of `a` or `b`. */
   accumulateInto?: Tensor;
+  /** [M, N] of `dtype`: written instead of a new tensor. Not memory of `a` or `b`. */
+  out?: Tensor;
   /** Of the result, which is computed in float32 and rounded once; default "f32". */
   dtype?: Float;
 }
@@ -31,12 +33,12 @@ export function matmul(
   b: TensorLike,
   options: MatmulOptions = {},
 ): Tensor {
-  checkKeys("options", options, ["transposeA", "transposeB", "accumulateInto", "dtype"]);
+  checkKeys("options", options, ["transposeA", "transposeB", "accumulateInto", "out", "dtype"]);
   const transposeA = checkBoolean("transposeA", options.transposeA ?? false);
   const transposeB = checkBoolean("transposeB", options.transposeB ?? false);
   const { accumulateInto } = options;
-  if (accumulateInto !== undefined && (accumulateInto === a || accumulateInto === b)) {
-    throw invalid("ERR_OPTION", "accumulateInto", "another tensor than a and b", accumulateInto);
+  if (accumulateInto !== undefined && options.out !== undefined) {
+    throw invalid("ERR_OPTION", "out", "nothing (accumulateInto is given)", options.out);
   }
   const dtype = checkChoice("dtype", options.dtype ?? "f32", floats);
   if (accumulateInto !== undefined && dtype !== "f32") {
@@ -50,8 +52,9 @@ export function matmul(
     const [, n] = transposed(right, transposeB);
     const out =
       accumulateInto === undefined
-        ? engine.empty([m, n])
-        : inputs.tensor("accumulateInto", accumulateInto, "f32", [m, n]);
+        ? inputs.result("out", options.out, dtype, [m, n])
+        : inputs.result("accumulateInto", accumulateInto, "f32", [m, n]);
+    const product = dtype === "f32" ? out : inputs.temporary(engine.empty([m, n]));
     engine.addon.gemm(
       engine.handle,
       m,
@@ -64,9 +67,10 @@ export function matmul(
       dtypes[right.dtype].code,
       handle(left),
       handle(right),
-      handle(out),
+      handle(product),
     );
-    return dtype === "f32" ? out : cast(engine, out, dtype);
+    if (product !== out) cast(engine, product, dtype, { out });
+    return out;
   });
 }
 

@@ -42,9 +42,9 @@ export function rmsNorm(
     const { shape, dtype } = input;
     const residual = inputs.optional("residual", options.residual, dtype, shape);
     const out = {
-      y: engine.empty(shape, dtype),
-      invRms: engine.empty([rows]),
-      sum: residual === null ? null : engine.empty(shape, dtype),
+      y: inputs.empty(shape, dtype),
+      invRms: inputs.empty([rows]),
+      sum: residual === null ? null : inputs.empty(shape, dtype),
     };
     engine.addon.rmsNormForward(
       engine.handle,
@@ -94,7 +94,7 @@ export function rmsNormBackward(
     const invRms = inputs.tensor("invRms", args.invRms, "f32", [rows]);
     const dY = inputs.tensor("dY", args.dY, dtype, shape);
     const dSum = inputs.optional("dSum", args.dSum, dtype, shape);
-    const out = { dX: engine.empty(shape, dtype), dWeight: engine.empty([width]) };
+    const out = { dX: inputs.empty(shape, dtype), dWeight: inputs.empty([width]) };
     engine.addon.rmsNormBackward(
       engine.handle,
       dtypes[dtype].code,

@@ -37,7 +37,7 @@ export function rope(
       throw invalid("ERR_SHAPE", "x.shape[2] (head dimension)", "an even number <= 512", headDim);
     }
     const at = inputs.tensor("positions", positions, "i32", [tokens]);
-    const y = engine.empty(input.shape, input.dtype);
+    const y = inputs.empty(input.shape, input.dtype);
     engine.addon.rope(
       engine.handle,
       dtypes[input.dtype].code,

@@ -38,7 +38,7 @@ export function sample(engine: Engine, logits: TensorLike, options: SampleOption
     const [rows, vocab] = z.shape as [number, number];
     checkInteger("logits.shape[1] (vocabulary)", vocab, 1, MAX_VOCAB);
     const uniform = inputs.optional("uniform", options.uniform, "f32", [rows]);
-    const tokens = engine.empty([rows], "i32");
+    const tokens = inputs.empty([rows], "i32");
     engine.addon.sample(
       engine.handle,
       rows,

@@ -16,7 +16,7 @@ export function swiglu(engine: Engine, gate: TensorLike, up: TensorLike): Tensor
   return withInputs(engine, (inputs) => {
     const g = inputs.tensor("gate", gate, floats, null);
     const u = inputs.tensor("up", up, g.dtype, g.shape);
-    const y = engine.empty(g.shape, g.dtype);
+    const y = inputs.empty(g.shape, g.dtype);
     const { code } = dtypes[g.dtype];
     engine.addon.swigluForward(engine.handle, code, g.size, handle(g), handle(u), handle(y));
     return y;
@@ -46,7 +46,7 @@ export function swigluBackward(
     const { shape, dtype } = gate;
     const up = inputs.tensor("up", args.up, dtype, shape);
     const dY = inputs.tensor("dY", args.dY, dtype, shape);
-    const out = { dGate: engine.empty(shape, dtype), dUp: engine.empty(shape, dtype) };
+    const out = { dGate: inputs.empty(shape, dtype), dUp: inputs.empty(shape, dtype) };
     engine.addon.swigluBackward(
       engine.handle,
       dtypes[dtype].code,
