@@ -11,7 +11,7 @@ function breakAt(output: Tensor): void {
   const input = engine.zeros([1, 1, 1024]);
   const positions = engine.zeros([1], "i32");
   const handles = [positions, input, output].map((tensor) => handleOf(tensor, "rope"));
-  engine.addon.rope(engine.handle, 1, 1, 1024, 1e4, false, ...handles);
+  engine.addon.rope(engine.handle, 0, 1, 1, 1024, 1e4, false, ...handles);
 }
 
 it("what a failed call should have written throws its error, with all that comes of it", async () => {
