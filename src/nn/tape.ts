@@ -1,6 +1,7 @@
 import type { Float } from "../engine/dtype.js";
 import type { Engine } from "../engine/engine.js";
 import { logProb, logProbBackward } from "../engine/kernels/logProb.js";
+import { attention, attentionBackward } from "../engine/nn/attention.js";
 import { add, addBias, cast, sumRows } from "../engine/nn/elementwise.js";
 import { gatherRows, scatterAddRows } from "../engine/nn/embed.js";
 import { matmul } from "../engine/nn/matmul.js";
@@ -10,7 +11,6 @@ import { swiglu, swigluBackward } from "../engine/nn/swiglu.js";
 import type { Offsets, Slots } from "../engine/offsets.js";
 import type { Tensor } from "../engine/tensor.js";
 import { Recording, type Var } from "./recording.js";
-import { wideAttention, wideAttentionBackward } from "./wideAttention.js";
 
 export type { Var } from "./recording.js";
 
@@ -181,7 +181,7 @@ export class Tape extends Recording {
   attention(q: Var, k: Var, v: Var, rowOffsets: Offsets): Var {
     const { engine } = this;
     const scale = attentionScale(q.value);
-    const forward = wideAttention(engine, {
+    const forward = attention(engine, {
       q: q.value,
       k: k.value,
       v: v.value,
@@ -192,7 +192,7 @@ export class Tape extends Recording {
     });
     const saved = forward.stats === null ? [] : [forward.stats];
     return this.record([q, k, v], [forward.out], saved, (y) => {
-      const back = wideAttentionBackward(engine, {
+      const back = attentionBackward(engine, {
         rowOffsets,
         q: q.value,
         k: k.value,
@@ -210,7 +210,7 @@ export class Tape extends Recording {
 
   /** As `attention`, over keys and values of a cache; the queries are each row's last positions. */
   cachedAttention(q: Var, queryOffsets: Offsets, cache: CachedKeys): Var {
-    const { out } = wideAttention(this.engine, {
+    const { out } = attention(this.engine, {
       q: q.value,
       k: cache.key,
       v: cache.value,
