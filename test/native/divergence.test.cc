@@ -183,6 +183,7 @@ void check(Batch b, double half_ulp) {
 
 // One token with logits in units of log2, both of them relative to sums of 1.
 struct Exp2 {
+  static constexpr float least = kLeastExponent;
   float operator()(float x) const { return x <= kLeastExponent ? 0.0f : std::exp2(x); }
 };
 TokenPair<float, bool> pair_at(float log2_p, float log2_q) {

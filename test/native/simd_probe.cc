@@ -19,8 +19,8 @@ void probe_exp(const float* x, float* y, int n) {
 void probe_exp2(const float* x, float* y, int n) {
   map(x, y, n, [](F32 v) { return exp2(v); });
 }
-void probe_exp2_nonpositive(const float* x, float* y, int n) {
-  map(x, y, n, [](F32 v) { return exp2_nonpositive(v); });
+void probe_exp2_bounded(const float* x, float* y, int n) {
+  map(x, y, n, [](F32 v) { return exp2_bounded(v); });
 }
 void probe_log1p(const float* x, float* y, int n) {
   map(x, y, n, [](F32 v) { return log1p(v); });
@@ -34,6 +34,16 @@ void probe_floor(const float* x, float* y, int n) {
 template <class From, class To>
 void convert(const From* x, To* y, int n) {
   map(x, y, n, [](F32 v) { return v; });
+}
+
+void scale(const bf16* x, bf16* y, int n, float factor) {
+  for (int i = 0; i < n; i += F32::lanes) store(y + i, load(x + i) * F32(factor));
+}
+void scale_pairs(const bf16* x, bf16* y, int n, float factor) {
+  for (int i = 0; i < n; i += 2 * F32::lanes) {
+    const Pair pair = load_pair(x + i);
+    store_pair(y + i, {pair.a * F32(factor), pair.b * F32(factor)});
+  }
 }
 
 FIRESTEEL_INLINE F32 positive_or_negated(F32 x, Mask chosen) {
@@ -69,7 +79,8 @@ extern const SimdProbe simd_probe_table;
 const SimdProbe simd_probe_table = {F32::lanes,
                                     probe_exp,
                                     probe_exp2,
-                                    probe_exp2_nonpositive,
+                                    probe_exp2_bounded,
+                                    kExp2Zero,
                                     probe_log1p,
                                     probe_round_even,
                                     probe_floor,
@@ -77,6 +88,8 @@ const SimdProbe simd_probe_table = {F32::lanes,
                                     convert<f16, float>,
                                     convert<float, bf16>,
                                     convert<float, f16>,
+                                    scale,
+                                    scale_pairs,
                                     masked,
                                     reduce,
                                     compare};

@@ -11,7 +11,8 @@ struct SimdProbe {
   // y[i] = f(x[i]); any n, tails included.
   void (*exp)(const float* x, float* y, int n);
   void (*exp2)(const float* x, float* y, int n);
-  void (*exp2_nonpositive)(const float* x, float* y, int n);
+  void (*exp2_bounded)(const float* x, float* y, int n);
+  float exp2_zero;  // where exp2_bounded is 0
   void (*log1p)(const float* x, float* y, int n);
   void (*round_even)(const float* x, float* y, int n);
   void (*floor)(const float* x, float* y, int n);
@@ -19,6 +20,9 @@ struct SimdProbe {
   void (*widen_f16)(const f16* x, float* y, int n);
   void (*narrow_bf16)(const float* x, bf16* y, int n);
   void (*narrow_f16)(const float* x, f16* y, int n);
+  // y[i] = factor x[i], through single vectors and through pairs; n a multiple of 2 * lanes.
+  void (*scale_bf16)(const bf16* x, bf16* y, int n, float factor);
+  void (*scale_pairs_bf16)(const bf16* x, bf16* y, int n, float factor);
   // y[i] = x[i] > 0 where byte i is not 0, else -x[i].
   void (*masked)(const float* x, const uint8_t* bytes, float* y, int n);
   // Of exactly `lanes` floats: sum, maximum, minimum; and the sum in doubles.

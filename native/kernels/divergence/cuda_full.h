@@ -8,6 +8,7 @@
 namespace firesteel {
 
 struct Exp2Approx {
+  static constexpr float least = kLeastExponent;
   __host__ __device__ __forceinline__ float operator()(float x) const { return exp2_approx(x); }
 };
 

@@ -54,11 +54,11 @@ struct TokenPair {
   F near;                // a, but finite
 };
 
-// Exp2: 2^x for x in [kLeastExponent, 0], 0 at its lower end.
+// Exp2: 2^x for x in [Exp2::least, 0], 0 at its lower end.
 template <class F, class Exp2>
 FIRESTEEL_HD inline auto token_pair(const DivergenceConstants& c, F student, F teacher,
                                     Exp2 exp2_of) {
-  const F least(kLeastExponent), zero(0.0f);
+  const F least(Exp2::least), zero(0.0f);
   // Subtracting first keeps the error relative to the distance from the maximum.
   const F s = (student - F(c.student_max)) * F(c.student_scale);
   const F t = (teacher - F(c.teacher_max)) * F(c.teacher_scale);

@@ -87,8 +87,8 @@ struct SumLanes {
 };
 FIRESTEEL_INLINE void accumulate(SumLanes& lanes, F32 x, F32 top, F32 scale) {
   // NaN, being second, passes, and then makes the weighted sum NaN.
-  const F32 t = max(F32(kLeastExponent), (x - top) * scale);
-  const F32 power = exp2_nonpositive(t);
+  const F32 t = max(F32(kExp2Zero), (x - top) * scale);
+  const F32 power = exp2_bounded(t);
   lanes.sum = lanes.sum + widen(power);
   lanes.weighted = lanes.weighted + widen(power * t);
 }
@@ -137,7 +137,8 @@ ExponentSums sums_at(const LogitRow& row, const int32_t* ids, int64_t count, flo
 }
 
 struct Exp2 {
-  FIRESTEEL_MEMBER F32 operator()(F32 x) const { return exp2_nonpositive(x); }
+  static constexpr float least = kExp2Zero;
+  FIRESTEEL_MEMBER F32 operator()(F32 x) const { return exp2_bounded(x); }
 };
 
 // body(pair, i, first token) for every vector of a pair of rows.
@@ -217,8 +218,8 @@ void outside(const OutsideGradientRow& row) {
     const float* x = block_of(row.student, begin, n, buffer);
     for (int i = 0; i < n; i += F32::lanes) {
       const F32 log2_p = fma(load(x + i) - max_logit, scale, minus_log2_sum);
-      const F32 t = max(F32(kLeastExponent), min(zero, log2_p));
-      store(result + i, fma(exp2_nonpositive(t), fma(t, slope, base), zero));
+      const F32 t = max(F32(kExp2Zero), min(zero, log2_p));
+      store(result + i, fma(exp2_bounded(t), fma(t, slope, base), zero));
     }
     store_block(row.student.dtype, result, begin, n, row.out);
   });

@@ -1,7 +1,8 @@
 // A block of rows at a time, while its logits lie in the second-level cache: their statistics, the
 // gradients of their tokens, the gradient of the logits. What the tokens of a row share, and the
 // batch its denominator, is known before. Loss and metrics come last, from surrogate itself: a pass
-// over a few numbers a token, where the logits have V.
+// over a few numbers a token, where the logits have V. Where V is small that pass is no less than
+// the others, and they go over the whole batch one after the other.
 #include <string.h>
 
 #include <algorithm>
@@ -15,8 +16,12 @@
 namespace firesteel {
 namespace {
 
-// Logits of a block where a row has fewer.
+// Logits of a block where a row has fewer: 256 KiB of f32, a quarter of the cache.
 constexpr int64_t kBlock = 1 << 16;
+// Below it a token's loss costs as much as reading its logits again, and the three passes are one
+// after the other. Measured on an EPYC (Zen 5, 2 threads, f32), fused over separate: V = 31 0.89,
+// V = 151,936 1.4, in place 1.75.
+constexpr int64_t kLeastFused = 256;
 
 struct Workspace {
   SurrogateUnit* units;  // [R]
@@ -86,20 +91,62 @@ void record_left_out(const Batch& batch, int64_t r, int64_t begin, int64_t end) 
   }
 }
 
-void take_block(const Batch& batch, int64_t begin, int64_t end) {
-  const SurrogateArgs& loss = batch.a.loss;
-  for (int64_t t = begin; t < end; ++t) log_prob_row(batch.forward, t);
+// body(row, begin, end) for each row's share of tokens [begin, end).
+template <class Body>
+void each_row(const SurrogateArgs& loss, int64_t begin, int64_t end, const Body& body) {
   // The row that holds token `begin`: rows before it may be empty.
   const int32_t* offsets = loss.row_offsets;
   int64_t r = std::upper_bound(offsets, offsets + loss.rows + 1, begin) - offsets - 1;
   for (int64_t t = begin; t < end; ++r) {
     const int64_t last = std::min<int64_t>(end, offsets[r + 1]);
     if (t == last) continue;
-    const int64_t left_out = surrogate_gradients(loss, batch.plan, batch.work.units[r], r, t, last);
-    if (left_out > 0) record_left_out(batch, r, t, last);
+    body(r, t, last);
     t = last;
   }
+}
+
+void take_block(const Batch& batch, int64_t begin, int64_t end) {
+  for (int64_t t = begin; t < end; ++t) log_prob_row(batch.forward, t);
+  each_row(batch.a.loss, begin, end, [&](int64_t r, int64_t first, int64_t last) {
+    const SurrogateUnit& unit = batch.work.units[r];
+    const int64_t left_out = surrogate_gradients(batch.a.loss, batch.plan, unit, r, first, last);
+    if (left_out > 0) record_left_out(batch, r, first, last);
+  });
   for (int64_t t = begin; t < end; ++t) log_prob_backward_row(batch.backward, t);
+}
+
+Status take_blocks(Context& context, const Batch& batch) {
+  const SurrogateArgs& loss = batch.a.loss;
+  Status status = surrogate_units(context, loss, batch.work.units);
+  if (!status.ok()) return status;
+  const int64_t grain = std::max<int64_t>(1, kBlock / batch.a.logits.vocab);
+  return context.parallel(loss.tokens, grain,
+                          [&](int64_t begin, int64_t end) { take_block(batch, begin, end); });
+}
+
+// The loss and its metrics; whether it has left a token out.
+Status take_loss(Context& context, const Batch& batch, bool* left_out) {
+  SurrogateArgs loss = batch.a.loss;
+  FaultWord* unread = batch.work.unread;
+  memset(unread, 0, sizeof *unread);
+  loss.faults = unread;
+  const Status status = surrogate(context, loss);
+  *left_out = unread->count[static_cast<int>(Fault::not_a_number)] > 0;
+  return status;
+}
+
+Status take_passes(Context& context, const Batch& batch) {
+  const SurrogateArgs& loss = batch.a.loss;
+  bool left_out = false;
+  Status status = log_prob_forward(context, batch.forward);
+  if (status.ok()) status = take_loss(context, batch, &left_out);
+  if (status.ok() && left_out) {
+    status = surrogate_units(context, loss, batch.work.units);
+    if (!status.ok()) return status;
+    each_row(loss, 0, loss.tokens,
+             [&](int64_t r, int64_t begin, int64_t end) { record_left_out(batch, r, begin, end); });
+  }
+  return status.ok() ? log_prob_backward(context, batch.backward) : status;
 }
 
 }  // namespace
@@ -116,18 +163,10 @@ Status token_loss(Context& context, const TokenLossArgs& a) {
   lay_out(a.loss.tokens, a.loss.rows, a.workspace, &work);
   const Batch batch{a, plan_of(a.loss), work, forward_of(a, work.stats),
                     backward_of(a, work.stats)};
-
-  status = surrogate_units(context, a.loss, work.units);
-  if (!status.ok()) return status;
-  const int64_t rows = std::max<int64_t>(1, kBlock / std::max<int64_t>(1, a.logits.vocab));
-  status = context.parallel(a.loss.tokens, rows,
-                            [&](int64_t begin, int64_t end) { take_block(batch, begin, end); });
-  if (!status.ok()) return status;
-
-  SurrogateArgs loss = a.loss;
-  memset(work.unread, 0, sizeof *work.unread);
-  loss.faults = work.unread;
-  return surrogate(context, loss);
+  if (a.logits.vocab < kLeastFused) return take_passes(context, batch);
+  status = take_blocks(context, batch);
+  bool left_out = false;  // and recorded already
+  return status.ok() ? take_loss(context, batch, &left_out) : status;
 }
 
 }  // namespace firesteel

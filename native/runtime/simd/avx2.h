@@ -11,6 +11,8 @@ namespace avx2 {
 using I32 = int32_t __attribute__((vector_size(32)));
 using U32 = uint32_t __attribute__((vector_size(32)));
 
+constexpr bool kFusedMultiplyAdd = true;
+
 struct F32 {
   static constexpr int lanes = 8;
   __m256 v;
@@ -131,6 +133,28 @@ FIRESTEEL_INLINE __m128i narrow_bf16(F32 x) {
 }
 FIRESTEEL_INLINE __m128i narrow_f16(F32 x) {
   return _mm256_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT);
+}
+
+// Two vectors of neighbours in memory: the even ones and the odd ones.
+struct Pair {
+  F32 a, b;
+};
+FIRESTEEL_INLINE Pair load_pair(const bf16* p) {
+  const __m256i x = _mm256_loadu_si256((const __m256i*)p);
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(x, 16)),
+          _mm256_castsi256_ps(_mm256_and_si256(x, _mm256_set1_epi32(~0xffff)))};
+}
+// Rounded to bf16 in the upper halves. NaN must be quiet, as arithmetic leaves it.
+FIRESTEEL_INLINE __m256i round_bf16(F32 x) {
+  const __m256i bits = _mm256_castps_si256(x.v);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i half = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+  const __m256i number = _mm256_castps_si256(_mm256_cmp_ps(x.v, x.v, _CMP_ORD_Q));
+  return _mm256_add_epi32(bits, _mm256_and_si256(half, number));
+}
+FIRESTEEL_INLINE void store_pair(bf16* p, Pair x) {
+  const __m256i even = _mm256_srli_epi32(round_bf16(x.a), 16);
+  _mm256_storeu_si256((__m256i*)p, _mm256_blend_epi16(even, round_bf16(x.b), 0xaa));
 }
 
 FIRESTEEL_INLINE F32 load(const float* p) {

@@ -16,6 +16,8 @@ namespace avx512 {
 using I32 = int32_t __attribute__((vector_size(64)));
 using U32 = uint32_t __attribute__((vector_size(64)));
 
+constexpr bool kFusedMultiplyAdd = true;
+
 struct F32 {
   static constexpr int lanes = 16;
   __m512 v;
@@ -133,6 +135,28 @@ FIRESTEEL_INLINE __m256i narrow_bf16(F32 x) {
   return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_mask_mov_epi32(up, nan, quiet), 16));
 }
 
+// Two vectors of neighbours in memory: the even ones and the odd ones.
+struct Pair {
+  F32 a, b;
+};
+FIRESTEEL_INLINE Pair load_pair(const bf16* p) {
+  const __m512i x = _mm512_loadu_si512(p);
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(x, 16)),
+          _mm512_castsi512_ps(_mm512_and_si512(x, _mm512_set1_epi32(~0xffff)))};
+}
+// NaN must be quiet, with low bits of 0, as arithmetic makes it.
+FIRESTEEL_INLINE void store_pair(bf16* p, Pair x) {
+  // All upper halves and all lower ones; rounding up where the lower is above one half, or is one
+  // half and the upper odd.
+  const __m512i a = _mm512_castps_si512(x.a.v), b = _mm512_castps_si512(x.b.v);
+  const __m512i high = _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_srli_epi32(a, 16), b);
+  const __m512i low = _mm512_mask_blend_epi16(0xaaaaaaaa, a, _mm512_slli_epi32(b, 16));
+  const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi16(1));
+  const __mmask32 up =
+      _mm512_cmpgt_epu16_mask(_mm512_adds_epu16(low, odd), _mm512_set1_epi16(-0x8000));
+  _mm512_storeu_si512(p, _mm512_mask_sub_epi16(high, up, high, _mm512_set1_epi16(-1)));
+}
+
 FIRESTEEL_INLINE F32 load(const float* p) {
   return _mm512_loadu_ps(p);
 }
@@ -201,6 +225,20 @@ struct F64 {
 FIRESTEEL_INLINE F64 widen(F32 x) {
   return {_mm512_cvtps_pd(_mm512_castps512_ps256(x.v)),
           _mm512_cvtps_pd(_mm512_extractf32x8_ps(x.v, 1))};
+}
+
+// 2^x for x from kExp2Zero, which is where a caller clamps -inf, to 100: at most 3 ULP from 2^-126
+// on, gradual underflow below, exactly 0 at kExp2Zero. NaN gives any number.
+constexpr float kExp2Zero = -151.0f;
+FIRESTEEL_INLINE F32 exp2_bounded(F32 x) {
+  // x - floor(x), and 2^floor(x): one instruction each. The polynomial is that of exp2_fraction for
+  // fractions in [0, 1].
+  const F32 f = _mm512_reduce_ps(x.v, 0x09);
+  F32 p = fma(f, 0x1.e97502p-10f, 0x1.277854p-7f);
+  p = fma(p, f, 0x1.c91ce6p-5f);
+  p = fma(p, f, 0x1.ebdb56p-3f);
+  p = fma(p, f, 0x1.62e4bap-1f);
+  return _mm512_scalef_ps(fma(p, f, 1.0f).v, x.v);
 }
 
 // p * 2^n for a whole number n, with overflow to inf and gradual underflow.

@@ -14,6 +14,16 @@ FIRESTEEL_INLINE F64 operator*(F64 a, F64 b) {
   return {a.lo * b.lo, a.hi * b.hi};
 }
 
+template <class T>
+FIRESTEEL_INLINE Pair load_pair(const T* p) {
+  return {load(p), load(p + F32::lanes)};
+}
+template <class T>
+FIRESTEEL_INLINE void store_pair(T* p, Pair x) {
+  store(p, x.a);
+  store(p + F32::lanes, x.b);
+}
+
 // In a fixed tree: halves are added until one double is left.
 FIRESTEEL_INLINE double reduce_add(F64 x) {
   auto sum = x.lo + x.hi;
@@ -54,15 +64,18 @@ FIRESTEEL_INLINE F32 exp2(F32 x) {
   return ldexp(exp2_fraction(x - n), n);
 }
 
-// 2^x for x in [-127, 0], half the work of exp2: at most 3 ULP from 2^-126 on, something between 0
-// and 2^-126 below, and exactly 0 at -127, which is where a caller clamps -inf. Not for NaN, which
-// the last line would turn into any number.
-FIRESTEEL_INLINE F32 exp2_nonpositive(F32 x) {
+#ifndef __AVX512F__  // which does it with fewer instructions
+// 2^x for x from kExp2Zero, which is where a caller clamps -inf, to 100, half the work of exp2: at
+// most 3 ULP from 2^-126 on, something between 0 and 2^-126 below, exactly 0 at kExp2Zero. NaN
+// gives any number.
+constexpr float kExp2Zero = -127.0f;
+FIRESTEEL_INLINE F32 exp2_bounded(F32 x) {
   const F32 shifter(0x1.8p23f);  // leaves the whole part of x in the low bits, rounded to even
   const F32 shifted = x + shifter;
   const F32 p = exp2_fraction(x - (shifted - shifter));
   return from_bits(to_bits(p) + (to_bits(shifted) << 23));
 }
+#endif
 
 // e^x, at most 2 ULP over the whole range including subnormal results; -inf gives 0, NaN stays NaN.
 FIRESTEEL_INLINE F32 exp(F32 x) {

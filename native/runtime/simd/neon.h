@@ -9,6 +9,8 @@ namespace neon {
 using I32 = int32_t __attribute__((vector_size(16)));
 using U32 = uint32_t __attribute__((vector_size(16)));
 
+constexpr bool kFusedMultiplyAdd = true;
+
 struct F32 {
   static constexpr int lanes = 4;
   float32x4_t v;
@@ -150,6 +152,28 @@ FIRESTEEL_INLINE F32 load(const bf16* p) {
 FIRESTEEL_INLINE F32 load(const f16* p) {
   return widen_f16(load_halves(p, 4));
 }
+// Two vectors of neighbours in memory: the even ones and the odd ones.
+struct Pair {
+  F32 a, b;
+};
+FIRESTEEL_INLINE Pair load_pair(const bf16* p) {
+  uint32x4_t x;
+  memcpy(&x, p, sizeof x);
+  return {vreinterpretq_f32_u32(vshlq_n_u32(x, 16)),
+          vreinterpretq_f32_u32(vandq_u32(x, vdupq_n_u32(0xffff0000u)))};
+}
+// Rounded to bf16 in the upper halves. NaN must be quiet, as arithmetic leaves it.
+FIRESTEEL_INLINE uint32x4_t round_bf16(F32 x) {
+  const uint32x4_t bits = vreinterpretq_u32_f32(x.v);
+  const uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
+  const uint32x4_t half = vaddq_u32(odd, vdupq_n_u32(0x7fff));
+  return vaddq_u32(bits, vandq_u32(half, vceqq_f32(x.v, x.v)));
+}
+FIRESTEEL_INLINE void store_pair(bf16* p, Pair x) {
+  const uint32x4_t both = vsriq_n_u32(round_bf16(x.b), round_bf16(x.a), 16);
+  memcpy(p, &both, sizeof both);
+}
+
 FIRESTEEL_INLINE F32 load_partial(const float* p, int n, float fill) {
   float live[4] = {fill, fill, fill, fill};
   memcpy(live, p, static_cast<size_t>(n) * 4);

@@ -11,6 +11,8 @@ namespace sse2 {
 using I32 = int32_t __attribute__((vector_size(16)));
 using U32 = uint32_t __attribute__((vector_size(16)));
 
+constexpr bool kFusedMultiplyAdd = false;  // fma rounds twice
+
 struct F32 {
   static constexpr int lanes = 4;
   __m128 v;
@@ -186,6 +188,29 @@ FIRESTEEL_INLINE F32 load(const bf16* p) {
 FIRESTEEL_INLINE F32 load(const f16* p) {
   return widen_f16(load_halves(p, 4));
 }
+// Two vectors of neighbours in memory: the even ones and the odd ones.
+struct Pair {
+  F32 a, b;
+};
+FIRESTEEL_INLINE Pair load_pair(const bf16* p) {
+  const __m128i x = _mm_loadu_si128((const __m128i*)p);
+  return {_mm_castsi128_ps(_mm_slli_epi32(x, 16)),
+          _mm_castsi128_ps(_mm_and_si128(x, _mm_set1_epi32(~0xffff)))};
+}
+// Rounded to bf16 in the upper halves. NaN must be quiet, as arithmetic leaves it.
+FIRESTEEL_INLINE __m128i round_bf16(F32 x) {
+  const __m128i bits = _mm_castps_si128(x.v);
+  const __m128i odd = _mm_and_si128(_mm_srli_epi32(bits, 16), _mm_set1_epi32(1));
+  const __m128i half = _mm_add_epi32(odd, _mm_set1_epi32(0x7fff));
+  const __m128i number = _mm_castps_si128(_mm_cmpord_ps(x.v, x.v));
+  return _mm_add_epi32(bits, _mm_and_si128(half, number));
+}
+FIRESTEEL_INLINE void store_pair(bf16* p, Pair x) {
+  const __m128i even = _mm_srli_epi32(round_bf16(x.a), 16);
+  const __m128i odd = _mm_and_si128(round_bf16(x.b), _mm_set1_epi32(~0xffff));
+  _mm_storeu_si128((__m128i*)p, _mm_or_si128(even, odd));
+}
+
 FIRESTEEL_INLINE F32 load_partial(const float* p, int n, float fill) {
   float live[4] = {fill, fill, fill, fill};
   memcpy(live, p, static_cast<size_t>(n) * 4);

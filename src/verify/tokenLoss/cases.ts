@@ -27,7 +27,8 @@ export function tokenLossCase(
 ): TokenLossCase {
   const tokens = tokenBatch(options, shape);
   const count = tokens.logProb.length;
-  const rows = makeCase({ vocab: 37, ...rowsShape, tokens: count, masked: false });
+  // From 256 logits on the CPU goes over a row once.
+  const rows = makeCase({ vocab: 260, ...rowsShape, tokens: count, masked: false });
   rows.mask = tokens.mask ?? null;
   const own = reference(rowsOf({ ...rows, mask: null })).logProb;
   const moved = (of: Float32Array) => of.map((x, t) => own[t]! + x - tokens.logProb[t]!);

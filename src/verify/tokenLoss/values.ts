@@ -212,11 +212,12 @@ function cases(device: Engine["device"]): Case[] {
     ["a temperature a row", { entropyCoefficient: 0.1 }, {}, { temperature: "rows" }],
     ["columns that do not count", {}, {}, { padding: 6, dtype: "bf16" }],
     ["one token", {}, { lengths: [1], masked: false }],
+    ["few logits a row", { beta: 0.1 }, { weighted: true }, { vocab: 37 }],
     ["one logit a row", {}, { lengths: [3] }, { vocab: 1 }],
     ["only empty rows", {}, { lengths: [0, 0, 0] }],
     ["no rows", {}, { lengths: [] }],
     // A block of the CPU holds 65,536 logits.
-    ["many short rows", { beta: 0.1 }, { lengths: long }, { vocab: emulated ? 31 : 300 }],
+    ["many short rows", { beta: 0.1 }, { lengths: long }, { vocab: emulated ? 260 : 300 }],
     ["rows longer than a block", {}, { lengths: emulated ? [90] : [900, 1, 0, 700] }],
     [
       "rows of logits longer than a block",
