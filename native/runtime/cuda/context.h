@@ -1,6 +1,7 @@
 // What a CUDA kernel's entry point is handed: the stream of the engine and what the card can do.
 #pragma once
 #include <cuda_runtime.h>
+#include <stddef.h>
 
 #include <atomic>
 
@@ -12,9 +13,9 @@ class Context {
  public:
   cudaStream_t stream = nullptr;
   int sm_count = 1;
-  int compute = 80;     // 10 * major + minor
+  int compute = 80;                         // 10 * major + minor
+  size_t shared_bytes = size_t{163} << 10;  // that a block may have
   int max_cluster = 1;  // blocks of a cluster that any card of this kind can place; 1: no clusters
-  int64_t max_shared = int64_t{48} << 10;        // bytes of shared memory that a block may have
   const std::atomic<bool>* cancelled = nullptr;  // polled by launch(); null: never
 };
 
