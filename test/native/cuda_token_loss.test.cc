@@ -210,7 +210,7 @@ Context card(int max_cluster, int sm_count = 132, int64_t max_shared = int64_t{2
   Context context;
   context.max_cluster = max_cluster;
   context.sm_count = sm_count;
-  context.max_shared = max_shared;
+  context.shared_bytes = static_cast<size_t>(max_shared);
   return context;
 }
 
@@ -307,7 +307,7 @@ TEST_CASE("every order of threads gives the same") {
   const Outputs want = together(first, b);
   in_every_order([&](Context& context) {
     context.max_cluster = 8;
-    context.max_shared = int64_t{227} << 10;
+    context.shared_bytes = size_t{227} << 10;
     same(together(context, b), want);
   });
 }

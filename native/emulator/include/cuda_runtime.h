@@ -173,7 +173,6 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 struct cudaDeviceProp {
   char name[256];
   size_t totalGlobalMem;
-  size_t sharedMemPerBlockOptin;
   int multiProcessorCount;
   int major, minor;
   size_t sharedMemPerBlockOptin;

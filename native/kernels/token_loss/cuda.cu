@@ -22,17 +22,18 @@ Plan fused_plan(const Context& context, int64_t tokens, int64_t vocab, int* slot
   Plan plan = parts_of<T>(vocab);
   const auto need = [&] { return (plan.segments + plan.cluster - 1) / plan.cluster; };
   const auto shared = [&] { return kept_bytes<T>(need()) + kSharedAside; };
+  const int64_t all = static_cast<int64_t>(context.shared_bytes);
   while (plan.cluster < context.max_cluster && 2 * plan.cluster <= plan.parts &&
-         (shared() > context.max_shared / kBlocks ||
+         (shared() > all / kBlocks ||
           tokens * plan.cluster < kWaves * resident_blocks(context, kRowWarps))) {
     plan.cluster *= 2;
   }
-  const int64_t blocks = context.max_shared / shared();
+  const int64_t blocks = all / shared();
   while (plan.warps * plan.cluster < plan.parts && plan.warps < kResidentWarps &&
          plan.warps * blocks < kResidentWarps) {
     plan.warps *= 2;
   }
-  const int64_t room = (context.max_shared - kSharedAside) / kept_bytes<T>(1);
+  const int64_t room = (all - kSharedAside) / kept_bytes<T>(1);
   *slots = need() < room ? need() : static_cast<int>(room);
   return plan;
 }

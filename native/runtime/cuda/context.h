@@ -19,7 +19,6 @@ class Context {
   int compute = 80;                         // 10 * major + minor
   size_t shared_bytes = size_t{163} << 10;  // that a block may have
   int max_cluster = 1;  // blocks of a cluster that any card of this kind can place; 1: no clusters
-  int64_t max_shared = int64_t{48} << 10;        // bytes of shared memory that a block may have
   const std::atomic<bool>* cancelled = nullptr;  // polled by launch(); null: never
   std::shared_ptr<CublasLt> cublas_lt;           // gemm's; null: it does without
 };

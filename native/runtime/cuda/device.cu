@@ -72,7 +72,6 @@ Status device_open(int, const std::atomic<bool>* cancelled, ContextPtr* context,
   opened->compute = info->compute;
   opened->shared_bytes = properties.sharedMemPerBlockOptin;
   opened->max_cluster = info->compute >= 90 ? kPortableCluster : 1;
-  opened->max_shared = static_cast<int64_t>(properties.sharedMemPerBlockOptin);
   opened->cancelled = cancelled;
   *context = std::move(opened);
   return {};
