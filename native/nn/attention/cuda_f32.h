@@ -243,8 +243,8 @@ __global__ void __launch_bounds__(WARPS* kWarp, 1) attention_dk_dv_kernel(Attent
 // Queries of a tile in training, and keys of one in dk_dv.
 constexpr int kTile = 32;
 
-// Rows a warp holds by the width of the head, in units of 32: wide heads leave registers for few,
-// and below 169 of them (128 for dk_dv of the widest) a second block shares the multiprocessor.
+// Rows a warp holds, by the width of the head in units of 32: wide heads leave registers for fewer
+// (test/build/cudaBudgets.ts).
 template <int CHUNKS>
 struct TilePlan {
   static constexpr int kRows = CHUNKS <= 4 ? 8 : 4;

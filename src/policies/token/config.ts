@@ -7,6 +7,7 @@ import {
   checkNumber,
   invalid,
 } from "../../engine/checks.js";
+import { MAX_HEAD_DIM } from "../../engine/nn/attention.js";
 
 /** Shape of a decoder-only transformer. */
 export interface TokenConfig {
@@ -53,7 +54,7 @@ export function checkTokenConfig(config: TokenConfig): TokenConfig {
     numLayers: 1024,
     numHeads: 2 ** 14,
     numKvHeads: 2 ** 14,
-    headDim: 256,
+    headDim: MAX_HEAD_DIM.f32,
     maxLength: 2 ** 24,
   };
   const others = ["ropeTheta", "rmsNormEps", "tieWordEmbeddings", "qkNorm", "attentionBias"];
@@ -61,6 +62,8 @@ export function checkTokenConfig(config: TokenConfig): TokenConfig {
   for (const [name, max] of Object.entries(sizes)) {
     checkInteger(name, config[name as keyof typeof sizes], 1, max);
   }
+  const dtype = checkChoice("dtype", config.dtype, policyDTypes);
+  checkInteger(`headDim of a policy in ${dtype}`, config.headDim, 1, MAX_HEAD_DIM[dtype]);
   if (config.headDim % 2 !== 0)
     throw invalid("ERR_RANGE", "headDim", "an even number", config.headDim);
   if (config.numHeads % config.numKvHeads !== 0) {
@@ -70,7 +73,6 @@ export function checkTokenConfig(config: TokenConfig): TokenConfig {
   checkNumber("ropeTheta", config.ropeTheta, 1, 1e12);
   checkNumber("rmsNormEps", config.rmsNormEps, 0, 1, true);
   checkNumber("initializerRange", config.initializerRange, 0, 10);
-  checkChoice("dtype", config.dtype, policyDTypes);
   for (const name of ["tieWordEmbeddings", "qkNorm", "attentionBias"] as const) {
     checkBoolean(name, config[name]);
   }
