@@ -12,7 +12,7 @@ int64_t extent(int64_t rows, int64_t stride, int64_t width);
 void read_rows(Call&, LogProbRows*);
 int64_t bytes_of(const LogProbRows&);
 
-// surrogate.cc: inputs, outputs and workspace, but not the faults.
+// surrogate.cc: inputs and outputs, but neither the workspace nor the faults.
 void read_surrogate(Call&, SurrogateArgs*);
 
 }  // namespace firesteel

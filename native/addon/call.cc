@@ -131,6 +131,11 @@ void* Call::access(DType dtype, int64_t count, bool reads, bool writes, bool opt
 
 void* Call::workspace(int64_t bytes) {
   if (failed() || bytes <= 0) return nullptr;
+  if (has_workspace_) {  // of this binding's own making: both would be the same memory
+    fail(Code::range, "a call has one workspace");
+    return nullptr;
+  }
+  has_workspace_ = true;
   std::shared_ptr<Storage> storage = engine_->workspace.lock();
   if (!storage || storage->bytes() < bytes) {
     Status status = engine_->allocate(bytes, &storage);

@@ -102,6 +102,7 @@ class Call {
   std::shared_ptr<EngineState> engine_;
   Status status_;
   FaultWord* fault_word_ = nullptr;
+  bool has_workspace_ = false;
   Task task_;
 };
 

@@ -55,6 +55,7 @@ napi_value run(napi_env env, napi_callback_info info) {
   Call call(env, info, "surrogate");
   SurrogateArgs a{};
   read_surrogate(call, &a);
+  a.workspace = call.workspace(surrogate_workspace(a.tokens, a.rows, a.segments, a.groups));
   a.faults = call.faults();
   return call.enqueue(48 * a.tokens, [a](Context& context) { return surrogate(context, a); });
 }
@@ -102,7 +103,6 @@ void read_surrogate(Call& call, SurrogateArgs* args) {
   a.d_ratio_bias = call.output_or_null<float>(a.tokens);
   a.mismatch_weight = call.output_or_null<float>(a.tokens);
   a.metrics = call.output<double>(kMetricCount);
-  a.workspace = call.workspace(surrogate_workspace(a.tokens, a.rows, a.segments, a.groups));
 }
 
 void register_surrogate(napi_env env, napi_value exports) {

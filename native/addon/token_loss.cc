@@ -16,7 +16,11 @@ napi_value run(napi_env env, napi_callback_info info) {
   a.entropy = call.output_or_null<float>(a.loss.tokens);
   a.d_row_stride = call.integer();
   a.d_logits = call.output(a.logits.dtype, extent(a.loss.tokens, a.d_row_stride, a.logits.vocab));
-  a.workspace = call.workspace(token_loss_workspace(a.loss.tokens, a.loss.rows));
+  const int64_t own = token_loss_workspace(a.loss.tokens, a.loss.rows);
+  const int64_t begin = (own + 63) / 64 * 64;  // of surrogate's, whose rows are doubles
+  const int64_t bytes = begin + surrogate_workspace(a.loss.tokens, a.loss.rows, 0, a.loss.groups);
+  a.workspace = call.workspace(bytes);
+  a.loss.workspace = static_cast<char*>(a.workspace) + begin;
   a.faults = call.faults();
   return call.enqueue(3 * bytes_of(a.logits) + 96 * a.loss.tokens,
                       [a](Context& context) { return token_loss(context, a); });
