@@ -53,33 +53,37 @@ describe("CUDA sources under nvcc", () => {
     return;
   }
 
-  it.each(sources)("%s: spills, registers, atomics, width of loads", async (folder) => {
-    const kept = join(out, folder.replaceAll("/", "-"));
-    mkdirSync(kept);
-    const targets = ["80", "90", "100"].map((a) => `-gencode=arch=compute_${a},code=sm_${a}`);
-    const keep = ["--keep", "--keep-dir", kept, "--fatbin", "-o", join(kept, "cuda.fatbin")];
-    const source = join(native, folder, "cuda.cu");
-    const options = [...flags, ...targets, "-Xptxas", "-v", ...keep, source];
-    const { stderr, stdout } = await run(nvcc, options, { maxBuffer: 2 ** 26 });
+  it.each(sources)(
+    "%s: spills, registers, atomics, width of loads",
+    async (folder) => {
+      const kept = join(out, folder.replaceAll("/", "-"));
+      mkdirSync(kept);
+      const targets = ["80", "90", "100"].map((a) => `-gencode=arch=compute_${a},code=sm_${a}`);
+      const keep = ["--keep", "--keep-dir", kept, "--fatbin", "-o", join(kept, "cuda.fatbin")];
+      const source = join(native, folder, "cuda.cu");
+      const options = [...flags, ...targets, "-Xptxas", "-v", ...keep, source];
+      const { stderr, stdout } = await run(nvcc, options, { maxBuffer: 2 ** 26 });
 
-    const kernels = kernelsIn(folder, stderr + stdout);
-    expect(new Set(kernels.map(({ architecture }) => architecture)).size).toBe(3);
-    for (const { name, architecture, registers, spilled } of kernels) {
-      const what = `${name} for ${architecture}`;
-      expect(spilled, `${what}: bytes spilled`).toBe(0);
-      expect(registers, `${what}: registers`).toBeLessThanOrEqual(
-        registerBudgets[name] ?? registerBudgets.default!,
-      );
-    }
+      const kernels = kernelsIn(folder, stderr + stdout);
+      expect(new Set(kernels.map(({ architecture }) => architecture)).size).toBe(3);
+      for (const { name, architecture, registers, spilled } of kernels) {
+        const what = `${name} for ${architecture}`;
+        expect(spilled, `${what}: bytes spilled`).toBe(0);
+        expect(registers, `${what}: registers`).toBeLessThanOrEqual(
+          registerBudgets[name] ?? registerBudgets.default!,
+        );
+      }
 
-    const ptx = readFileSync(join(kept, "cuda.compute_90.ptx"), "utf8");
-    expect(ptx).toContain(".entry");
-    expect(ptx).not.toMatch(/\b(atom|red)\.\S*\.(b?f16|bf16|f32|f64)\b/);
-    if (!rowKernels.includes(folder)) return;
-    // 16 bytes: four words, or two of eight bytes.
-    expect(ptx).toMatch(/ld\.global\S*\.(v4\.[a-z]32|v2\.[a-z]64|b128)/);
-    expect(ptx).toMatch(/st\.global\S*\.(v4\.[a-z]32|v2\.[a-z]64|b128)/);
-  });
+      const ptx = readFileSync(join(kept, "cuda.compute_90.ptx"), "utf8");
+      expect(ptx).toContain(".entry");
+      expect(ptx).not.toMatch(/\b(atom|red)\.\S*\.(b?f16|bf16|f32|f64)\b/);
+      if (!rowKernels.includes(folder)) return;
+      // 16 bytes: four words, or two of eight bytes.
+      expect(ptx).toMatch(/ld\.global\S*\.(v4\.[a-z]32|v2\.[a-z]64|b128)/);
+      expect(ptx).toMatch(/st\.global\S*\.(v4\.[a-z]32|v2\.[a-z]64|b128)/);
+    },
+    300_000,
+  );
 
   it("budgets name kernels that exist", () => {
     const listed = Object.keys(registerBudgets).filter((name) => name !== "default");
