@@ -1,7 +1,7 @@
 import { Engine } from "../engine/engine.js";
 import { FiresteelError } from "../engine/error.js";
 import { type Float, widen } from "../verify/inputs.js";
-import { bestOf, type Ceilings, type Load, limitOf, measureCeilings } from "./ceiling.js";
+import { atPace, bestOf, type Ceilings, type Load, limitOf, measureCeilings } from "./ceiling.js";
 import { evaluate } from "./formula.js";
 import { uploadAll } from "./inputs.js";
 import type {
@@ -79,33 +79,45 @@ export async function runBench(
   const { info, ceilings: before } = await ceilingsOf({ device, threads });
   const setting: Setting = { device: info.device, full };
   const reader = info.device === "cpu" ? await MemoryReader.open(info.threads) : null;
-  const measured: Measured[] = [];
-  const rates = [before.readGbPerS];
+  const measured: (Measured & { beside: number | null })[] = [];
+  // Neighbours of a shared machine take their part at times: its memory is asked before and after
+  // every case, and a case is held against the better answer of the two.
+  const asked: number[] = [];
+  const ask = async () => {
+    if (reader !== null) asked.push(await reader.rate());
+    return asked.at(-1) ?? null;
+  };
   try {
+    let earlier = await ask();
     for (const bench of benches) {
-      // Neighbours of a shared machine take their part at times: it is asked again and again.
-      if (reader !== null) rates.push(await reader.rate());
       if ("measure" in bench) {
         onProgress(bench.name);
         const result = await benchWhole(bench, setting, threads);
-        measured.push({ result, load: null, small: false });
+        measured.push({ result, load: null, small: false, beside: null });
         continue;
       }
       for (const c of bench.cases(setting)) {
         onProgress(nameOf(bench, c, true));
-        measured.push(await benchCase(bench, c, { ...options, device: info.device }));
+        const one = await benchCase(bench, c, { ...options, device: info.device });
+        const later = await ask();
+        const beside = earlier === null || later === null ? null : Math.max(earlier, later);
+        measured.push({ ...one, beside });
+        earlier = later;
       }
     }
-    if (reader !== null) rates.push(await reader.rate());
   } finally {
     await reader?.close();
   }
   onProgress("ceilings");
   const { ceilings: after } = await ceilingsOf({ device, threads });
   const best = bestOf(before, after);
-  const ceilings = { ...best, readGbPerS: Math.max(best.readGbPerS, ...rates) };
+  const fastest = Math.max(0, ...asked);
+  const ceilings = { ...best, readGbPerS: Math.max(best.readGbPerS, fastest) };
   const machine = { device: info.device, name: info.name, threads: info.threads };
-  return { machine, ceilings, results: measured.map((m) => withCeiling(m, ceilings)) };
+  const results = measured.map(({ beside, ...m }) =>
+    withCeiling(m, ceilings, beside === null ? 1 : beside / fastest),
+  );
+  return { machine, ceilings, results };
 }
 
 /** A result before its share of the ceilings is known. */
@@ -115,10 +127,15 @@ export interface Measured {
   small: boolean;
 }
 
-export function withCeiling({ result, load, small }: Measured, ceilings: Ceilings): BenchResult {
+/** @param memoryPace how fast memory was beside it, of the fastest in the run: in (0, 1] */
+export function withCeiling(
+  { result, load, small }: Measured,
+  ceilings: Ceilings,
+  memoryPace: number,
+): BenchResult {
   if (load === null) return result;
-  const { ms, ceiling } = limitOf(load, ceilings, small);
-  return { ...result, ceiling, ofPeak: ms / result.medianMs };
+  const { ms, ceiling } = limitOf(load, atPace(ceilings, memoryPace), small);
+  return { ...result, ceiling, ofPeak: ms / result.medianMs, memoryPace };
 }
 
 async function ceilingsOf(options: Pick<RunOptions, "device" | "threads">) {
@@ -143,7 +160,16 @@ async function benchWhole(
   return {
     kernel: variant === "" ? bench.name : `${bench.name} ${variant}`,
     ...result,
-    ...{ bytes: 0, flops: 0, gbPerS: 0, gflopPerS: 0, ceiling: null, ofPeak: null, peers: {} },
+    ...{
+      bytes: 0,
+      flops: 0,
+      gbPerS: 0,
+      gflopPerS: 0,
+      ceiling: null,
+      ofPeak: null,
+      memoryPace: 1,
+      peers: {},
+    },
   };
 }
 
@@ -210,6 +236,7 @@ export async function benchCase(
       gflopPerS: load.flops / timing.medianMs / 1e6,
       ceiling: null,
       ofPeak: null,
+      memoryPace: 1,
       peakMemoryBytes,
       peers: Object.fromEntries(
         [...others].map(([name, r]) => {

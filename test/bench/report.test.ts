@@ -13,7 +13,14 @@ const { exponent, sweeps } = await load("sweeps.mjs");
 const result = (kernel: string, more: object = {}) => ({
   ...{ kernel, device: "cpu", threads: 2, shape: [256, 151_936], dtype: "f32" },
   ...{ medianMs: 4, p20Ms: 3.9, p80Ms: 4.2, samples: 22, bytes: 160e6, flops: 160e6 },
-  ...{ gbPerS: 40, gflopPerS: 40, ceiling: "memory", ofPeak: 0.8, peakMemoryBytes: 2 ** 28 },
+  ...{
+    gbPerS: 40,
+    gflopPerS: 40,
+    ceiling: "memory",
+    ofPeak: 0.8,
+    memoryPace: 1,
+    peakMemoryBytes: 2 ** 28,
+  },
   ...{ peers: {} },
   ...more,
 });

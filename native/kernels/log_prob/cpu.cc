@@ -71,7 +71,7 @@ void log_prob_row(const LogProbArgs& a, int64_t t) {
   finish_row(a, t, read_row(a, sums_of(a.dtype), t, 0, true, a.vocab_mean != nullptr), a.vocab);
 }
 
-void log_prob_backward_row(const LogProbBackwardArgs& a, int64_t t) {
+void log_prob_backward_row(const LogProbBackwardArgs& a, int64_t t, int64_t next) {
   const int64_t size = size_of(a.dtype);
   char* out = static_cast<char*>(a.d_logits) + t * a.d_row_stride * size;
   const bool trained = is_trained(a, t);
@@ -84,8 +84,9 @@ void log_prob_backward_row(const LogProbBackwardArgs& a, int64_t t) {
     return;
   }
   const auto row = log_prob_table().backward[static_cast<int>(a.dtype)];
-  row({row_at(a, t), out, a.vocab, target_column(a, t, a.vocab_start), exponent_scale(inverse),
-       a.stats[2 * t], a.stats[2 * t + 1], s.base, s.slope, s.each, s.hit});
+  row({row_at(a, t), out, a.vocab, row_at(a, next), target_column(a, t, a.vocab_start),
+       exponent_scale(inverse), a.stats[2 * t], a.stats[2 * t + 1], s.base, s.slope, s.each,
+       s.hit});
 }
 
 bool log_prob_begin(const LogProbArgs& a, int64_t t, LogProbPartial* row) {
@@ -143,7 +144,7 @@ Status log_prob_merge(Context& context, const LogProbMergeArgs& a) {
 Status log_prob_backward(Context& context, const LogProbBackwardArgs& a) {
   if (a.dtype > DType::f16) return unknown_dtype();
   return context.parallel(a.tokens, rows_per_chunk(a.vocab), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) log_prob_backward_row(a, t);
+    for (int64_t t = begin; t < end; ++t) log_prob_backward_row(a, t, t);
   });
 }
 

@@ -5,9 +5,10 @@
 namespace firesteel {
 
 // Row t of log_prob_forward and of log_prob_backward, for whoever does something in between. The
-// dtype must be one of theirs.
+// dtype must be one of theirs. `next` is the row that will be read next, which is fetched
+// meanwhile; t where that is not known.
 void log_prob_row(const LogProbArgs&, int64_t t);
-void log_prob_backward_row(const LogProbBackwardArgs&, int64_t t);
+void log_prob_backward_row(const LogProbBackwardArgs&, int64_t t, int64_t next);
 
 // The forward pass for whoever makes the logits of a row part by part and never holds all of them.
 // `logits`, `dtype` and `row_stride` of the arguments are not looked at.

@@ -205,7 +205,12 @@ FIRESTEEL_INLINE void backward_row(const LogProbBackwardRow& row, const Gradient
     last = gradient<kFolded, kSlope>(g, logits, each);
   }
   int i = 0;
+  const T* next = static_cast<const T*>(row.next);
+  constexpr int bytes = 2 * F32::lanes * static_cast<int>(sizeof(T));
   for (; i + 2 * F32::lanes <= vocab; i += 2 * F32::lanes) {
+    for (int line = 0; line < bytes; line += 64) {
+      __builtin_prefetch(reinterpret_cast<const char*>(next + i) + line, 0, 2);
+    }
     const Pair pair = load_pair(x + i);
     store_pair(out + i, {gradient<kFolded, kSlope>(g, pair.a, each),
                          gradient<kFolded, kSlope>(g, pair.b, each)});

@@ -22,6 +22,9 @@ struct LogProbBackwardRow {
   const void* logits;  // [V]
   void* d_logits;      // [V], may be `logits`
   int64_t vocab;
+  // What is read next, fetched to the second-level cache meanwhile: as many bytes as the row has.
+  // May be anything, even memory that is not there.
+  const void* next;
   int32_t target;  // a column, or -1
   float scale;
   float max, log2_sum;  // the statistics of forward

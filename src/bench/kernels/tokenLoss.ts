@@ -21,27 +21,28 @@ const options = { epsilon: 0.2, aggregation: "token-sum" } as const;
 interface State {
   tensors: Record<"logits" | "targets" | "oldLogProb" | "advantage", Tensor>;
   rowOffsets: Offsets;
-  /** Of the logits' shape: over them, a second call would have other logits. */
+  /** The logits themselves, or of their shape. In place a second call has other logits: no matter. */
   out: Tensor;
 }
+
+// A row is still in a cache when its gradient is due.
+const fused = { reads: "b*T*V + 8*T + 8*R", writes: "b*T*V + 8*T", flops: "8*T*V" };
+const three = { reads: "2*b*T*V + 28*T + 8*R", writes: "b*T*V + 16*T", flops: "8*T*V" };
 
 export const tokenLossBench: KernelBench<State> = {
   name: "token-loss",
   about: "log-probs, clipped loss and the gradient over the logits: in one call, and in three",
   work: {
-    // A row is still in a cache when its gradient is due.
-    fused: { reads: "b*T*V + 8*T + 8*R", writes: "b*T*V + 8*T", flops: "8*T*V" },
-    "three calls": {
-      reads: "2*b*T*V + 28*T + 8*R",
-      writes: "b*T*V + 16*T",
-      flops: "8*T*V",
-    },
+    fused,
+    "three calls": three,
+    "fused in place": { ...fused, inPlace: true },
+    "three calls in place": { ...three, inPlace: true },
   },
   cases({ device }): BenchCase[] {
     const tokens = device === "cuda" ? 8192 : 256;
     const sizes = { T: tokens, V: vocab, R: tokens / length };
     return (["f32", "bf16"] as const).flatMap((dtype) =>
-      ["fused", "three calls"].map((variant) => {
+      ["fused", "three calls", "fused in place", "three calls in place"].map((variant) => {
         return { variant, dtype, shape: [tokens, vocab], sizes };
       }),
     );
@@ -63,10 +64,10 @@ export const tokenLossBench: KernelBench<State> = {
   prepare: (engine, tensors, c) => ({
     tensors: tensors as State["tensors"],
     rowOffsets: new Offsets(engine, evenOffsets(c.sizes.R!, c.sizes.T!)),
-    out: engine.empty([c.sizes.T!, c.sizes.V!], c.dtype),
+    out: inPlace(c) ? tensors.logits! : engine.empty([c.sizes.T!, c.sizes.V!], c.dtype),
   }),
   run(engine, { tensors, rowOffsets, out }, c): Made {
-    if (c.variant === "fused") {
+    if (c.variant.startsWith("fused")) {
       const made = tokenLoss(
         engine,
         { ...tensors, rowOffsets },
@@ -107,3 +108,5 @@ export const tokenLossBench: KernelBench<State> = {
     );
   },
 };
+
+const inPlace = ({ variant }: BenchCase) => variant.endsWith("in place");
