@@ -79,30 +79,19 @@ export async function runBench(
   const { info, ceilings: before } = await ceilingsOf({ device, threads });
   const setting: Setting = { device: info.device, full };
   const reader = info.device === "cpu" ? await MemoryReader.open(info.threads) : null;
-  const measured: (Measured & { beside: number | null })[] = [];
-  // Neighbours of a shared machine take their part at times: its memory is asked before and after
-  // every case, and a case is held against the better answer of the two.
-  const asked: number[] = [];
-  const ask = async () => {
-    if (reader !== null) asked.push(await reader.rate());
-    return asked.at(-1) ?? null;
-  };
+  const measured: Measured[] = [];
   try {
-    let earlier = await ask();
     for (const bench of benches) {
       if ("measure" in bench) {
         onProgress(bench.name);
         const result = await benchWhole(bench, setting, threads);
-        measured.push({ result, load: null, small: false, beside: null });
+        measured.push({ result, load: null, small: false, reads: [] });
         continue;
       }
       for (const c of bench.cases(setting)) {
         onProgress(nameOf(bench, c, true));
-        const one = await benchCase(bench, c, { ...options, device: info.device });
-        const later = await ask();
-        const beside = earlier === null || later === null ? null : Math.max(earlier, later);
-        measured.push({ ...one, beside });
-        earlier = later;
+        const here = { ...options, device: info.device };
+        measured.push(await benchCase(bench, c, here, reader));
       }
     }
   } finally {
@@ -111,12 +100,10 @@ export async function runBench(
   onProgress("ceilings");
   const { ceilings: after } = await ceilingsOf({ device, threads });
   const best = bestOf(before, after);
-  const fastest = Math.max(0, ...asked);
+  const fastest = Math.max(0, ...measured.flatMap(({ reads }) => reads));
   const ceilings = { ...best, readGbPerS: Math.max(best.readGbPerS, fastest) };
   const machine = { device: info.device, name: info.name, threads: info.threads };
-  const results = measured.map(({ beside, ...m }) =>
-    withCeiling(m, ceilings, beside === null ? 1 : beside / fastest),
-  );
+  const results = measured.map((m) => withCeiling(m, ceilings, fastest));
   return { machine, ceilings, results };
 }
 
@@ -125,15 +112,24 @@ export interface Measured {
   result: BenchResult;
   load: Load | null;
   small: boolean;
+  /** GB/s that memory could be read at before and after every half of the samples. */
+  reads: readonly number[];
 }
 
-/** @param memoryPace how fast memory was beside it, of the fastest in the run: in (0, 1] */
+/**
+ * Neighbours of a shared machine take their part of its memory, for seconds at a time: a call is held
+ * against what memory gave beside it.
+ *
+ * @param fastest GB/s, of all reads of the run
+ */
 export function withCeiling(
-  { result, load, small }: Measured,
+  { result, load, small, reads }: Measured,
   ceilings: Ceilings,
-  memoryPace: number,
+  fastest: number,
 ): BenchResult {
   if (load === null) return result;
+  const mean = reads.reduce((sum, read) => sum + read, 0) / reads.length;
+  const memoryPace = reads.length === 0 ? 1 : mean / fastest;
   const { ms, ceiling } = limitOf(load, atPace(ceilings, memoryPace), small);
   return { ...result, ceiling, ofPeak: ms / result.medianMs, memoryPace };
 }
@@ -178,6 +174,7 @@ export async function benchCase(
   bench: KernelBench,
   c: BenchCase,
   options: RunOptions & { device: Engine["device"] },
+  reader: MemoryReader | null = null,
 ): Promise<Measured> {
   const { threads, peers = [], budgetMs = 1000, onProgress = () => {} } = options;
   // A faulty row is found by the check; nobody needs to be warned of it.
@@ -204,7 +201,13 @@ export async function benchCase(
     const call = (index: number) => bench.run(engine, states[index % copies], c);
     // Half before the peers and half after: a machine that changes its pace does so for all.
     const half = { samples: 11, budgetMs: budgetMs / 2 };
+    const reads: number[] = [];
+    const ask = async () => {
+      if (reader !== null) reads.push(await reader.rate());
+    };
+    await ask();
     const times = await sampleTimes(engine, call, half);
+    await ask();
     const task: PeerTask = {
       task: nameOf(bench, c),
       dtype: c.dtype,
@@ -220,7 +223,9 @@ export async function benchCase(
       const result = await beside(peer, task, got, half);
       if (result !== null) others.set(peer.name, result);
     }
+    if (others.size > 0) await ask();
     times.push(...(await sampleTimes(engine, call, half)));
+    await ask();
 
     const timing = summarize(times);
     const result: BenchResult = {
@@ -245,7 +250,7 @@ export async function benchCase(
         }),
       ),
     };
-    return { result, load, small: c.small === true };
+    return { result, load, small: c.small === true, reads };
   } finally {
     engine.dispose();
   }

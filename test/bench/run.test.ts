@@ -106,10 +106,10 @@ describe("a case", () => {
     const ceilings = {
       ...{ readGbPerS: 20, scaleGbPerS: 10, updateGbPerS: 10, gemmGflopPerS: 100, callMs: 1 },
     };
-    const { ceiling, ofPeak } = withCeiling(measured, ceilings, 1);
+    const { ceiling, ofPeak } = withCeiling(measured, ceilings, 0);
     expect(ceiling).toBe("memory");
     expect(ofPeak).toBeCloseTo(result.gbPerS / 10, 9);
-    const slow = withCeiling(measured, ceilings, 0.5); // a moment when memory gave half
+    const slow = withCeiling({ ...measured, reads: [8, 12] }, ceilings, 20); // memory gave half
     expect(slow.ofPeak).toBeCloseTo(result.gbPerS / 5, 9);
     expect(slow.memoryPace).toBe(0.5);
   });
