@@ -1,28 +1,10 @@
 // divergence on CUDA: the kernels are in cuda_full.h and cuda_top_k.h.
 #include "kernels/divergence/cuda_full.h"
 #include "kernels/divergence/cuda_top_k.h"
+#include "runtime/float_type.h"
 
 namespace firesteel {
 namespace {
-
-Status unknown_dtype() {
-  return Status::error(Code::dtype, "expected logits of f32, bf16 or f16");
-}
-
-// call(T{}) for the element type that a dtype stands for.
-template <class Call>
-Status with_float(DType dtype, Call call) {
-  switch (dtype) {
-    case DType::f32:
-      return call(float{});
-    case DType::bf16:
-      return call(bf16{});
-    case DType::f16:
-      return call(f16{});
-    default:
-      return unknown_dtype();
-  }
-}
 
 template <class T>
 bool is_wide(const void* rows, int64_t vocab) {
@@ -82,21 +64,21 @@ Status top_k_backward(Context& context, const DivergenceBackwardArgs& a) {
 }  // namespace
 
 Status divergence_forward(Context& context, const DivergenceArgs& a) {
-  if (a.teacher_dtype > DType::f16) return unknown_dtype();
-  return with_float(a.student_dtype, [&](auto s) {
+  if (a.teacher_dtype > DType::f16) return expected_float_type();
+  return with_float_type(a.student_dtype, [&](auto s) {
     using S = decltype(s);
     if (a.rule.support != DivergenceSupport::full) return top_k_forward<S>(context, a);
-    return with_float(a.teacher_dtype,
-                      [&](auto t) { return full_forward<S, decltype(t)>(context, a); });
+    return with_float_type(a.teacher_dtype,
+                           [&](auto t) { return full_forward<S, decltype(t)>(context, a); });
   });
 }
 
 Status divergence_backward(Context& context, const DivergenceBackwardArgs& a) {
-  return with_float(a.student_dtype, [&](auto s) {
+  return with_float_type(a.student_dtype, [&](auto s) {
     using S = decltype(s);
     if (a.rule.support != DivergenceSupport::full) return top_k_backward<S>(context, a);
-    return with_float(a.teacher_dtype,
-                      [&](auto t) { return full_backward<S, decltype(t)>(context, a); });
+    return with_float_type(a.teacher_dtype,
+                           [&](auto t) { return full_backward<S, decltype(t)>(context, a); });
   });
 }
 

@@ -3,13 +3,10 @@
 #include "kernels/log_prob/cuda_backward.h"
 #include "kernels/log_prob/cuda_forward.h"
 #include "kernels/log_prob/log_prob.h"
+#include "runtime/float_type.h"
 
 namespace firesteel {
 namespace {
-
-Status unknown_dtype() {
-  return Status::error(Code::dtype, "expected logits of f32, bf16 or f16");
-}
 
 template <class T>
 Status read_rows(Context& context, const char* name, const LogProbRows& a, const RowTarget& to,
@@ -21,16 +18,8 @@ Status read_rows(Context& context, const char* name, const LogProbRows& a, const
 
 Status read_rows(Context& context, const char* name, const LogProbRows& a, const RowTarget& to,
                  bool with_total) {
-  switch (a.dtype) {
-    case DType::f32:
-      return read_rows<float>(context, name, a, to, with_total);
-    case DType::bf16:
-      return read_rows<bf16>(context, name, a, to, with_total);
-    case DType::f16:
-      return read_rows<f16>(context, name, a, to, with_total);
-    default:
-      return unknown_dtype();
-  }
+  return with_float_type(
+      a.dtype, [&](auto x) { return read_rows<decltype(x)>(context, name, a, to, with_total); });
 }
 
 // One thread a row: 48 bytes of every shard.
@@ -74,16 +63,7 @@ Status log_prob_merge(Context& context, const LogProbMergeArgs& a) {
 }
 
 Status log_prob_backward(Context& context, const LogProbBackwardArgs& a) {
-  switch (a.dtype) {
-    case DType::f32:
-      return backward<float>(context, a);
-    case DType::bf16:
-      return backward<bf16>(context, a);
-    case DType::f16:
-      return backward<f16>(context, a);
-    default:
-      return unknown_dtype();
-  }
+  return with_float_type(a.dtype, [&](auto x) { return backward<decltype(x)>(context, a); });
 }
 
 }  // namespace firesteel

@@ -3,6 +3,7 @@
 #include "kernels/surrogate/cuda_sums.h"
 #include "kernels/token_loss/checks.h"
 #include "kernels/token_loss/cuda_row.h"
+#include "runtime/float_type.h"
 
 namespace firesteel {
 namespace {
@@ -49,14 +50,8 @@ Status take_rows(Context& context, TokenLossCall call) {
 }
 
 Status take_rows(Context& context, const TokenLossCall& call) {
-  switch (call.rows.dtype) {
-    case DType::f32:
-      return take_rows<float>(context, call);
-    case DType::bf16:
-      return take_rows<bf16>(context, call);
-    default:
-      return take_rows<f16>(context, call);
-  }
+  return with_float_type(call.rows.dtype,
+                         [&](auto x) { return take_rows<decltype(x)>(context, call); });
 }
 
 // Lays out the workspace from `memory` on; returns its size. `faults` are surrogate's, which are

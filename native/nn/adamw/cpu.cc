@@ -5,8 +5,8 @@
 
 #include "nn/adamw/blocks.h"
 #include "nn/adamw/table.h"
-#include "nn/float_type.h"
 #include "runtime/cpu/context.h"
+#include "runtime/float_type.h"
 #include "runtime/simd/dispatch.h"
 
 namespace firesteel {

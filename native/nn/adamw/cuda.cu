@@ -4,11 +4,11 @@
 
 #include "nn/adamw/blocks.h"
 #include "nn/adamw/math.h"
-#include "nn/float_type.h"
 #include "runtime/cuda/context.h"
 #include "runtime/cuda/floats.h"
 #include "runtime/cuda/launch.h"
 #include "runtime/cuda/reduce.h"
+#include "runtime/float_type.h"
 
 namespace firesteel {
 namespace {

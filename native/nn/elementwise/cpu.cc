@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "nn/elementwise/table.h"
-#include "nn/float_type.h"
 #include "runtime/cpu/context.h"
+#include "runtime/float_type.h"
 #include "runtime/simd/dispatch.h"
 
 namespace firesteel {

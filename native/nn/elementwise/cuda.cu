@@ -1,11 +1,11 @@
 #include "nn/elementwise/elementwise.h"
 
-#include "nn/float_type.h"
 #include "runtime/cuda/column_sum.h"
 #include "runtime/cuda/context.h"
 #include "runtime/cuda/floats.h"
 #include "runtime/cuda/launch.h"
 #include "runtime/cuda/reduce.h"
+#include "runtime/float_type.h"
 
 namespace firesteel {
 namespace {

@@ -4,8 +4,8 @@
 #include <limits>
 
 #include "nn/embed/embed.h"
-#include "nn/float_type.h"
 #include "runtime/cpu/context.h"
+#include "runtime/float_type.h"
 #include "runtime/scalar.h"
 
 namespace firesteel {

@@ -2,12 +2,12 @@
 // the id's first occurrence works: it adds all later rows of the same id in order.
 #include "nn/embed/embed.h"
 
-#include "nn/float_type.h"
 #include "runtime/cuda/context.h"
 #include "runtime/cuda/floats.h"
 #include "runtime/cuda/launch.h"
 #include "runtime/cuda/ptx.h"
 #include "runtime/cuda/reduce.h"
+#include "runtime/float_type.h"
 
 namespace firesteel {
 namespace {

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "nn/float_type.h"
 #include "nn/rms_norm/table.h"
 #include "runtime/cpu/context.h"
+#include "runtime/float_type.h"
 #include "runtime/simd/dispatch.h"
 
 namespace firesteel {

@@ -3,12 +3,12 @@
 // again, from the cache, beyond what is held.
 #include "nn/rms_norm/rms_norm.h"
 
-#include "nn/float_type.h"
 #include "runtime/cuda/column_sum.h"
 #include "runtime/cuda/context.h"
 #include "runtime/cuda/floats.h"
 #include "runtime/cuda/launch.h"
 #include "runtime/cuda/reduce.h"
+#include "runtime/float_type.h"
 
 namespace firesteel {
 namespace {

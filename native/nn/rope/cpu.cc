@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "nn/float_type.h"
 #include "nn/rope/table.h"
 #include "runtime/cpu/context.h"
+#include "runtime/float_type.h"
 #include "runtime/simd/dispatch.h"
 
 namespace firesteel {

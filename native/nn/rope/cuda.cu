@@ -1,10 +1,10 @@
 // One thread per token and frequency: the angle is computed once and turns that pair of every head.
 #include "nn/rope/rope.h"
 
-#include "nn/float_type.h"
 #include "runtime/cuda/context.h"
 #include "runtime/cuda/launch.h"
 #include "runtime/cuda/ptx.h"
+#include "runtime/float_type.h"
 
 namespace firesteel {
 namespace {

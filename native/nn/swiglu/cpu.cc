@@ -1,8 +1,8 @@
 #include "nn/swiglu/swiglu.h"
 
-#include "nn/float_type.h"
 #include "nn/swiglu/table.h"
 #include "runtime/cpu/context.h"
+#include "runtime/float_type.h"
 #include "runtime/simd/dispatch.h"
 
 namespace firesteel {

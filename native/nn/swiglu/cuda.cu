@@ -1,9 +1,9 @@
-#include "nn/float_type.h"
 #include "nn/swiglu/math.h"
 #include "nn/swiglu/swiglu.h"
 #include "runtime/cuda/context.h"
 #include "runtime/cuda/floats.h"
 #include "runtime/cuda/launch.h"
+#include "runtime/float_type.h"
 
 namespace firesteel {
 namespace {
