@@ -5,11 +5,13 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { join } from "node:path";
+import { tokenLossBench } from "../../dist/bench/kernels/tokenLoss.js";
 import { findPeers } from "../../dist/bench/peers/find.js";
 import { runBench } from "../../dist/bench/run.js";
 import { benches } from "../../dist/cli/benches.js";
 import { Engine, linearLogProbMemory, version } from "../../dist/index.js";
 import { fill, machineSlug, performanceParts } from "./markdown.mjs";
+import { pairedRatio } from "./paired.mjs";
 import { roofline } from "./roofline.mjs";
 
 const root = join(import.meta.dirname, "../..");
@@ -37,6 +39,18 @@ function withAvx2() {
   return JSON.parse(out).find((r) => r.kernel === "log-prob forward" && r.dtype === "f32");
 }
 
+/** How many times as long the three calls take as the fused one. */
+async function fusedRatios() {
+  const ratios = {};
+  for (const dtype of ["f32", "bf16"]) {
+    ratios[dtype] = {
+      inPlace: await pairedRatio(tokenLossBench, "three calls in place", "fused in place", dtype),
+      elsewhere: await pairedRatio(tokenLossBench, "three calls", "fused", dtype),
+    };
+  }
+  return ratios;
+}
+
 const engine = new Engine();
 const { threads, device } = engine.info;
 engine.dispose();
@@ -56,6 +70,7 @@ const report = {
   missing: all.missing,
   single: single && { ceilings: single.ceilings, results: single.results },
   avx2: onCpu && all.machine.name === "avx512" ? withAvx2() : undefined,
+  fused: wanted.includes(tokenLossBench) ? await fusedRatios() : undefined,
   linearExtraMiB: linearLogProbMemory(qwen).forward / 2 ** 20,
 };
 

@@ -52,5 +52,5 @@ export function roofline({ ceilings, results }, title) {
     const label = `${i + 1}  ${name}, ${(100 * r.ofPeak).toFixed(0)}%`;
     parts.push(text(610, 46 + 18 * i, label, `${kind} name`));
   }
-  return document(900, height + 40, title, parts);
+  return document(960, height + 40, title, parts);
 }

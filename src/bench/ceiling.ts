@@ -58,16 +58,6 @@ export function bestOf(a: Ceilings, b: Ceilings): Ceilings {
   };
 }
 
-/** The ceilings at a moment when memory gives a share of what it gives at best. */
-export function atPace(ceilings: Ceilings, memoryPace: number): Ceilings {
-  return {
-    ...ceilings,
-    readGbPerS: memoryPace * ceilings.readGbPerS,
-    scaleGbPerS: memoryPace * ceilings.scaleGbPerS,
-    updateGbPerS: memoryPace * ceilings.updateGbPerS,
-  };
-}
-
 /** What a call moves and computes, in bytes and flops. */
 export interface Load {
   reads: number;

@@ -96,8 +96,8 @@ export interface BenchResult extends Timing {
   ceiling: "memory" | "gemm" | "call" | null;
   /** The time that the ceiling leaves over the time taken. */
   ofPeak: number | null;
-  /** How fast memory was beside this call, of the fastest in the run: `ofPeak` is held against that. */
-  memoryPace: number;
+  /** How fast memory was read beside this call, of the fastest in the run: `ofPeak` is held against that. */
+  readPace: number;
   /** The most that tensors and workspace took, inputs included. */
   peakMemoryBytes: number;
   /** Whole training steps only. */

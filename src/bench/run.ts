@@ -1,7 +1,7 @@
 import { Engine } from "../engine/engine.js";
 import { FiresteelError } from "../engine/error.js";
 import { type Float, widen } from "../verify/inputs.js";
-import { atPace, bestOf, type Ceilings, type Load, limitOf, measureCeilings } from "./ceiling.js";
+import { bestOf, type Ceilings, type Load, limitOf, measureCeilings } from "./ceiling.js";
 import { evaluate } from "./formula.js";
 import { uploadAll } from "./inputs.js";
 import type {
@@ -117,8 +117,8 @@ export interface Measured {
 }
 
 /**
- * Neighbours of a shared machine take their part of its memory, for seconds at a time: a call is held
- * against what memory gave beside it.
+ * Neighbours of a shared machine take their part of its memory, for seconds at a time: a call's reads
+ * are held against what could be read beside it.
  *
  * @param fastest GB/s, of all reads of the run
  */
@@ -129,9 +129,10 @@ export function withCeiling(
 ): BenchResult {
   if (load === null) return result;
   const mean = reads.reduce((sum, read) => sum + read, 0) / reads.length;
-  const memoryPace = reads.length === 0 ? 1 : mean / fastest;
-  const { ms, ceiling } = limitOf(load, atPace(ceilings, memoryPace), small);
-  return { ...result, ceiling, ofPeak: ms / result.medianMs, memoryPace };
+  const readPace = reads.length === 0 ? 1 : mean / fastest;
+  const beside = { ...ceilings, readGbPerS: readPace * ceilings.readGbPerS };
+  const { ms, ceiling } = limitOf(load, beside, small);
+  return { ...result, ceiling, ofPeak: ms / result.medianMs, readPace };
 }
 
 async function ceilingsOf(options: Pick<RunOptions, "device" | "threads">) {
@@ -163,7 +164,7 @@ async function benchWhole(
       gflopPerS: 0,
       ceiling: null,
       ofPeak: null,
-      memoryPace: 1,
+      readPace: 1,
       peers: {},
     },
   };
@@ -241,7 +242,7 @@ export async function benchCase(
       gflopPerS: load.flops / timing.medianMs / 1e6,
       ceiling: null,
       ofPeak: null,
-      memoryPace: 1,
+      readPace: 1,
       peakMemoryBytes,
       peers: Object.fromEntries(
         [...others].map(([name, r]) => {

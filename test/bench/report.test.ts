@@ -18,7 +18,7 @@ const result = (kernel: string, more: object = {}) => ({
     gflopPerS: 40,
     ceiling: "memory",
     ofPeak: 0.8,
-    memoryPace: 1,
+    readPace: 1,
     peakMemoryBytes: 2 ** 28,
   },
   ...{ peers: {} },
