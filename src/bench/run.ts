@@ -39,9 +39,9 @@ export interface RunResult {
 }
 
 /** Bytes of an element. */
-export const elementBytes: Readonly<Record<Float, number>> = { f32: 4, bf16: 2, f16: 2 };
+const elementBytes: Readonly<Record<Float, number>> = { f32: 4, bf16: 2, f16: 2 };
 
-export function sizesOf(c: BenchCase): Record<string, number> {
+function sizesOf(c: BenchCase): Record<string, number> {
   return { b: elementBytes[c.dtype], ...c.sizes };
 }
 

@@ -53,7 +53,7 @@ export const matmulBench: KernelBench<Record<"a" | "b", Tensor>> = {
   },
 };
 
-export function repeated(data: Float32Array, times: number): Float32Array {
+function repeated(data: Float32Array, times: number): Float32Array {
   const out = new Float32Array(data.length * times);
   for (let i = 0; i < times; ++i) out.set(data, i * data.length);
   return out;

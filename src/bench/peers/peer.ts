@@ -36,7 +36,7 @@ export interface Peer {
  * How far a peer's values may be from firesteel's, relative to the largest among them: whether the work
  * is the same, not how well it is done. 16-bit peers round in between.
  */
-export const sameWork = { f32: 1e-3, bf16: 5e-2, f16: 1e-2 } as const;
+const sameWork = { f32: 1e-3, bf16: 5e-2, f16: 1e-2 } as const;
 
 /** max |a - b| over the values that both have, relative to max |b|; NaN counts as infinitely far. */
 export function difference(got: ArrayLike<number>, want: ArrayLike<number>): number {

@@ -184,23 +184,6 @@ function presence(given: SurrogateInputs): number {
   );
 }
 
-/** @internal Allocates what the call gives back, in the order of SurrogateArgs. */
-export function surrogateOutputs(
-  engine: Engine,
-  tokens: number,
-  o: ResolvedSurrogate,
-  biased: boolean,
-): SurrogateResult {
-  return {
-    loss: engine.empty([1], "f64"),
-    dLogProb: engine.empty([tokens]),
-    dEntropy: o.noEntropy === null ? engine.empty([tokens]) : null,
-    dRatioBias: biased ? engine.empty([tokens]) : null,
-    mismatchWeight: o.mismatch === "none" ? null : engine.empty([tokens]),
-    metrics: engine.empty([surrogateMetrics.length], "f64"),
-  };
-}
-
 /** @internal Groups are of rows, of all of them. */
 export function checkGroups(groups: Offsets, rows: Offsets): void {
   if (groups.total === rows.rows) return;

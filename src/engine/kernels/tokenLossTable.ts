@@ -12,7 +12,7 @@ import {
 } from "./surrogateTable.js";
 
 /** Levels at which the gradient at a token depends on the current log-prob of that token alone. */
-export const localLevels: readonly Level[] = ["token", "none"];
+const localLevels: readonly Level[] = ["token", "none"];
 
 const elsewhere = "logProb, surrogate and logProbBackward one after the other take it";
 

@@ -41,7 +41,7 @@ export function tokenLossCase(
 }
 
 /** The arguments of a fused call. */
-export function argumentsOf({ rows, tokens, options }: TokenLossCase) {
+function argumentsOf({ rows, tokens, options }: TokenLossCase) {
   const { logProb: _, entropy: __, ...inputs } = tokens;
   const columns = rows.padding ? { columns: rows.vocab } : {};
   return {

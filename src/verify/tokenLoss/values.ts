@@ -34,7 +34,7 @@ import {
 } from "./cases.js";
 
 /** Every output has the bits of the three calls. */
-export function sameAsSeparate(engine: Engine, c: TokenLossCase, inPlace = false): string | null {
+function sameAsSeparate(engine: Engine, c: TokenLossCase, inPlace = false): string | null {
   const [got, want] = [fused(engine, c, inPlace), separately(engine, c, inPlace)];
   return firstOf(
     ...Object.entries(want).map(([name, tensor]) =>
