@@ -154,5 +154,5 @@ export { tasks } from "./tasks/index.js";
 export { namedSystem, namedTask, type TrainOptions, train } from "./train.js";
 export { printSystem, systemBlocks } from "./trainer/printSystem.js";
 export type { TrainSettings } from "./trainer/settings.js";
-export type { StepReport, TrainResult, WarmStartReport } from "./trainer/train.js";
+export type { TrainResult } from "./trainer/train.js";
 export { version } from "./version.js";

@@ -1,4 +1,5 @@
 import type { Policy } from "./contract/policy.js";
+import type { RunCallback } from "./contract/run.js";
 import type { Sampler } from "./contract/sampler.js";
 import type { System } from "./contract/system.js";
 import type { Task } from "./contract/task.js";
@@ -21,7 +22,7 @@ import { version } from "./version.js";
 /** What `train` takes: any of a run's settings, and what runs where. */
 export interface TrainOptions
   extends Partial<TrainSettings>,
-    Pick<TrainJob, "signal" | "onStep" | "onWarmStart" | "onWarning"> {
+    Pick<TrainJob, "signal" | "onWarning"> {
   /** Default "grpo". */
   system?: string | System;
   /** Default "arithmetic". */
@@ -33,6 +34,11 @@ export interface TrainOptions
    * the optimiser. Default: as the policy's folder says; "f32" for fresh weights.
    */
   dtype?: PolicyDType;
+  /** Told of every step, as a callback's `step`. */
+  onStep?: RunCallback["step"];
+  onWarmStart?: RunCallback["warmStart"];
+  /** Who else looks on. */
+  callbacks?: readonly RunCallback[];
   /** Where rollouts come from; default: the policy itself, in this process. */
   sampler?: Sampler;
   /** Default: one for this run. A policy that is an object needs its engine. */
@@ -58,7 +64,7 @@ const optionNames = [
     "out",
     "resume",
   ],
-  ...["signal", "onStep", "onWarmStart", "onWarning"],
+  ...["signal", "onStep", "onWarmStart", "onWarning", "callbacks"],
 ];
 
 /** The system of an id. @throws FiresteelError ERR_OPTION with the nearest id */
@@ -143,8 +149,10 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
       out: resume ?? out ?? null,
       resume: from,
       signal: options.signal,
-      onStep: options.onStep,
-      onWarmStart: options.onWarmStart,
+      callbacks: [
+        { step: options.onStep, warmStart: options.onWarmStart },
+        ...(options.callbacks ?? []),
+      ],
       onWarning,
     });
   } finally {

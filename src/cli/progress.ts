@@ -1,4 +1,4 @@
-import type { StepReport, WarmStartReport } from "../trainer/train.js";
+import type { StepReport, WarmStartReport } from "../contract/run.js";
 import type { Terminal } from "./terminal.js";
 
 /** 12.3%, or a dash where there is nothing to show. */

@@ -7,6 +7,7 @@ export type * from "./loss.js";
 export type * from "./metrics.js";
 export type * from "./policy.js";
 export type * from "./reward.js";
+export type * from "./run.js";
 export type * from "./sampler.js";
 export type * from "./stage.js";
 export type * from "./state.js";

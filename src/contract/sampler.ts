@@ -1,4 +1,5 @@
 import type { Prompt, Trajectory } from "./data.js";
+import type { Policy } from "./policy.js";
 
 /** What a stage asks of StepContext.sample; what it leaves out comes from the run's settings. */
 export interface SamplePlan {
@@ -86,6 +87,6 @@ export interface Sampler {
   readonly capabilities: ReadonlySet<Capability>;
   /** Rollouts in the order of the prompts. Actions are token ids; nothing is tokenised again. */
   sample(request: SampleRequest): Promise<Trajectory[]>;
-  /** The weights changed; `version` counts optimiser steps. */
-  refresh(version: number): Promise<void>;
+  /** The weights are now those of `policy`; `version` counts optimiser steps. */
+  refresh(version: number, policy: Policy): Promise<void>;
 }

@@ -51,6 +51,11 @@ export interface Task {
   readonly alphabet: string | null;
   readonly train: readonly Question[];
   readonly evaluation: readonly Question[];
+  /**
+   * Further held-out questions, by the metric that their share of right answers is reported as, e.g.
+   * "judge/pointwise_accuracy".
+   */
+  readonly evaluations?: Readonly<Record<string, readonly Question[]>>;
   readonly rewards: Readonly<Record<string, RewardFunction>>;
   /** Whether every reward is 0 or 1. */
   readonly binaryRewards: boolean;

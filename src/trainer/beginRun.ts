@@ -1,3 +1,4 @@
+import type { Question } from "../contract/data.js";
 import type { Policy } from "../contract/policy.js";
 import { newOptimizer } from "./optimizer.js";
 import { printSystem } from "./printSystem.js";
@@ -14,6 +15,8 @@ export async function beginRun(job: TrainJob): Promise<Run> {
   const { engine, system, task, policy, sampler, settings, out, resume } = job;
   const saved = resume?.body;
   const models: Record<string, Policy> = { policy };
+  const prompts = (questions: readonly Question[]) =>
+    questions.map((question) => tokenized(question, policy.tokenizer));
   const run: Run = {
     engine,
     system,
@@ -21,11 +24,15 @@ export async function beginRun(job: TrainJob): Promise<Run> {
     settings,
     models,
     sampler,
-    train: task.train.map((question) => tokenized(question, policy.tokenizer)),
-    evaluation: task.evaluation.map((question) => tokenized(question, policy.tokenizer)),
+    train: prompts(task.train),
+    evaluation: prompts(task.evaluation),
+    evaluations: Object.fromEntries(
+      Object.entries(task.evaluations ?? {}).map(([name, questions]) => [name, prompts(questions)]),
+    ),
     optimizers: {},
     state: MemoryStateStore.fromJson(saved?.state ?? {}),
     progress: { ...noProgress, ...saved?.progress },
+    callbacks: job.callbacks,
     signal: job.signal ?? new AbortController().signal,
   };
   if (resume === null) {
@@ -38,7 +45,7 @@ export async function beginRun(job: TrainJob): Promise<Run> {
   if (run.progress.begun) await beginSteps(run);
   else run.optimizers.policy = newOptimizer(run, "policy");
   await loadRun(run, resume.folder);
-  await run.sampler.refresh(run.progress.updates);
+  await run.sampler.refresh(run.progress.updates, policy);
   if (out !== null) await rewindMetrics(out, run.progress.begun ? run.progress.step : -1);
   return run;
 }

@@ -6,6 +6,7 @@ import type { Phase } from "../contract/system.js";
 import { stepContext } from "./context.js";
 import { Measures, rolloutMetrics } from "./metrics.js";
 import type { Run } from "./run.js";
+import { tell } from "./tell.js";
 import { updatePhase } from "./update.js";
 
 /** One phase of one step, from prompts to updated weights; null where its source had no prompts. */
@@ -31,7 +32,9 @@ export async function runPhase(run: Run, phase: Phase, step: number): Promise<Me
   const learning = performance.now();
   const trainedActions = await updatePhase(run, phase, groups, step, measure);
   const done = performance.now();
-  if (phase.model === "policy") await run.sampler.refresh(run.progress.updates);
+  if (phase.model === "policy") {
+    await run.sampler.refresh(run.progress.updates, run.models.policy!);
+  }
 
   const all = whole.flatMap((group) => group.trajectories);
   const actions = all.reduce((sum, t) => sum + t.actions.length, 0);
@@ -43,9 +46,9 @@ export async function runPhase(run: Run, phase: Phase, step: number): Promise<Me
     "tokens_per_second/generate": rate(actions, sampled - begun),
     "tokens_per_second/train": rate(trainedActions, done - learning),
   };
-  for (const observer of phase.observe) {
-    await observer.run({ phase: phase.name, groups: whole, trained: groups, metrics }, ctx);
-  }
+  const outcome = { phase: phase.name, groups: whole, trained: groups, metrics };
+  for (const observer of phase.observe) await observer.run(outcome, ctx);
+  await tell(run, "phase", { ...outcome, step });
   return metrics;
 }
 

@@ -1,6 +1,7 @@
 import type { Prompt } from "../contract/data.js";
 import type { Metrics } from "../contract/metrics.js";
 import type { Policy } from "../contract/policy.js";
+import type { RunCallback } from "../contract/run.js";
 import type { Sampler } from "../contract/sampler.js";
 import type { System } from "../contract/system.js";
 import type { Task } from "../contract/task.js";
@@ -49,6 +50,7 @@ export interface Run {
   /** The task's prompts, as the policy reads them. */
   readonly train: readonly Prompt[];
   readonly evaluation: readonly Prompt[];
+  readonly evaluations: Readonly<Record<string, readonly Prompt[]>>;
   /** "policy" and whatever the system names; "reference" where a loss reads it. */
   readonly models: Record<string, Policy>;
   /** Of the model "policy"; other models sample by themselves. */
@@ -57,5 +59,6 @@ export interface Run {
   readonly optimizers: Record<string, AdamW>;
   readonly state: MemoryStateStore;
   readonly progress: Progress;
+  readonly callbacks: readonly RunCallback[];
   readonly signal: AbortSignal;
 }

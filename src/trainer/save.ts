@@ -28,8 +28,12 @@ export interface RunNames {
   policy: string;
 }
 
-/** Writes models, optimisers and everything else that the next step depends on. */
-export async function saveRun(run: Run, names: RunNames, out: string): Promise<void> {
+/**
+ * Writes models, optimisers and everything else that the next step depends on.
+ *
+ * @returns the checkpoint's folder
+ */
+export async function saveRun(run: Run, names: RunNames, out: string): Promise<string> {
   const { begun, step, warmStartStep } = run.progress;
   const name = begun ? `checkpoint-${step}` : `warm-start-${warmStartStep}`;
   const body: SavedRun = {
@@ -54,6 +58,7 @@ export async function saveRun(run: Run, names: RunNames, out: string): Promise<v
       );
     }
   });
+  return join(out, name);
 }
 
 /** Puts the weights and moments of a checkpoint's folder into a run. */

@@ -1,5 +1,6 @@
 import type { Metrics } from "../contract/metrics.js";
 import type { Policy } from "../contract/policy.js";
+import type { RunCallback } from "../contract/run.js";
 import type { Sampler } from "../contract/sampler.js";
 import type { Phase, System } from "../contract/system.js";
 import type { Task } from "../contract/task.js";
@@ -14,24 +15,11 @@ import type { Run } from "./run.js";
 import { appendMetrics } from "./runFolder.js";
 import { type RunNames, type SavedRun, saveRun } from "./save.js";
 import type { TrainSettings } from "./settings.js";
+import { tell } from "./tell.js";
 import { warmStartAt, warmStartStep } from "./warmStart.js";
 
 /** Supervised steps between two checkpoints and between two reports of the loss. */
 const warmStartInterval = { save: 200, report: 20 };
-
-export interface StepReport {
-  /** Counts from 1; 0 is the evaluation before the first step. */
-  step: number;
-  steps: number;
-  metrics: Metrics;
-}
-
-export interface WarmStartReport {
-  step: number;
-  steps: number;
-  stage: string;
-  loss: number;
-}
 
 export interface TrainResult {
   /** Steps done, and their wall time with the warm start's, over all sittings. */
@@ -60,8 +48,7 @@ export interface TrainJob {
   out: string | null;
   resume: { folder: string; body: SavedRun } | null;
   signal?: AbortSignal;
-  onStep?: (report: StepReport) => void;
-  onWarmStart?: (report: WarmStartReport) => void;
+  callbacks: readonly RunCallback[];
   onWarning?: (warning: string) => void;
 }
 
@@ -77,7 +64,16 @@ export async function trainPolicy(job: TrainJob): Promise<TrainResult> {
   for (const warning of inspectSystem(job)) job.onWarning?.(warning);
   const run = await beginRun(job);
   const { progress, signal } = run;
+  let failure: unknown = null;
   try {
+    await tell(run, "begin", {
+      system: job.system,
+      task: job.task,
+      settings: { ...settings },
+      device: run.engine.device,
+      out,
+      resumedAt: progress.begun ? progress.step : -1,
+    });
     let mark = performance.now();
     const clock = () => {
       const now = performance.now();
@@ -86,19 +82,26 @@ export async function trainPolicy(job: TrainJob): Promise<TrainResult> {
     };
     const save = async () => {
       clock();
-      if (out !== null) await saveRun(run, job.names, out);
+      if (out === null) return;
+      const folder = await saveRun(run, job.names, out);
+      await tell(run, "checkpoint", { step: progress.step, folder });
     };
-    const report = async (metrics: Metrics) => {
+    const report = async (metrics: Metrics): Promise<boolean> => {
       progress.metrics = metrics;
       if (out !== null) await appendMetrics(out, progress.step, metrics);
-      job.onStep?.({ step: progress.step, steps: settings.steps, metrics });
+      const answers = await tell(run, "step", {
+        step: progress.step,
+        steps: settings.steps,
+        metrics,
+      });
+      return answers.includes("stop");
     };
 
     try {
-      await warmUp(job, run, save);
+      await warmUp(run, save);
       if (!progress.begun && !signal.aborted) {
         await beginSteps(run);
-        await run.sampler.refresh(progress.updates);
+        await run.sampler.refresh(progress.updates, run.models.policy!);
         progress.start = await evaluate(run, 0);
         await report(progress.start);
         await save();
@@ -106,9 +109,10 @@ export async function trainPolicy(job: TrainJob): Promise<TrainResult> {
       while (progress.step < settings.steps && !signal.aborted) {
         const metrics = await trainStep(run, progress.step + 1);
         progress.step += 1;
-        await report(metrics);
-        const last = progress.step === settings.steps || signal.aborted;
+        const enough = await report(metrics);
+        const last = enough || progress.step === settings.steps || signal.aborted;
         if (last || progress.step % settings.saveSteps === 0) await save();
+        if (enough) break;
       }
     } catch (error) {
       // The signal has reached a reward within a step: that step is lost, the last checkpoint stands.
@@ -125,13 +129,20 @@ export async function trainPolicy(job: TrainJob): Promise<TrainResult> {
       out,
       stopped: progress.step < settings.steps || !progress.begun,
     };
+  } catch (error) {
+    failure = error;
+    throw error;
   } finally {
-    endRun(run);
+    try {
+      await tell(run, "end", { step: progress.step, error: failure });
+    } finally {
+      endRun(run);
+    }
   }
 }
 
 /** Supervised steps to the end of the warm start, or until the signal stops them. */
-async function warmUp(job: TrainJob, run: Run, save: () => Promise<void>): Promise<void> {
+async function warmUp(run: Run, save: () => Promise<void>): Promise<void> {
   const { settings, task, progress, signal } = run;
   if (!settings.warmStart || progress.begun) return;
   const steps = task.warmStart.reduce((sum, stage) => sum + stage.steps, 0);
@@ -140,7 +151,7 @@ async function warmUp(job: TrainJob, run: Run, save: () => Promise<void>): Promi
     if (at === null) return;
     const step = progress.warmStartStep + 1;
     const loss = await warmStartStep(run, step % warmStartInterval.report === 0 || step === steps);
-    if (loss !== null) job.onWarmStart?.({ step, steps, stage: at.stage.name, loss });
+    if (loss !== null) await tell(run, "warmStart", { step, steps, stage: at.stage.name, loss });
     if (step % warmStartInterval.save === 0 || signal.aborted) await save();
     if (signal.aborted) return;
   }

@@ -11,6 +11,7 @@ import type {
   Group,
   RewardFunction,
   Sampler,
+  StepReport,
   System,
   Trajectory,
 } from "../../src/contract/index.js";
@@ -23,7 +24,6 @@ import { EmbeddedSampler } from "../../src/samplers/embedded.js";
 import { defineSystem, type PhaseDefinition } from "../../src/systems/defineSystem.js";
 import { type TrainOptions, train } from "../../src/train.js";
 import { stepMetrics } from "../../src/trainer/metrics.js";
-import type { StepReport } from "../../src/trainer/train.js";
 import { metricsOf, shortTask, small, temporaryFolder, weightsOf } from "./runs.js";
 
 function systemWith(phase: Partial<PhaseDefinition>, id = "test"): System {

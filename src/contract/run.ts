@@ -1,0 +1,51 @@
+import type { Metrics } from "./metrics.js";
+import type { PhaseOutcome, System } from "./system.js";
+import type { Task } from "./task.js";
+
+/** What those who look on know of a run from its beginning. */
+export interface RunFrame {
+  readonly system: System;
+  readonly task: Task;
+  /** Every setting with its value, by name. */
+  readonly settings: Readonly<Record<string, unknown>>;
+  readonly device: string;
+  /** The run's folder; null: nothing is written. */
+  readonly out: string | null;
+  /** Steps done before this sitting; -1 where the run is new. Later ones are written again. */
+  readonly resumedAt: number;
+}
+
+export interface StepReport {
+  /** Counts from 1; 0 is the evaluation before the first step. */
+  readonly step: number;
+  readonly steps: number;
+  readonly metrics: Metrics;
+}
+
+export interface WarmStartReport {
+  readonly step: number;
+  readonly steps: number;
+  readonly stage: string;
+  readonly loss: number;
+}
+
+export interface PhaseReport extends PhaseOutcome {
+  readonly step: number;
+}
+
+/**
+ * Looks on at a run; the run waits for a promise that is returned, and fails where one throws. Everything in
+ * the order in which it happened.
+ */
+export interface RunCallback {
+  begin?(frame: RunFrame): unknown;
+  warmStart?(report: WarmStartReport): unknown;
+  /** After a phase's update: rewarded and trained rollouts with their columns. */
+  phase?(report: PhaseReport): unknown;
+  /** After a step, its evaluation included. Returning "stop" ends the run after this step's checkpoint. */
+  step?(report: StepReport): unknown;
+  /** A whole checkpoint stands in `folder`. */
+  checkpoint?(report: { readonly step: number; readonly folder: string }): unknown;
+  /** The run is over, `error` says by what; called once, also where it failed. */
+  end?(report: { readonly step: number; readonly error: unknown }): unknown;
+}
