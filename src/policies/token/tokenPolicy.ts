@@ -13,11 +13,11 @@ import { FiresteelError } from "../../engine/error.js";
 import { scale } from "../../engine/nn/elementwise.js";
 import type { Tensor } from "../../engine/tensor.js";
 import { Parameter } from "../../nn/parameter.js";
-import { formatTokenizer } from "./charTokenizer.js";
 import { checkTokenConfig, type PolicyDType, policyDTypes, type TokenConfig } from "./config.js";
 import { readPolicy, writePolicy } from "./files.js";
 import { type Completion, generate } from "./generate.js";
 import { DifferentiableTokenScores, scoreRows } from "./scoring.js";
+import { formatTokenizer } from "./tokenizerFiles.js";
 import { Transformer } from "./transformer.js";
 import { checkNoOthers, freshWeights, storedWeights, weightOf, writeWeight } from "./weights.js";
 
@@ -163,7 +163,10 @@ export class TokenPolicy implements Policy {
     return new TokenPolicy(model, this.tokenizer);
   }
 
-  /** config.json, model.safetensors and, where there is a tokenizer, symbols.json. */
+  /**
+   * config.json, model.safetensors and, where there is a tokenizer, tokenizer.json and
+   * tokenizer_config.json: the files that Hugging Face's libraries read.
+   */
   async save(directory: string): Promise<void> {
     await writePolicy(directory, this.config, this.parameters, this.tokenizer);
   }
@@ -179,8 +182,7 @@ export class TokenPolicy implements Policy {
       if (value === mine || name === "initializerRange" || name === "dtype") continue;
       throw misfit(directory, `its ${name} is ${value}, this policy's ${mine}`);
     }
-    const symbols = tokenizer === null ? null : formatTokenizer(tokenizer);
-    if (symbols !== (this.tokenizer === null ? null : formatTokenizer(this.tokenizer))) {
+    if (textOf(tokenizer) !== textOf(this.tokenizer)) {
       throw misfit(directory, "its tokenizer is another one");
     }
     checkNoOthers(weights, namesOf(this.parameters), weightsPath);
@@ -197,6 +199,10 @@ export class TokenPolicy implements Policy {
 
 function namesOf(parameters: readonly { name: string }[]): string[] {
   return parameters.map(({ name }) => name);
+}
+
+function textOf(tokenizer: Tokenizer | null): string | null {
+  return tokenizer === null ? null : formatTokenizer(tokenizer).tokenizer;
 }
 
 function checkTokenizer(tokenizer: Tokenizer | null, { vocabSize }: TokenConfig): void {
