@@ -130,9 +130,12 @@ test("a teacher's advantage is its log-prob minus the student's", async () => {
   expect(teacherAdvantages([-1, -2], [-3, -1])).toEqual([-2, 1]);
   expect(() => teacherAdvantages([1], [])).toThrow(/1 values, as in studentLogProb,/);
   const score = (value: number) => [{ level: "action", values: Float32Array.of(value, value) }];
+  const measured: [string, object][] = [];
   const ctx = {
     score: async (_: unknown, how?: { model?: string }) => score(how?.model ? -1 : -3),
+    measure: (name: string, part: object) => measured.push([name, part]),
   } as unknown as StepContext;
   const [group] = await teacherAdvantage().run([groupOf("a", [1])], ctx);
   expect(group!.trajectories[0]!.columns.advantage).toEqual(score(2)[0]);
+  expect(measured).toEqual([["teacher/kl", { kind: "mean", sum: -4, count: 2 }]]);
 });

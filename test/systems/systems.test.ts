@@ -49,7 +49,7 @@ describe("a system's definition", () => {
     [
       "a loss that reads a missing model",
       { loss: [distill] },
-      /a model "teacher" \(a loss reads it\)/,
+      /a model "teacher" \(surrogate asks it\)/,
     ],
     [
       "a stage of a missing phase",
