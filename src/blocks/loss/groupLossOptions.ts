@@ -1,3 +1,4 @@
+import { checkChoice } from "../../engine/checks.js";
 import type { GroupLossOptions as KernelOptions } from "../../engine/kernels/groupLoss.js";
 import { type GroupLossKind, kindOptions, kinds } from "../../engine/kernels/groupLossTable.js";
 import { type Pooling, poolings } from "../../engine/kernels/rowScoreTable.js";
@@ -79,8 +80,8 @@ const takes = (kind: GroupLossKind, name: string) => name in kindOptions[kind];
 
 /** Options with defaults, checked against the kind. @throws FiresteelError ERR_OPTION */
 export function parseGroupLoss(options: GroupLossOptions) {
-  const given = (options as { kind?: unknown } | null | undefined)?.kind;
-  const known = kindNames.find((kind) => kind === given) ?? "dpo";
+  const given: unknown = (options as GroupLossOptions | null | undefined)?.kind;
+  const known = checkChoice("groupLoss.kind", given, kindNames);
   return parseOptions("groupLoss", shapeOf(known), options, {
     inapplicable: Object.fromEntries(
       ofKinds.map((name) => [
@@ -89,8 +90,6 @@ export function parseGroupLoss(options: GroupLossOptions) {
       ]),
     ),
     contradicts: {
-      kind: () =>
-        given === undefined ? `one of ${kindNames.map((k) => `"${k}"`).join(", ")}` : null,
       maxCompletionLength: ({ maxCompletionLength }) =>
         maxCompletionLength === null ? "an integer >= 1" : null,
     },
