@@ -24,6 +24,7 @@ export { dropZeroVariance, isConstant, splitByVariance } from "./filter/zeroVari
 export { clippedValue, clippedValueLoss } from "./loss/clippedValue.js";
 export { type DistillationOptions, distillation, topTokens } from "./loss/distillation.js";
 export { type GroupLossOptions, groupLoss } from "./loss/groupLoss.js";
+export { klHinge } from "./loss/klHinge.js";
 export { type SurrogateOptions, surrogate } from "./loss/surrogate.js";
 export { type OverlongOptions, overlongPenalty, softOverlong } from "./reward/overlongPenalty.js";
 export { callReward, reward, rewardContext, weightedSum } from "./reward/reward.js";

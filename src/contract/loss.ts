@@ -71,6 +71,8 @@ export interface LossTerm extends Block {
   readonly value?: boolean;
   /** Whether it reads the logits with a gradient: coupling "token" or "row" only. Default false. */
   readonly logits?: boolean;
+  /** Whether even whole groups cannot be evaluated apart: it reads sums over the step. Default false. */
+  readonly whole?: boolean;
   /** Models whose logits it reads, without a gradient, e.g. "teacher". Needs the same vocabulary. */
   readonly modelLogits?: readonly string[];
   /** Columns that the rows must have, e.g. "advantage". */

@@ -38,6 +38,7 @@ export function offlinePhase(system: System, name?: string): Phase {
     if (term.value || term.logits) throw needs(term.block, "reads values or logits");
     // A file has its rollouts in one order; a pair has the chosen one first.
     if (term.coupling === "pair") throw needs(term.block, "compares pairs");
+    if (term.whole === true) throw needs(term.block, "reads the whole file at once");
   }
   for (const { block, models = [] } of phaseBlocks(phase).map(({ block }) => block)) {
     const model = models.find((model) => !recordedModels.includes(model));

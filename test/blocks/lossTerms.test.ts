@@ -5,6 +5,7 @@ import {
   distillation,
   type GroupLossOptions,
   groupLoss,
+  klHinge,
   topTokens,
 } from "../../src/blocks/index.js";
 import type { Column, LossBatch, LossTerm, Measure } from "../../src/contract/index.js";
@@ -191,6 +192,38 @@ describe("the gradient of a group's loss agrees with central differences", () =>
     const without = evaluate(term, batchOf(rows.slice(0, 5), [5]));
     expect(logProb!.slice(0, -4)).toEqual(without.logProb);
     expect(logProb!.slice(-4)).toEqual([0, 0, 0, 0]);
+  });
+});
+
+describe("the trust region", () => {
+  const rows: Row[] = [
+    { logProb: [-1, -2], reference: [-0.5, -1.5] },
+    { logProb: [-1, 7], reference: [-1, 0], mask: [1, 0] },
+  ];
+
+  test("does nothing within delta, and holds its coefficient constant beyond", () => {
+    const batch = batchOf(rows, [2]);
+    // Old minus new log-prob, of the trained tokens: 0.6, 0.6 and 0.1.
+    const kl = 1.3 / 3;
+    const inside = evaluate(klHinge({ delta: 1 }), batch);
+    expect([inside.loss, ...inside.logProb!]).toEqual([0, -0, -0, -0, 0]);
+    const { loss, logProb, measures } = evaluate(klHinge({ beta: 10, delta: 0.1 }), batch);
+    const coefficient = 10 * (kl - 0.1);
+    expect(loss).toBeCloseTo(coefficient * kl, 5);
+    expectClose(logProb!, [-coefficient / 3, -coefficient / 3, -coefficient / 3, 0], 1e-6);
+    expect(measures["trust_region/kl"]!.sum).toBeCloseTo(1.3, 6);
+    expect(measures["trust_region/coefficient"]!.sum).toBeCloseTo(coefficient, 5);
+  });
+
+  test("with k3 has its gradient", () => {
+    const { logProb } = evaluate(
+      klHinge({ beta: 1, delta: 0, klEstimator: "k3" }),
+      batchOf(rows, [2]),
+    );
+    const k3 = (x: number) => Math.exp(x) - 1 - x;
+    const kl = (2 * k3(-0.6) + k3(-0.1)) / 3;
+    const d = (x: number) => (kl * (Math.exp(x) - 1)) / 3;
+    expectClose(logProb!, [d(-0.6), d(-0.6), d(-0.1), 0], 1e-6);
   });
 });
 

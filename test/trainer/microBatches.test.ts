@@ -6,6 +6,7 @@ import {
   generalizedAdvantage,
   groupLoss,
   groupNormalize,
+  klHinge,
   surrogate,
 } from "../../src/blocks/index.js";
 import type { LossTerm, Metrics, Task } from "../../src/contract/index.js";
@@ -93,7 +94,15 @@ describe("micro-batches of 1, 3 and all rows make the same optimiser step", () =
     ["groups by sign", { loss: [surrogate({ aggregation: "balanced" })] }],
     ["groups: real", { loss: [groupLoss({ kind: "real" })] }],
     ["groups: real-bce", { loss: [groupLoss({ kind: "real-bce" })] }],
-    ["groups: drpo", { loss: [groupLoss({ kind: "drpo", maxCompletionLength: 6 })] }],
+    [
+      "groups: drpo and its trust region",
+      {
+        loss: [
+          groupLoss({ kind: "drpo", maxCompletionLength: 6 }),
+          klHinge({ delta: 0, klEstimator: "k3" }),
+        ],
+      },
+    ],
     ["groups: reg-grpo", { loss: [groupLoss({ kind: "reg-grpo", eps: 0.1 })] }],
     ["pairs: dpo", { ...pairs, loss: [groupLoss({ kind: "dpo", labelSmoothing: 0.1 })] }],
     ["pairs: ipo", { ...pairs, loss: [groupLoss({ kind: "ipo" })] }],

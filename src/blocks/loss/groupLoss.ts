@@ -125,6 +125,7 @@ export function groupLoss(options: GroupLossOptions): LossTerm {
     block: "groupLoss",
     options: described,
     coupling: pairKinds.includes(kind) ? "pair" : "group",
+    whole: !dividesByAll(kind),
     models: values.base === "reference" ? ["reference"] : [],
     entropy: false,
     columns: (kindInputs[kind] as readonly string[]).includes("advantage") ? ["advantage"] : [],
