@@ -6,7 +6,7 @@ import { tensorOf } from "../engine/device.js";
 import type { Engine } from "../engine/engine.js";
 import { FiresteelError } from "../engine/error.js";
 import { concatenate, offsetsOf } from "../engine/ragged.js";
-import { disposeGradient, evaluateTerms, isCoupled } from "../trainer/accumulate.js";
+import { disposeGradient, evaluateTerms, isCoupled } from "../trainer/lossTerms.js";
 import { Measures, rolloutMetrics, stepMetrics } from "../trainer/metrics.js";
 import { lossScale } from "../trainer/minibatches.js";
 import { trainingGroups } from "../trainer/phase.js";

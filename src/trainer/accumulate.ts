@@ -1,12 +1,16 @@
 import type { Trajectory } from "../contract/data.js";
 import type { DeviceTensor } from "../contract/device.js";
-import type { LossBatch, LossResult, LossScale, LossTerm } from "../contract/loss.js";
+import type { LossBatch, LossScale, LossTerm } from "../contract/loss.js";
 import type { Phase } from "../contract/system.js";
-import { tensorOf } from "../engine/device.js";
-import type { Engine } from "../engine/engine.js";
-import { add } from "../engine/nn/elementwise.js";
 import { concatenate, offsetsOf } from "../engine/ragged.js";
-import type { Tensor } from "../engine/tensor.js";
+import {
+  disposeGradient,
+  type EvaluatedTerm,
+  evaluateTerms,
+  type Gradient,
+  isCoupled,
+  noGradient,
+} from "./lossTerms.js";
 import type { RowBatch } from "./minibatches.js";
 import type { Run } from "./run.js";
 import { type RowScores, scoreRows } from "./scores.js";
@@ -21,21 +25,6 @@ export interface UpdateFrame {
   readonly scored: Scored;
   readonly scale: LossScale;
   readonly step: number;
-}
-
-/** What is left of a term once its gradient has been used. */
-export type EvaluatedTerm = Pick<LossResult, "loss" | "metrics" | "decode">;
-
-const kinds = ["logProb", "entropy", "value", "logits"] as const;
-
-/** d loss / d scores; null where no term reads the score. */
-export type Gradient = Readonly<Record<(typeof kinds)[number], Tensor | null>>;
-
-const noGradient: Gradient = { logProb: null, entropy: null, value: null, logits: null };
-
-/** Whether a term has to see every row of an optimiser step at once. */
-export function isCoupled({ coupling }: Pick<LossTerm, "coupling">): boolean {
-  return coupling === "group" || coupling === "pair";
 }
 
 /**
@@ -109,20 +98,6 @@ export async function evaluateWhole(
   });
 }
 
-/** Rows `begin` to `end` (actions, not trajectories) of a gradient, as views of its memory. */
-export function gradientRows(gradient: Gradient, begin: number, end: number): Gradient {
-  return mapGradient(gradient, (tensor) => tensor.rows(begin, end));
-}
-
-export function disposeGradient(gradient: Gradient): void {
-  for (const kind of kinds) gradient[kind]?.dispose();
-}
-
-function mapGradient(gradient: Gradient, change: (tensor: Tensor) => Tensor): Gradient {
-  const entries = kinds.map((kind) => [kind, gradient[kind] && change(gradient[kind])]);
-  return Object.fromEntries(entries) as Gradient;
-}
-
 /** Logits of the models that a micro-batch's terms compare the policy with. */
 function addLogits(
   into: Record<string, DeviceTensor>,
@@ -169,52 +144,5 @@ function lossBatch(
     temperature: run.settings.temperature,
     scale,
     step,
-  };
-}
-
-/**
- * All terms at once: their gradients added up, coupled terms first, so that the sum does not depend on
- * whether those were evaluated earlier.
- *
- * @param earlier added to the gradient; stays the caller's
- */
-export function evaluateTerms(
-  engine: Engine,
-  terms: readonly LossTerm[],
-  batch: LossBatch,
-  earlier: Gradient = noGradient,
-): { results: EvaluatedTerm[]; gradient: Gradient } {
-  const ordered = [...terms.filter(isCoupled), ...terms.filter((term) => !isCoupled(term))];
-  const results = ordered.map((term) => term.evaluate(batch));
-  const total = (
-    kind: (typeof kinds)[number],
-    parts: readonly (DeviceTensor | null | undefined)[],
-  ) => {
-    const own = parts.flatMap((part) => (part == null ? [] : [tensorOf(part, `d ${kind}`)]));
-    // A view, so that the sum is always the callee's to free.
-    const begin = earlier[kind] === null ? [] : [earlier[kind].view(earlier[kind].shape)];
-    const all = [...begin, ...own];
-    return all.length === 0 ? null : all.reduce((a, b) => add(engine, a, b));
-  };
-  return {
-    results: results.map(({ loss, metrics, decode }) => ({ loss, metrics, decode })),
-    gradient: {
-      logProb: total(
-        "logProb",
-        results.map((result) => result.dLogProb),
-      ),
-      entropy: total(
-        "entropy",
-        results.map((result) => result.dEntropy),
-      ),
-      value: total(
-        "value",
-        results.map((result) => result.dValue),
-      ),
-      logits: total(
-        "logits",
-        results.map((result) => result.dLogits),
-      ),
-    },
   };
 }

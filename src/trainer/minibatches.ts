@@ -1,6 +1,7 @@
 import type { Group, Trajectory } from "../contract/data.js";
 import type { LossScale, LossTerm } from "../contract/loss.js";
 import { offsetsOf } from "../engine/ragged.js";
+import { isCoupled } from "./lossTerms.js";
 import { permutation } from "./random.js";
 
 /** Rows that go through the network together, group by group. */
@@ -21,8 +22,7 @@ export function minibatches(
   terms: readonly Pick<LossTerm, "coupling">[],
   uniform: () => number,
 ): RowBatch[] {
-  const coupled = terms.some(({ coupling }) => coupling === "group" || coupling === "pair");
-  const units = coupled
+  const units = terms.some(isCoupled)
     ? groups.map((group) => group.trajectories)
     : groups.flatMap((group) => group.trajectories.map((row) => [row]));
   const shuffled = permutation(units.length, uniform).map((i) => units[i]!);

@@ -5,16 +5,8 @@ import { show } from "../engine/checks.js";
 import { tensorOf } from "../engine/device.js";
 import { FiresteelError } from "../engine/error.js";
 import { atStep } from "../options/option.js";
-import {
-  accumulate,
-  disposeGradient,
-  type EvaluatedTerm,
-  evaluateWhole,
-  gradientRows,
-  isCoupled,
-  type Scored,
-  type UpdateFrame,
-} from "./accumulate.js";
+import { accumulate, evaluateWhole, type Scored, type UpdateFrame } from "./accumulate.js";
+import { disposeGradient, type EvaluatedTerm, gradientRows, isCoupled } from "./lossTerms.js";
 import { Measures, samplingMetrics } from "./metrics.js";
 import { lossScale, microBatches, minibatches, type RowBatch } from "./minibatches.js";
 import { uniformAt } from "./random.js";
