@@ -62,6 +62,11 @@ export interface Task {
   /** Which reward says that an answer is right (> 0.5), for eval/accuracy. */
   readonly accuracy: string;
   readonly warmStart: readonly WarmStartStage[];
+  /**
+   * A right answer to one of its questions, drawn with `uniform` alone where there are several; what "sft"
+   * learns from. Without it labels that are text are the answers.
+   */
+  readonly demonstrate?: (question: Question, uniform: () => number) => string;
   readonly policy: PolicyShape;
   readonly settings: TaskSettings;
 }
