@@ -1,4 +1,3 @@
-import type { Scheduled } from "./block.js";
 import type { Actions, Question } from "./data.js";
 import type { RewardFunction } from "./reward.js";
 
@@ -28,7 +27,7 @@ export interface TaskSettings {
   readonly maxCompletionLength: number;
   readonly minibatchSize: number;
   readonly numIterations: number;
-  readonly learningRate: Scheduled;
+  readonly learningRate: number;
   readonly maxGradNorm: number;
   readonly evalSamples: number;
 }

@@ -33,6 +33,7 @@ export async function beginRun(job: TrainJob): Promise<Run> {
     state: MemoryStateStore.fromJson(saved?.state ?? {}),
     progress: { ...noProgress, ...saved?.progress },
     callbacks: job.callbacks,
+    out,
     signal: job.signal ?? new AbortController().signal,
   };
   if (resume === null) {

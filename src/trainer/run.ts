@@ -60,5 +60,7 @@ export interface Run {
   readonly state: MemoryStateStore;
   readonly progress: Progress;
   readonly callbacks: readonly RunCallback[];
+  /** The run's folder; null: nothing is written. */
+  readonly out: string | null;
   readonly signal: AbortSignal;
 }

@@ -2,7 +2,7 @@ import type { Metrics } from "../contract/metrics.js";
 import type { Policy } from "../contract/policy.js";
 import type { RunCallback } from "../contract/run.js";
 import type { Sampler } from "../contract/sampler.js";
-import type { Phase, System } from "../contract/system.js";
+import type { System } from "../contract/system.js";
 import type { Task } from "../contract/task.js";
 import type { Engine } from "../engine/engine.js";
 import { FiresteelError } from "../engine/error.js";
@@ -15,6 +15,7 @@ import type { Run } from "./run.js";
 import { appendMetrics } from "./runFolder.js";
 import { type RunNames, type SavedRun, saveRun } from "./save.js";
 import type { TrainSettings } from "./settings.js";
+import { phasesAt } from "./stages.js";
 import { tell } from "./tell.js";
 import { warmStartAt, warmStartStep } from "./warmStart.js";
 
@@ -171,17 +172,4 @@ async function trainStep(run: Run, step: number): Promise<Metrics> {
   const due = settings.evalSteps !== null && step % settings.evalSteps === 0;
   if (due || step === settings.steps) Object.assign(metrics, await evaluate(run, step));
   return metrics;
-}
-
-/** The phases of a step: all, or those of the planned stage in which it falls. */
-function phasesAt(system: System, step: number): readonly Phase[] {
-  if (system.stages === null) return system.phases;
-  let left = step;
-  for (const stage of system.stages) {
-    if (left <= stage.steps || stage === system.stages.at(-1)) {
-      return system.phases.filter(({ name }) => stage.phases.includes(name));
-    }
-    left -= stage.steps;
-  }
-  return [];
 }

@@ -4,8 +4,9 @@ import type { Phase } from "../contract/system.js";
 import { show } from "../engine/checks.js";
 import { tensorOf } from "../engine/device.js";
 import { FiresteelError } from "../engine/error.js";
-import { atStep } from "../options/option.js";
-import { accumulate, type EvaluatedTerm, type Scored } from "./accumulate.js";
+import { accumulate, type Scored } from "./accumulate.js";
+import { failedUpdate } from "./failedUpdate.js";
+import { learningRate } from "./learningRate.js";
 import { Measures, samplingMetrics } from "./metrics.js";
 import { lossScale, microBatches, minibatches, type RowBatch } from "./minibatches.js";
 import { uniformAt } from "./random.js";
@@ -38,12 +39,13 @@ export async function updatePhase(
 
   const size = phase.update.minibatchSize ?? settings.minibatchSize;
   const passes = phase.update.numIterations ?? settings.numIterations;
-  const rate = atStep(settings.learningRate, step);
   const phaseIndex = run.system.phases.indexOf(phase);
   let actions = 0;
   for (let pass = 0; pass < passes; ++pass) {
     const uniform = uniformAt(settings.seed, "minibatch", step, phaseIndex, pass);
-    for (const batch of minibatches(groups, size, phase.loss, uniform)) {
+    const batches = minibatches(groups, size, phase.loss, uniform);
+    for (const [i, batch] of batches.entries()) {
+      const rate = learningRate(run, phase, step, (pass + i / batches.length) / passes);
       await updateOnce(run, phase, batch, scored, rate, step, tell);
       actions += batch.rows.reduce((sum, row) => sum + row.actions.length, 0);
     }
@@ -116,17 +118,13 @@ async function updateOnce(
 ): Promise<void> {
   const optimizer = run.optimizers[phase.model]!;
   const scale = lossScale(batch);
+  const through = (part: RowBatch) => accumulate(run, phase, part, scored, scale, step);
   optimizer.zeroGrad();
-  const results: EvaluatedTerm[] = [];
-  for (const part of microBatches(batch, run.settings.microBatchSize, phase.loss)) {
-    results.push(...accumulate(run, phase, part, scored, scale, step));
-  }
-  optimizer.step(rate);
-  const gradNorm = (await optimizer.gradNorm()) ?? Number.NaN;
-
   const parts = new Measures();
   let loss = 0;
-  for (const result of results) {
+  for (const result of microBatches(batch, run.settings.microBatchSize, phase.loss).flatMap(
+    through,
+  )) {
     loss += (await tensorOf(result.loss, "loss").read())[0]!;
     if (result.metrics !== null) {
       const sums = (await tensorOf(result.metrics, "metrics").read()) as Float64Array;
@@ -135,12 +133,13 @@ async function updateOnce(
     result.loss.dispose();
     result.metrics?.dispose();
   }
-  if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
-    throw new FiresteelError(
-      "ERR_RANGE",
-      `Expected a finite loss and gradient in step ${step} but the loss is ${loss} ` +
-        `and the gradient's norm ${gradNorm}`,
-    );
+  // A loss that is not finite is caught before the step; a gradient that is not, by the step itself,
+  // which then changes nothing.
+  if (Number.isFinite(loss)) optimizer.step(rate);
+  const gradNorm = Number.isFinite(loss) ? await optimizer.gradNorm() : null;
+  if (gradNorm === null || !Number.isFinite(gradNorm)) {
+    const failed = { run, phase, batch, scored, rate, step, loss, gradNorm };
+    throw await failedUpdate({ ...failed, accumulate: through });
   }
   run.progress.updates += 1;
   for (const [name, part] of parts.merged()) measure(name, part);

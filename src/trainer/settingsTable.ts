@@ -1,0 +1,118 @@
+import { choice, flag, integer, number, type Option, orNull } from "../options/option.js";
+
+/**
+ * Everything about a run besides its system and task; saved with every checkpoint. "The task's" are the
+ * defaults that were measured for it. Names as in TRL and transformers where those have the same.
+ */
+export interface TrainSettings {
+  /** Decides every random draw of the run: 0 (default) to 2^32 - 1. */
+  seed: number;
+  /** Steps of sampling and learning, >= 0; default the task's. */
+  steps: number;
+  /** Supervised steps of the task before the first rollout; default true for the policy "tiny". */
+  warmStart: boolean;
+  /** Prompts per step, >= 1; default the task's. */
+  promptsPerStep: number;
+  /** Rollouts per prompt, >= 1; default the task's. */
+  numGenerations: number;
+  /** Divides the logits, in sampling and loss alike; > 0, default the task's. */
+  temperature: number;
+  /** Actions of a rollout at most, >= 1; default the task's. */
+  maxCompletionLength: number;
+  /** Rollouts per optimiser step, >= 1; default the task's. */
+  minibatchSize: number;
+  /**
+   * Rollouts that go through the network at once, >= 1, default 256. Gradients are those of the whole
+   * minibatch, whatever it is cut into: minibatchSize / microBatchSize is what TRL calls
+   * gradientAccumulationSteps, microBatchSize its perDeviceTrainBatchSize.
+   */
+  microBatchSize: number;
+  /** Passes over the rollouts of a step with the old log-probs fixed, >= 1; default the task's. */
+  numIterations: number;
+  /** Decay of AdamW's first moment, in [0, 1); default 0.9. */
+  adamBeta1: number;
+  /** Decay of AdamW's second moment, in [0, 1); default 0.95. */
+  adamBeta2: number;
+  /** Added to AdamW's denominator, > 0; default 1e-8. */
+  adamEpsilon: number;
+  /** Decoupled, of weights with two or more dimensions; >= 0, default 0. */
+  weightDecay: number;
+  /** Gradients are scaled down to this global norm, > 0; null: never. Default the task's. */
+  maxGradNorm: number | null;
+  /** Of AdamW, at its highest; >= 0, default the task's. */
+  learningRate: number;
+  /** Its course after the warm-up, which ends with the run; default "constant". See `learningRate`. */
+  lrSchedulerType: "constant" | "linear" | "cosine";
+  /** Share of learningRate at which a falling course ends, 0 (default) to 1. */
+  lrMinRatio: number;
+  /** Share of the run in which the rate rises from 0, 0 (default) to 1. */
+  warmupRatio: number;
+  /** The same in steps of the run, >= 0, default 0; instead of warmupRatio. */
+  warmupSteps: number;
+  /** What the course is laid over; "policy-updates": as in the official SPARK script. Default "run". */
+  lrSchedulerLength: "run" | "policy-updates";
+  /** Steps between evaluations, >= 1, default 10; null: only at the start and the end. */
+  evalSteps: number | null;
+  /** Rollouts per held-out prompt, at T = 1; >= 1, default the task's. */
+  evalSamples: number;
+  /** Steps between checkpoints, >= 1, default 1; the last step always has one. */
+  saveSteps: number;
+}
+
+/** Where a default is the task's, which replaces it. */
+const measured = Number.NaN;
+const count = { min: 1 };
+const share = { min: 0, max: 1 };
+
+/** Every setting, by what it is about. */
+export const settingGroups = {
+  run: {
+    seed: integer(0, { min: 0, max: 2 ** 32 - 1 }, "decides every random draw of the run"),
+    steps: integer(measured, { min: 0 }, "steps of sampling and learning"),
+    warmStart: flag(true, "supervised steps of the task before the first rollout"),
+  },
+  rollouts: {
+    promptsPerStep: integer(measured, count, "prompts per step"),
+    numGenerations: integer(measured, count, "rollouts per prompt"),
+    temperature: number(measured, { above: 0 }, "divides the logits, in sampling and loss"),
+    maxCompletionLength: integer(measured, count, "actions of a rollout at most"),
+  },
+  updates: {
+    minibatchSize: integer(measured, count, "rollouts per optimiser step"),
+    microBatchSize: integer(256, count, "rollouts in the network at once; changes no result"),
+    numIterations: integer(measured, count, "passes over the rollouts of a step"),
+    adamBeta1: number(0.9, { min: 0, below: 1 }, "decay of AdamW's first moment"),
+    adamBeta2: number(0.95, { min: 0, below: 1 }, "decay of AdamW's second moment"),
+    adamEpsilon: number(1e-8, { above: 0 }, "added to AdamW's denominator"),
+    weightDecay: number(0, { min: 0 }, "decoupled, of AdamW"),
+    maxGradNorm: orNull(
+      number,
+      measured,
+      { above: 0 },
+      "gradients are scaled down to it; null: never",
+    ),
+  },
+  "learning rate": {
+    learningRate: number(measured, { min: 0 }, "of AdamW, at its highest"),
+    lrSchedulerType: choice(
+      "constant",
+      ["constant", "linear", "cosine"],
+      "its course after the warm-up, to the end of the run",
+    ),
+    lrMinRatio: number(0, share, "share of learningRate at which the course ends"),
+    warmupRatio: number(0, share, "share of the run in which it rises from 0"),
+    warmupSteps: integer(0, { min: 0 }, "the same in steps of the run, instead of warmupRatio"),
+    lrSchedulerLength: choice(
+      "run",
+      ["run", "policy-updates"],
+      'what the course is laid over; "policy-updates": as the SPARK script does',
+    ),
+  },
+  evaluation: {
+    evalSteps: orNull(integer, 10, count, "steps between evaluations; null: at start and end"),
+    evalSamples: integer(measured, count, "rollouts per held-out prompt, at T = 1"),
+  },
+  checkpoints: {
+    saveSteps: integer(1, count, "steps between checkpoints"),
+  },
+} satisfies Record<string, { [K in keyof TrainSettings]?: Option<TrainSettings[K]> }>;
