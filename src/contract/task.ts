@@ -60,6 +60,11 @@ export interface Task {
   readonly binaryRewards: boolean;
   /** Which reward says that an answer is right (> 0.5), for eval/accuracy. */
   readonly accuracy: string;
+  /**
+   * What a completion answers, by which answers are told apart in a majority vote; null: nothing.
+   * Default: the whole text.
+   */
+  readonly answer?: (completion: string) => string | null;
   readonly warmStart: readonly WarmStartStage[];
   readonly policy: PolicyShape;
   readonly settings: TaskSettings;

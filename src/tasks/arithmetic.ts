@@ -96,6 +96,7 @@ export const arithmetic: Task = {
   },
   binaryRewards: true,
   accuracy: "correct",
+  answer: answerOf,
   warmStart: [
     {
       name: "correct",

@@ -32,6 +32,27 @@ export function inspectSystem(run: {
     const message = `Expected training prompts in task ${show(task.id)} but there are none`;
     throw new FiresteelError("ERR_OPTION", message);
   }
+  if (settings.evalGreedy && !sampler.capabilities.has("greedy")) {
+    throw new FiresteelError(
+      "ERR_SAMPLER",
+      `Expected a sampler that can do "greedy" (evalGreedy) but ${show(sampler.name)} cannot`,
+    );
+  }
+  const { bestMetric, earlyStopPatience, earlyStopTarget, keepBest } = settings;
+  if (keepBest || earlyStopPatience !== null || earlyStopTarget !== null) {
+    const held = task.evaluations?.[bestMetric] ?? task.evaluation;
+    if (held.length === 0) {
+      const message = `Expected held-out prompts for ${show(bestMetric)} in task ${show(task.id)} but there are none`;
+      throw new FiresteelError("ERR_OPTION", message);
+    }
+  }
+  const read = system.phases.flatMap(({ loss }) => loss.flatMap(({ models }) => models));
+  if (settings.syncRefModel && !read.includes("reference")) {
+    throw new FiresteelError(
+      "ERR_OPTION",
+      `Expected a loss that reads the reference policy in ${system.id} (syncRefModel is true) but none does`,
+    );
+  }
   const facts: RunFacts = {
     numGenerations: settings.numGenerations,
     maxCompletionLength: settings.maxCompletionLength,
@@ -39,6 +60,13 @@ export function inspectSystem(run: {
     binaryRewards: task.binaryRewards,
   };
   const warnings: string[] = [];
+  const { syncRefModel, refModelMixupAlpha } = settings;
+  const dtype = policy.parameters[0]?.value.dtype;
+  if (syncRefModel && dtype !== "f32" && refModelMixupAlpha < 1 / 32) {
+    warnings.push(
+      `refModelMixupAlpha ${refModelMixupAlpha}: steps so small are mostly rounded away in weights of ${dtype}`,
+    );
+  }
   for (const phase of system.phases) {
     if (phase.model !== "policy" && system.models[phase.model]?.trained !== true) {
       throw new FiresteelError(

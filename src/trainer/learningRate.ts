@@ -3,27 +3,29 @@ import type { Run } from "./run.js";
 import type { TrainSettings } from "./settings.js";
 import { phasesAt } from "./stages.js";
 
-/** What decides the course of the learning rate. */
+/** What decides the course of the learning rate; lengths in any one unit. */
 export interface RateSchedule {
   readonly type: TrainSettings["lrSchedulerType"];
   /** Where the course ends, as a share of the peak; 0 to 1. */
   readonly minRatio: number;
-  /** Share of the course in which the rate rises from 0; 0 to 1. */
+  /** In which the rate rises from 0; >= 0. */
   readonly warmup: number;
+  /** Of the whole course, warm-up included. */
+  readonly length: number;
 }
 
 /**
- * The learning rate as a share of its peak. At `progress` k / N it is what transformers' schedulers give
- * the update that follows k of N: linear from 0 over the warm-up, then constant, linear or half a cosine
- * ("cosine_with_min_lr") down to `minRatio`, which it reaches at 1, after the last update. Beyond 1 the
+ * The learning rate as a share of its peak, as transformers' schedulers give it for the update that
+ * follows `done` others: linear from 0 over the warm-up, then constant, linear or half a cosine
+ * ("cosine_with_min_lr") down to `minRatio`, which it reaches after the last update. Beyond its length the
  * linear one stays and the cosine climbs again, as there.
  *
- * @param progress of the course, >= 0
+ * @param done of the length, >= 0
  */
-export function rateShare({ type, minRatio, warmup }: RateSchedule, progress: number): number {
-  if (progress < warmup) return progress / warmup;
+export function rateShare({ type, minRatio, warmup, length }: RateSchedule, done: number): number {
+  if (done < warmup) return done / warmup;
   if (type === "constant") return 1;
-  const after = warmup < 1 ? (progress - warmup) / (1 - warmup) : 1;
+  const after = warmup < length ? (done - warmup) / (length - warmup) : 1;
   const left = type === "linear" ? Math.max(0, 1 - after) : (1 + Math.cos(Math.PI * after)) / 2;
   return minRatio + (1 - minRatio) * left;
 }
@@ -34,7 +36,7 @@ export function rateShare({ type, minRatio, warmup }: RateSchedule, progress: nu
  * How many updates a run will take is not known ahead: a phase may have no prompts, a filter may drop or
  * refill rows. So the course is the run's: steps done, and of the step at hand the share of its phases
  * and of their minibatches. It ends with the run, whatever was left out. Where every step has the same
- * number of updates, that is k / N.
+ * number of updates, these are the rates that transformers would give.
  *
  * "policy-updates" is the official SPARK script's course instead (arXiv 2509.22624; SPARK on OpenRLHF):
  * N counts the updates that the first phase would take without filters, k all updates, the second
@@ -51,16 +53,16 @@ export function learningRate(
 ): number {
   const { settings, system, progress } = run;
   const { learningRate: peak, lrSchedulerType: type, lrMinRatio: minRatio } = settings;
+  const drifting = settings.lrSchedulerLength === "policy-updates";
+  const phases = phasesAt(system, step);
+  const done = drifting
+    ? progress.updates
+    : step - 1 + (phases.indexOf(phase) + within) / phases.length;
+  const unit = drifting ? plannedUpdates(system.phases[0]!, settings) : 1;
+  const length = settings.steps * unit;
   const warmup =
-    settings.warmupSteps > 0 ? settings.warmupSteps / settings.steps : settings.warmupRatio;
-  let done: number;
-  if (settings.lrSchedulerLength === "policy-updates") {
-    done = progress.updates / (settings.steps * plannedUpdates(system.phases[0]!, settings));
-  } else {
-    const phases = phasesAt(system, step);
-    done = (step - 1 + (phases.indexOf(phase) + within) / phases.length) / settings.steps;
-  }
-  return peak * rateShare({ type, minRatio, warmup }, done);
+    settings.warmupSteps > 0 ? settings.warmupSteps * unit : settings.warmupRatio * length;
+  return peak * rateShare({ type, minRatio, warmup, length }, done);
 }
 
 /** Updates of a phase whose rows nothing filters. */

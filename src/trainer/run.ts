@@ -24,6 +24,12 @@ export interface Progress {
   tokens: number;
   /** Wall time of the warm start and of the steps, over all sittings. */
   seconds: number;
+  /** The best evaluation so far, by bestMetric. */
+  best: { step: number; value: number } | null;
+  /** The last value that was enough of a gain, and evaluations since. */
+  plateau: { value: number; evaluations: number } | null;
+  /** Where a run went on with other settings than it began with. */
+  forced: { step: number; differences: string[] }[];
   /** Of the evaluation before the first step. */
   start: Metrics;
   /** Of the last step. */
@@ -37,6 +43,9 @@ export const noProgress: Progress = {
   updates: 0,
   tokens: 0,
   seconds: 0,
+  best: null,
+  plateau: null,
+  forced: [],
   start: {},
   metrics: {},
 };
@@ -57,6 +66,8 @@ export interface Run {
   readonly sampler: Sampler;
   /** By model that learns. */
   readonly optimizers: Record<string, AdamW>;
+  /** By model that has not changed since: the folder of a checkpoint that holds its weights. */
+  readonly stored: Map<string, string>;
   readonly state: MemoryStateStore;
   readonly progress: Progress;
   readonly callbacks: readonly RunCallback[];

@@ -1,7 +1,9 @@
 import type { DescribedOption } from "../contract/block.js";
 import type { Task } from "../contract/task.js";
+import { checkChoice } from "../engine/checks.js";
 import type { Option } from "../options/option.js";
 import { type OptionRules, parseOptions } from "../options/parseOptions.js";
+import { evaluationNames } from "./evaluationNames.js";
 import { optionLines } from "./printSystem.js";
 import { settingGroups, type TrainSettings } from "./settingsTable.js";
 
@@ -15,7 +17,9 @@ const shape: Shape = {
   ...settingGroups.rollouts,
   ...settingGroups.updates,
   ...settingGroups["learning rate"],
+  ...settingGroups["reference policy"],
   ...settingGroups.evaluation,
+  ...settingGroups["early stop"],
   ...settingGroups.checkpoints,
 };
 
@@ -30,6 +34,12 @@ function shapeFor(task: Task): Shape {
   return { ...shape, ...Object.fromEntries(measured) };
 }
 
+/** Where evaluations are not compared with each other. */
+function unranked(s: TrainSettings): string | null {
+  const ranked = s.keepBest || s.earlyStopPatience !== null || s.earlyStopTarget !== null;
+  return ranked ? null : "there is neither keepBest nor an early stop";
+}
+
 /** Why a setting has no meaning beside the others; it must be left at its default then. */
 const idle: { [K in keyof TrainSettings]?: (all: TrainSettings) => string | null } = {
   lrMinRatio: (s) => (s.lrSchedulerType === "constant" ? 'lrSchedulerType is "constant"' : null),
@@ -38,6 +48,20 @@ const idle: { [K in keyof TrainSettings]?: (all: TrainSettings) => string | null
     s.lrSchedulerType === "constant" && s.warmupRatio === 0 && s.warmupSteps === 0
       ? "the learning rate is constant"
       : null,
+  refModelMixupAlpha: (s) => (s.syncRefModel ? null : "syncRefModel is false"),
+  refModelSyncSteps: (s) => (s.syncRefModel ? null : "syncRefModel is false"),
+  bestMetric: unranked,
+  greaterIsBetter: unranked,
+  earlyStopMinDelta: (s) => (s.earlyStopPatience === null ? "there is no earlyStopPatience" : null),
+};
+
+const withinSamples = (name: "evalPassAtK" | "evalMajAtK") => (all: TrainSettings) =>
+  Math.max(0, ...all[name]) > all.evalSamples ? `at most ${all.evalSamples} (evalSamples)` : null;
+
+/** What a setting must be beside the others, or null where it is. */
+const bounds: OptionRules<Shape>["contradicts"] = {
+  evalPassAtK: withinSamples("evalPassAtK"),
+  evalMajAtK: withinSamples("evalMajAtK"),
 };
 
 /**
@@ -50,7 +74,7 @@ export function trainSettings(
   given: Partial<TrainSettings>,
 ): { settings: TrainSettings; described: DescribedOption[] } {
   const whole = shapeFor(task);
-  const contradicts: OptionRules<Shape>["contradicts"] = Object.fromEntries(
+  const idleUntouched: OptionRules<Shape>["contradicts"] = Object.fromEntries(
     Object.entries(idle).map(([name, reason]) => [
       name,
       (all: TrainSettings) => {
@@ -61,7 +85,10 @@ export function trainSettings(
       },
     ]),
   );
-  const { values: settings, described } = parseOptions("train", whole, given, { contradicts });
+  const { values: settings, described } = parseOptions("train", whole, given, {
+    contradicts: { ...idleUntouched, ...bounds },
+  });
+  checkChoice("train.bestMetric", settings.bestMetric, evaluationNames(task, settings));
   return {
     settings,
     described: described.map((option) => {
@@ -71,13 +98,27 @@ export function trainSettings(
   };
 }
 
+/** Every setting as it will be used, by what it is about. @throws FiresteelError ERR_OPTION */
+export function describeSettings(
+  task: Task,
+  given: Partial<TrainSettings>,
+): Record<string, DescribedOption[]> {
+  const { described } = trainSettings(task, given);
+  return Object.fromEntries(
+    Object.entries(settingGroups).map(([group, options]) => [
+      group,
+      described.filter(({ name }) => name in options),
+    ]),
+  );
+}
+
 /** Every setting with its value, group by group, as text. */
-export function printSettings(task: Task, settings: TrainSettings): string {
-  const { described } = trainSettings(task, settings);
-  const lines = optionLines(described);
-  const groups = Object.entries(settingGroups).flatMap(([group, options]) => [
+export function printSettings(task: Task, given: Partial<TrainSettings>): string {
+  const groups = describeSettings(task, given);
+  const lines = optionLines(Object.values(groups).flat());
+  const text = Object.entries(groups).flatMap(([group, options]) => [
     `  ${group}`,
-    ...lines.filter((_, i) => described[i]!.name in options),
+    ...lines.splice(0, options.length),
   ]);
-  return ["", `settings (task ${task.id})`, ...groups].map((line) => `${line}\n`).join("");
+  return ["", `settings (task ${task.id})`, ...text].map((line) => `${line.trimEnd()}\n`).join("");
 }

@@ -1,4 +1,13 @@
-import { choice, flag, integer, number, type Option, orNull } from "../options/option.js";
+import {
+  choice,
+  flag,
+  integer,
+  integers,
+  number,
+  type Option,
+  orNull,
+  text,
+} from "../options/option.js";
 
 /**
  * Everything about a run besides its system and task; saved with every checkpoint. "The task's" are the
@@ -39,6 +48,12 @@ export interface TrainSettings {
   weightDecay: number;
   /** Gradients are scaled down to this global norm, > 0; null: never. Default the task's. */
   maxGradNorm: number | null;
+  /** Whether the reference policy follows the policy; default false: it stays as at the first step. */
+  syncRefModel: boolean;
+  /** reference = alpha * policy + (1 - alpha) * reference; above 0, 1 is a copy; default 0.6. */
+  refModelMixupAlpha: number;
+  /** Steps of the run (TRL: updates) between two such moves, >= 1, default 512. */
+  refModelSyncSteps: number;
   /** Of AdamW, at its highest; >= 0, default the task's. */
   learningRate: number;
   /** Its course after the warm-up, which ends with the run; default "constant". See `learningRate`. */
@@ -55,8 +70,28 @@ export interface TrainSettings {
   evalSteps: number | null;
   /** Rollouts per held-out prompt, at T = 1; >= 1, default the task's. */
   evalSamples: number;
+  /** Also the share of right answers where the most probable action is taken; default false. */
+  evalGreedy: boolean;
+  /** k of eval/pass@k, each 1 to evalSamples; default none. */
+  evalPassAtK: readonly number[];
+  /** k of eval/maj@k, each 1 to evalSamples; default none. */
+  evalMajAtK: readonly number[];
+  /** Of an evaluation: what keepBest and the early stop go by; default "eval/accuracy". */
+  bestMetric: string;
+  /** Whether larger values of bestMetric are better; default true. */
+  greaterIsBetter: boolean;
+  /** Ends the run after so many evaluations without a gain in bestMetric, >= 1; null (default): never. */
+  earlyStopPatience: number | null;
+  /** A smaller gain over the value before the wait is none, >= 0, default 0. */
+  earlyStopMinDelta: number;
+  /** Ends the run once bestMetric is there; null (default): never. */
+  earlyStopTarget: number | null;
   /** Steps between checkpoints, >= 1, default 1; the last step always has one. */
   saveSteps: number;
+  /** How many of the newest checkpoints stay, >= 1, default 1; transformers' save_total_limit. */
+  keepCheckpoints: number;
+  /** The best checkpoint by bestMetric stays too, and OUT/best links to it; default false. */
+  keepBest: boolean;
 }
 
 /** Where a default is the task's, which replaces it. */
@@ -108,11 +143,28 @@ export const settingGroups = {
       'what the course is laid over; "policy-updates": as the SPARK script does',
     ),
   },
+  "reference policy": {
+    syncRefModel: flag(false, "whether it follows the policy; false: frozen"),
+    refModelMixupAlpha: number(0.6, { above: 0, max: 1 }, "the policy's share; 1: a copy"),
+    refModelSyncSteps: integer(512, count, "steps between two moves"),
+  },
   evaluation: {
     evalSteps: orNull(integer, 10, count, "steps between evaluations; null: at start and end"),
     evalSamples: integer(measured, count, "rollouts per held-out prompt, at T = 1"),
+    evalGreedy: flag(false, "also greedy answers: eval/greedy_accuracy"),
+    evalPassAtK: integers(count, "k of eval/pass@k: one of k answers is right"),
+    evalMajAtK: integers(count, "k of eval/maj@k: the most frequent of k answers is right"),
+  },
+  "early stop": {
+    bestMetric: text("eval/accuracy", "what keepBest and the early stop go by"),
+    greaterIsBetter: flag(true, "whether larger values of bestMetric are better"),
+    earlyStopPatience: orNull(integer, null, count, "evaluations without a gain; null: any number"),
+    earlyStopMinDelta: number(0, { min: 0 }, "a smaller gain is none"),
+    earlyStopTarget: orNull(number, null, {}, "value at which the run ends; null: none"),
   },
   checkpoints: {
     saveSteps: integer(1, count, "steps between checkpoints"),
+    keepCheckpoints: integer(1, count, "how many of the newest stay"),
+    keepBest: flag(false, "the best by bestMetric stays too, linked to as OUT/best"),
   },
 } satisfies Record<string, { [K in keyof TrainSettings]?: Option<TrainSettings[K]> }>;

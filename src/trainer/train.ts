@@ -7,10 +7,14 @@ import type { Task } from "../contract/task.js";
 import type { Engine } from "../engine/engine.js";
 import { FiresteelError } from "../engine/error.js";
 import { beginRun, beginSteps, endRun } from "./beginRun.js";
+import { enough, noteEvaluation, type StoppedBy } from "./best.js";
+import type { Checkpoint } from "./checkpoint.js";
 import { evaluate } from "./evaluate.js";
+import { evaluationNames } from "./evaluationNames.js";
 import { inspectSystem } from "./inspect.js";
 import { stepMetrics } from "./metrics.js";
 import { runPhase } from "./phase.js";
+import { syncReference } from "./reference.js";
 import type { Run } from "./run.js";
 import { appendMetrics } from "./runFolder.js";
 import { type RunNames, type SavedRun, saveRun } from "./save.js";
@@ -32,8 +36,12 @@ export interface TrainResult {
   /** Of the evaluation before the first step. */
   start: Metrics;
   out: string | null;
-  /** Stopped by the signal before the last step. */
+  /** The best evaluation by bestMetric, and its step; null where there was none. */
+  best: { step: number; value: number } | null;
+  /** Whether it ended before its last step. */
   stopped: boolean;
+  /** By what: the signal, a callback, evaluations without a gain, or the target reached. */
+  stoppedBy: StoppedBy | null;
 }
 
 /** Everything that a run needs, settled. */
@@ -47,7 +55,9 @@ export interface TrainJob {
   names: RunNames;
   /** The run's folder; null: nothing is written. */
   out: string | null;
-  resume: { folder: string; body: SavedRun } | null;
+  resume: Checkpoint<SavedRun> | null;
+  /** Goes on with other settings than those that were saved. */
+  force?: boolean;
   signal?: AbortSignal;
   callbacks: readonly RunCallback[];
   onWarning?: (warning: string) => void;
@@ -98,27 +108,40 @@ export async function trainPolicy(job: TrainJob): Promise<TrainResult> {
       return answers.includes("stop");
     };
 
+    const judge = (metrics: Metrics) => noteEvaluation(progress, settings, progress.step, metrics);
+    let stoppedBy: StoppedBy | null = null;
     try {
+      // A run that branched off stands by itself from the beginning.
+      if (job.resume !== null && out !== job.resume.run) await save();
       await warmUp(run, save);
       if (!progress.begun && !signal.aborted) {
         await beginSteps(run);
         await run.sampler.refresh(progress.updates, run.models.policy!);
         progress.start = await evaluate(run, 0);
+        judge(progress.start);
         await report(progress.start);
         await save();
       }
-      while (progress.step < settings.steps && !signal.aborted) {
+      for (;;) {
+        if (progress.begun && progress.step >= settings.steps) {
+          stoppedBy = null;
+          break;
+        }
+        stoppedBy ??= signal.aborted ? "signal" : enough(progress, settings);
+        if (stoppedBy !== null) break;
         const metrics = await trainStep(run, progress.step + 1);
         progress.step += 1;
-        const enough = await report(metrics);
-        const last = enough || progress.step === settings.steps || signal.aborted;
-        if (last || progress.step % settings.saveSteps === 0) await save();
-        if (enough) break;
+        const better = judge(metrics) && settings.keepBest;
+        if (await report(metrics)) stoppedBy = "callback";
+        const over = stoppedBy !== null || enough(progress, settings) !== null || signal.aborted;
+        const due = progress.step % settings.saveSteps === 0 || progress.step === settings.steps;
+        if (over || due || better) await save();
       }
     } catch (error) {
       // The signal has reached a reward within a step: that step is lost, the last checkpoint stands.
       const aborted = error instanceof FiresteelError && error.code === "ERR_ABORTED";
       if (!aborted || !signal.aborted) throw error;
+      stoppedBy = "signal";
     }
     clock();
     return {
@@ -127,8 +150,10 @@ export async function trainPolicy(job: TrainJob): Promise<TrainResult> {
       device: run.engine.device,
       metrics: progress.metrics,
       start: progress.start,
+      best: progress.best,
       out,
-      stopped: progress.step < settings.steps || !progress.begun,
+      stopped: stoppedBy !== null,
+      stoppedBy,
     };
   } catch (error) {
     failure = error;
@@ -161,7 +186,8 @@ async function warmUp(run: Run, save: () => Promise<void>): Promise<void> {
 async function trainStep(run: Run, step: number): Promise<Metrics> {
   const { system, settings } = run;
   const begun = performance.now();
-  const metrics: Metrics = { ...stepMetrics };
+  const evaluations = evaluationNames(run.task, settings).map((name) => [name, null]);
+  const metrics: Metrics = { ...stepMetrics, ...Object.fromEntries(evaluations) };
   for (const [i, phase] of phasesAt(system, step).entries()) {
     const values = (await runPhase(run, phase, step)) ?? {};
     for (const [name, value] of Object.entries(values)) {
@@ -169,6 +195,7 @@ async function trainStep(run: Run, step: number): Promise<Metrics> {
     }
   }
   metrics.step_time = (performance.now() - begun) / 1000;
+  syncReference(run, step);
   const due = settings.evalSteps !== null && step % settings.evalSteps === 0;
   if (due || step === settings.steps) Object.assign(metrics, await evaluate(run, step));
   return metrics;

@@ -11,7 +11,7 @@ describe("the rate's course is that of transformers' schedulers", () => {
   const warm = 5;
   const course = (type: "constant" | "linear" | "cosine", minRatio = 0) =>
     Array.from({ length: updates }, (_, k) =>
-      rateShare({ type, minRatio, warmup: warm / updates }, k / updates),
+      rateShare({ type, minRatio, warmup: warm, length: updates }, k),
     );
 
   // get_*_schedule_with_warmup(optimizer, 5, 20), lr_lambda of update k.
@@ -30,7 +30,7 @@ describe("the rate's course is that of transformers' schedulers", () => {
 
   test("a minimum is where it ends, after the last update", () => {
     for (const type of ["linear", "cosine"] as const) {
-      const at = (progress: number) => rateShare({ type, minRatio: 0.1, warmup: 0 }, progress);
+      const at = (done: number) => rateShare({ type, minRatio: 0.1, warmup: 0, length: 1 }, done);
       expect(at(0)).toBe(1);
       expect(at(0.5)).toBeCloseTo(0.55, 12);
       expect(at(1)).toBeCloseTo(0.1, 12);
@@ -38,7 +38,8 @@ describe("the rate's course is that of transformers' schedulers", () => {
   });
 
   test("beyond the end a line stays and a cosine climbs again", () => {
-    const beyond = (type: "linear" | "cosine") => rateShare({ type, minRatio: 0, warmup: 0 }, 2);
+    const beyond = (type: "linear" | "cosine") =>
+      rateShare({ type, minRatio: 0, warmup: 0, length: 1 }, 2);
     expect(beyond("linear")).toBe(0);
     expect(beyond("cosine")).toBeCloseTo(1, 12);
   });
