@@ -86,6 +86,13 @@ export function inspectSystem(run: {
       }
       warnings.push(...(block.inspect?.(facts) ?? []));
     }
+    const corrected = phase.loss.some(({ columns }) => columns.includes("samplerLogProb"));
+    if (!sampler.capabilities.has("currentWeights") && !corrected) {
+      warnings.push(
+        `phase ${show(phase.name)}: rollouts of sampler ${show(sampler.name)} may be older than the weights, ` +
+          'and no loss corrects for it (surrogate: mismatch, e.g. "sequence-mask")',
+      );
+    }
   }
   return warnings;
 }

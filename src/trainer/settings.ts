@@ -42,6 +42,7 @@ function unranked(s: TrainSettings): string | null {
 
 /** Why a setting has no meaning beside the others; it must be left at its default then. */
 const idle: { [K in keyof TrainSettings]?: (all: TrainSettings) => string | null } = {
+  staleRollouts: (s) => (s.maxStaleness === null ? "there is no maxStaleness" : null),
   lrMinRatio: (s) => (s.lrSchedulerType === "constant" ? 'lrSchedulerType is "constant"' : null),
   warmupSteps: (s) => (s.warmupRatio > 0 ? "warmupRatio is given" : null),
   lrSchedulerLength: (s) =>

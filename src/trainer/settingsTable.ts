@@ -28,6 +28,14 @@ export interface TrainSettings {
   temperature: number;
   /** Actions of a rollout at most, >= 1; default the task's. */
   maxCompletionLength: number;
+  /**
+   * Optimiser steps that the weights may be ahead of those that sampled a rollout, >= 0; null (default):
+   * any number. What a sampler of its own weights should go with is a loss that corrects for it
+   * (`mismatch` of surrogate); a run that has none warns.
+   */
+  maxStaleness: number | null;
+  /** What becomes of older ones: an error (default), sampled again, or left out of their groups. */
+  staleRollouts: "refuse" | "resample" | "drop";
   /** Rollouts per optimiser step, >= 1; default the task's. */
   minibatchSize: number;
   /**
@@ -111,6 +119,17 @@ export const settingGroups = {
     numGenerations: integer(measured, count, "rollouts per prompt"),
     temperature: number(measured, { above: 0 }, "divides the logits, in sampling and loss"),
     maxCompletionLength: integer(measured, count, "actions of a rollout at most"),
+    maxStaleness: orNull(
+      integer,
+      null,
+      { min: 0 },
+      "optimiser steps since a rollout's weights; null: any",
+    ),
+    staleRollouts: choice(
+      "refuse",
+      ["refuse", "resample", "drop"],
+      "what becomes of rollouts that are older",
+    ),
   },
   updates: {
     minibatchSize: integer(measured, count, "rollouts per optimiser step"),

@@ -160,11 +160,26 @@ export async function trainPolicy(job: TrainJob): Promise<TrainResult> {
     throw error;
   } finally {
     try {
-      await tell(run, "end", { step: progress.step, error: failure });
+      await tellEnd(run, failure, job.onWarning);
     } finally {
       endRun(run);
     }
   }
+}
+
+/**
+ * Tells everybody that the run is over, also where one of them throws. Its error is the run's where that
+ * went well, else a warning: what the run failed of comes first.
+ */
+async function tellEnd(run: Run, failure: unknown, warn: TrainJob["onWarning"]): Promise<void> {
+  const errors: unknown[] = [];
+  for (const callback of run.callbacks) {
+    const alone = { callbacks: [callback] };
+    const report = { step: run.progress.step, error: failure };
+    await tell(alone, "end", report).catch((error: unknown) => errors.push(error));
+  }
+  if (failure === null && errors.length > 0) throw errors[0];
+  for (const error of errors) warn?.(`a callback failed at the end of the run: ${String(error)}`);
 }
 
 /** Supervised steps to the end of the warm start, or until the signal stops them. */
