@@ -23,7 +23,7 @@ import { version } from "./version.js";
 /** What `train` takes: any of a run's settings, and what runs where. */
 export interface TrainOptions
   extends Partial<TrainSettings>,
-    Pick<TrainJob, "signal" | "onWarning"> {
+    Pick<TrainJob, "signal" | "abort" | "onWarning"> {
   /** Default "grpo". */
   system?: string | System;
   /** Default "arithmetic". */
@@ -72,7 +72,7 @@ const optionNames = [
     "resume",
     "force",
   ],
-  ...["signal", "onStep", "onWarmStart", "onWarning", "callbacks"],
+  ...["signal", "abort", "onStep", "onWarmStart", "onWarning", "callbacks"],
 ];
 
 /** The system of an id. @throws FiresteelError ERR_OPTION with the nearest id */
@@ -164,6 +164,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
       resume: from,
       force: options.force,
       signal: options.signal,
+      abort: options.abort,
       callbacks: [
         { step: options.onStep, warmStart: options.onWarmStart },
         ...(options.callbacks ?? []),
@@ -198,7 +199,7 @@ function checkOptions(options: TrainOptions): void {
     }
   }
   if (options.force !== undefined) checkBoolean("force", options.force);
-  const { system, task, policy, signal } = options;
+  const { system, task, policy } = options;
   if (isObject(system) && !Array.isArray(system.phases)) {
     throw invalid("ERR_OPTION", "system", "an id or what defineSystem returns", system);
   }
@@ -214,8 +215,11 @@ function checkOptions(options: TrainOptions): void {
       throw invalid("ERR_OPTION", "dtype", "nothing (the policy has its own)", options.dtype);
     }
   }
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw invalid("ERR_OPTION", "signal", "an AbortSignal", signal);
+  for (const name of ["signal", "abort"] as const) {
+    const signal: unknown = options[name];
+    if (signal !== undefined && !(signal instanceof AbortSignal)) {
+      throw invalid("ERR_OPTION", name, "an AbortSignal", signal);
+    }
   }
 }
 

@@ -16,6 +16,7 @@ import type { TrainJob } from "./train.js";
 export async function beginRun(job: TrainJob): Promise<Run> {
   const { engine, system, task, policy, sampler, settings, out, resume } = job;
   const saved = resume?.body;
+  const abort = job.abort ?? new AbortController().signal;
   const models: Record<string, Policy> = { policy };
   const prompts = (questions: readonly Question[]) =>
     questions.map((question) => tokenized(question, policy.tokenizer));
@@ -37,7 +38,8 @@ export async function beginRun(job: TrainJob): Promise<Run> {
     progress: { ...noProgress, ...saved?.progress },
     callbacks: job.callbacks,
     out,
-    signal: job.signal ?? new AbortController().signal,
+    signal: AbortSignal.any([job.signal, abort].filter((signal) => signal !== undefined)),
+    abort,
   };
   if (resume === null) {
     if (out !== null) await createRunFolder(out, printRun(run));

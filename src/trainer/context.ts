@@ -89,8 +89,8 @@ export function sampleRequest(
     greedy: plan.greedy ?? false,
     stop: plan.stop ?? [],
     hook: plan.hook ?? null,
-    // A run stops at the end of a step: what is being sampled is finished.
-    signal: null,
+    // Where a run is to stop at the end of a step, what is being sampled is finished.
+    signal: run.abort,
   };
 }
 

@@ -6,6 +6,7 @@ import type { Sampler } from "../contract/sampler.js";
 import type { System } from "../contract/system.js";
 import type { Task } from "../contract/task.js";
 import type { Engine } from "../engine/engine.js";
+import { FiresteelError } from "../engine/error.js";
 import type { AdamW } from "../nn/optimizers/adamw.js";
 import type { TrainSettings } from "./settings.js";
 import type { MemoryStateStore } from "./stateStore.js";
@@ -50,6 +51,11 @@ export const noProgress: Progress = {
   metrics: {},
 };
 
+/** What the step at hand has done is lost. @throws FiresteelError ERR_ABORTED */
+export function checkAbort({ abort }: Pick<Run, "abort">): void {
+  if (abort.aborted) throw new FiresteelError("ERR_ABORTED", "The run was stopped within a step");
+}
+
 /** All that a run is made of while it lasts. */
 export interface Run {
   readonly engine: Engine;
@@ -73,5 +79,8 @@ export interface Run {
   readonly callbacks: readonly RunCallback[];
   /** The run's folder; null: nothing is written. */
   readonly out: string | null;
+  /** Ends the run after the step at hand, or at once; rewards may heed it within a step. */
   readonly signal: AbortSignal;
+  /** Ends the run at once: what samples heeds it. */
+  readonly abort: AbortSignal;
 }

@@ -15,7 +15,7 @@ import { inspectSystem } from "./inspect.js";
 import { stepMetrics } from "./metrics.js";
 import { runPhase } from "./phase.js";
 import { syncReference } from "./reference.js";
-import type { Run } from "./run.js";
+import { checkAbort, type Run } from "./run.js";
 import { appendMetrics } from "./runFolder.js";
 import { type RunNames, type SavedRun, saveRun } from "./save.js";
 import type { TrainSettings } from "./settings.js";
@@ -58,14 +58,19 @@ export interface TrainJob {
   resume: Checkpoint<SavedRun> | null;
   /** Goes on with other settings than those that were saved. */
   force?: boolean;
+  /** Stops the run at the end of a step. */
   signal?: AbortSignal;
+  /** Stops it at once; what the step at hand has done is lost, and the last checkpoint stands. */
+  abort?: AbortSignal;
   callbacks: readonly RunCallback[];
   onWarning?: (warning: string) => void;
 }
 
 /**
- * Trains to the last step or until the signal stops it: at the end of a step, or within one where a
- * reward heeds the signal; that step is then lost.
+ * Trains to the last step or until a signal stops it: `signal` at the end of a step (sampling goes on to
+ * its end), or within one where a reward heeds it; `abort` between two tokens of the sampler, two updates
+ * or two steps of the warm start. A step that is not done is lost, and the last checkpoint goes on to the
+ * same end.
  *
  * @throws FiresteelError ERR_OPTION, ERR_CHECKPOINT, ERR_SAMPLER, ERR_REWARD, ERR_RANGE and what the
  *   engine throws
@@ -138,7 +143,7 @@ export async function trainPolicy(job: TrainJob): Promise<TrainResult> {
         if (over || due || better) await save();
       }
     } catch (error) {
-      // The signal has reached a reward within a step: that step is lost, the last checkpoint stands.
+      // A signal has reached a reward, the sampler or an update within a step: that step is lost, the last checkpoint stands.
       const aborted = error instanceof FiresteelError && error.code === "ERR_ABORTED";
       if (!aborted || !signal.aborted) throw error;
       stoppedBy = "signal";
@@ -190,6 +195,7 @@ async function warmUp(run: Run, save: () => Promise<void>): Promise<void> {
   for (;;) {
     const at = warmStartAt(task.warmStart, progress.warmStartStep);
     if (at === null) return;
+    checkAbort(run);
     const step = progress.warmStartStep + 1;
     const loss = await warmStartStep(run, step % warmStartInterval.report === 0 || step === steps);
     if (loss !== null) await tell(run, "warmStart", { step, steps, stage: at.stage.name, loss });

@@ -10,7 +10,7 @@ import { learningRate } from "./learningRate.js";
 import { Measures, samplingMetrics } from "./metrics.js";
 import { lossScale, microBatches, minibatches, type RowBatch } from "./minibatches.js";
 import { uniformAt } from "./random.js";
-import type { Run } from "./run.js";
+import { checkAbort, type Run } from "./run.js";
 import { type RowScores, scoreRows } from "./scores.js";
 
 /**
@@ -45,6 +45,7 @@ export async function updatePhase(
     const uniform = uniformAt(settings.seed, "minibatch", step, phaseIndex, pass);
     const batches = minibatches(groups, size, phase.loss, uniform);
     for (const [i, batch] of batches.entries()) {
+      checkAbort(run);
       const rate = learningRate(run, phase, step, (pass + i / batches.length) / passes);
       await updateOnce(run, phase, batch, scored, rate, step, tell);
       actions += batch.rows.reduce((sum, row) => sum + row.actions.length, 0);
