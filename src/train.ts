@@ -130,7 +130,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
   const given = settingNames
     .map((name) => [name, options[name as keyof TrainSettings]] as const)
     .filter(([, value]) => value !== undefined);
-  const { settings } = trainSettings(theTask, {
+  const settings = trainSettings(theTask, {
     ...(saved?.settings ?? { warmStart: origin === "tiny" }),
     ...Object.fromEntries(given),
   });

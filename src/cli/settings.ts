@@ -1,7 +1,13 @@
 import type { Command } from "commander";
+import type { DescribedOption } from "../contract/block.js";
 import { checkChoice } from "../engine/checks.js";
 import { FiresteelError, namedTask, type TrainOptions } from "../index.js";
-import { describeSettings, printSettings, settingNames } from "../trainer/settings.js";
+import {
+  type DescribedSetting,
+  describeSettings,
+  printSettings,
+  settingNames,
+} from "../trainer/settings.js";
 import type { Terminal } from "./terminal.js";
 
 /** Adds `--set` to a command; its value is what `parseSet` has made of all of them. */
@@ -45,6 +51,13 @@ function parsed(value: string): unknown {
   }
 }
 
+/** A setting that has no meaning now, with what it would be and why it is not. */
+function withIdle(setting: DescribedSetting): DescribedOption {
+  const { idle, description } = setting;
+  if (idle === null) return setting;
+  return { ...setting, value: setting.default, description: `${description} (idle: ${idle})` };
+}
+
 function twice(name: string): FiresteelError {
   return new FiresteelError("ERR_OPTION", `Expected one value for ${name} but it is given twice`);
 }
@@ -56,11 +69,12 @@ export function showSettings(options: TrainOptions, json: boolean, terminal: Ter
   const given = Object.fromEntries(
     Object.entries(options).filter(([name]) => settingNames.includes(name)),
   );
-  if (!json) {
-    terminal.out(printSettings(theTask, given).trimStart());
+  const groups = Object.entries(describeSettings(theTask, given));
+  if (json) {
+    const rows = groups.flatMap(([group, all]) => all.map((one) => ({ group, ...one })));
+    terminal.out(`${JSON.stringify(rows)}\n`);
     return;
   }
-  const groups = Object.entries(describeSettings(theTask, given));
-  const rows = groups.flatMap(([group, all]) => all.map((one) => ({ group, ...one })));
-  terminal.out(`${JSON.stringify(rows)}\n`);
+  const shown = groups.map(([group, all]) => [group, all.map(withIdle)]);
+  terminal.out(printSettings(theTask, Object.fromEntries(shown)));
 }

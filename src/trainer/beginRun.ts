@@ -8,7 +8,7 @@ import { tokenized } from "./prompts.js";
 import { noProgress, type Run } from "./run.js";
 import { createRunFolder, rewindRunFolder } from "./runFolder.js";
 import { differencesFrom, loadRun } from "./save.js";
-import { printSettings } from "./settings.js";
+import { describeSettings, printSettings } from "./settings.js";
 import { MemoryStateStore } from "./stateStore.js";
 import type { TrainJob } from "./train.js";
 
@@ -76,7 +76,8 @@ function printRun({ system, task, settings, progress }: Run): string {
   const forced = progress.forced.map(
     ({ step, differences }) => `\nforced after step ${step}: ${differences.join("; ")}\n`,
   );
-  return [printSystem(system), printSettings(task, settings), ...forced].join("");
+  const described = printSettings(task, describeSettings(task, settings));
+  return [printSystem(system), "\n", described, ...forced].join("");
 }
 
 /** Fresh optimisers, and the models that start from the policy as it now stands. */

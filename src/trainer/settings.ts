@@ -1,6 +1,6 @@
 import type { DescribedOption } from "../contract/block.js";
 import type { Task } from "../contract/task.js";
-import { checkChoice } from "../engine/checks.js";
+import { checkChoice, checkKeys, invalid } from "../engine/checks.js";
 import type { Option } from "../options/option.js";
 import { type OptionRules, parseOptions } from "../options/parseOptions.js";
 import { evaluationNames } from "./evaluationNames.js";
@@ -27,7 +27,8 @@ const shape: Shape = {
 export const settingNames = Object.keys(shape);
 
 function shapeFor(task: Task): Shape {
-  const measured = Object.entries(task.settings).map(([name, value]) => [
+  const given = Object.entries(task.settings).filter(([, value]) => value !== undefined);
+  const measured = given.map(([name, value]) => [
     name,
     { ...shape[name as keyof TrainSettings], default: value },
   ]);
@@ -65,61 +66,73 @@ const bounds: OptionRules<Shape>["contradicts"] = {
   evalMajAtK: withinSamples("evalMajAtK"),
 };
 
+/** A setting as it will be used. */
+export interface DescribedSetting extends DescribedOption {
+  /** Why it has no meaning beside the others; its value is null then. */
+  readonly idle: string | null;
+}
+
 /**
  * The settings of a run: what is given, else what was measured for the task.
  *
  * @throws FiresteelError ERR_OPTION
  */
-export function trainSettings(
-  task: Task,
-  given: Partial<TrainSettings>,
-): { settings: TrainSettings; described: DescribedOption[] } {
+export function trainSettings(task: Task, given: Partial<TrainSettings>): TrainSettings {
+  return parseSettings(task, given).values;
+}
+
+function parseSettings(task: Task, given: Partial<TrainSettings>) {
+  checkKeys("task.settings", task.settings, settingNames);
   const whole = shapeFor(task);
-  const idleUntouched: OptionRules<Shape>["contradicts"] = Object.fromEntries(
+  const untouched: OptionRules<Shape>["contradicts"] = Object.fromEntries(
     Object.entries(idle).map(([name, reason]) => [
       name,
       (all: TrainSettings) => {
-        const why = reason(all);
         const key = name as keyof TrainSettings;
-        const untouched = all[key] === whole[key].default;
-        return why === null || untouched ? null : `nothing (${why})`;
+        const why = all[key] === whole[key].default ? null : reason(all);
+        return why === null ? null : `nothing (${why})`;
       },
     ]),
   );
-  const { values: settings, described } = parseOptions("train", whole, given, {
-    contradicts: { ...idleUntouched, ...bounds },
-  });
-  checkChoice("train.bestMetric", settings.bestMetric, evaluationNames(task, settings));
-  return {
-    settings,
-    described: described.map((option) => {
-      const why = idle[option.name as keyof TrainSettings]?.(settings) ?? null;
-      return why === null ? option : { ...option, value: null };
-    }),
-  };
+  const contradicts = { ...untouched, ...bounds };
+  const parsed = parseOptions("train", whole, given, { contradicts });
+  const { values } = parsed;
+  const lacking = Object.entries(values).find(([, value]) => Number.isNaN(value))?.[0];
+  if (lacking !== undefined) {
+    const { expected } = whole[lacking as keyof TrainSettings];
+    throw invalid("ERR_OPTION", `task.settings.${lacking}`, expected, undefined);
+  }
+  checkChoice("train.bestMetric", values.bestMetric, evaluationNames(task, values));
+  return parsed;
 }
 
-/** Every setting as it will be used, by what it is about. @throws FiresteelError ERR_OPTION */
+/** Every setting, by what it is about. @throws FiresteelError ERR_OPTION */
 export function describeSettings(
   task: Task,
   given: Partial<TrainSettings>,
-): Record<string, DescribedOption[]> {
-  const { described } = trainSettings(task, given);
+): Record<string, DescribedSetting[]> {
+  const { values, described } = parseSettings(task, given);
+  const all = described.map((option) => {
+    const why = idle[option.name as keyof TrainSettings]?.(values) ?? null;
+    return { ...option, value: why === null ? option.value : null, idle: why };
+  });
   return Object.fromEntries(
     Object.entries(settingGroups).map(([group, options]) => [
       group,
-      described.filter(({ name }) => name in options),
+      all.filter(({ name }) => name in options),
     ]),
   );
 }
 
-/** Every setting with its value, group by group, as text. */
-export function printSettings(task: Task, given: Partial<TrainSettings>): string {
-  const groups = describeSettings(task, given);
+/** Settings group by group, as text. */
+export function printSettings(
+  task: Task,
+  groups: Readonly<Record<string, readonly DescribedOption[]>>,
+): string {
   const lines = optionLines(Object.values(groups).flat());
   const text = Object.entries(groups).flatMap(([group, options]) => [
     `  ${group}`,
     ...lines.splice(0, options.length),
   ]);
-  return ["", `settings (task ${task.id})`, ...text].map((line) => `${line.trimEnd()}\n`).join("");
+  return [`settings (task ${task.id})`, ...text].map((line) => `${line.trimEnd()}\n`).join("");
 }

@@ -20,7 +20,7 @@ import { appendMetrics } from "./runFolder.js";
 import { type RunNames, type SavedRun, saveRun } from "./save.js";
 import type { TrainSettings } from "./settings.js";
 import { phasesAt } from "./stages.js";
-import { tell } from "./tell.js";
+import { tell, tellEnd } from "./tell.js";
 import { warmStartAt, warmStartStep } from "./warmStart.js";
 
 /** Supervised steps between two checkpoints and between two reports of the loss. */
@@ -143,7 +143,8 @@ export async function trainPolicy(job: TrainJob): Promise<TrainResult> {
         if (over || due || better) await save();
       }
     } catch (error) {
-      // A signal has reached a reward, the sampler or an update within a step: that step is lost, the last checkpoint stands.
+      // A signal has reached a reward, the sampler or an update within a step: that step is lost, and the
+      // last checkpoint stands.
       const aborted = error instanceof FiresteelError && error.code === "ERR_ABORTED";
       if (!aborted || !signal.aborted) throw error;
       stoppedBy = "signal";
@@ -165,26 +166,11 @@ export async function trainPolicy(job: TrainJob): Promise<TrainResult> {
     throw error;
   } finally {
     try {
-      await tellEnd(run, failure, job.onWarning);
+      await tellEnd(run, progress.step, failure, job.onWarning);
     } finally {
       endRun(run);
     }
   }
-}
-
-/**
- * Tells everybody that the run is over, also where one of them throws. Its error is the run's where that
- * went well, else a warning: what the run failed of comes first.
- */
-async function tellEnd(run: Run, failure: unknown, warn: TrainJob["onWarning"]): Promise<void> {
-  const errors: unknown[] = [];
-  for (const callback of run.callbacks) {
-    const alone = { callbacks: [callback] };
-    const report = { step: run.progress.step, error: failure };
-    await tell(alone, "end", report).catch((error: unknown) => errors.push(error));
-  }
-  if (failure === null && errors.length > 0) throw errors[0];
-  for (const error of errors) warn?.(`a callback failed at the end of the run: ${String(error)}`);
 }
 
 /** Supervised steps to the end of the warm start, or until the signal stops them. */

@@ -108,8 +108,9 @@ describe("train", () => {
     const { out: json } = await firesteel([...args, "--settings", "--json"]);
     expect(JSON.parse(json)).toContainEqual({
       ...{ group: "evaluation", name: "evalPassAtK", value: [1], default: [] },
-      description: expect.any(String),
+      ...{ description: expect.any(String), idle: null },
     });
+    expect(shown.out).toMatch(/^ {6}refModelSyncSteps +512 .* \(idle: syncRefModel is false\)$/m);
   });
 
   test.each<[string[], RegExp]>([
