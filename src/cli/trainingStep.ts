@@ -23,7 +23,7 @@ import { updatePhase } from "../trainer/update.js";
 
 const task = namedTask("arithmetic");
 const system = namedSystem("grpo");
-const { settings } = trainSettings(task, { seed: 0 });
+const settings = trainSettings(task, { seed: 0 });
 const { promptsPerStep, numGenerations, maxCompletionLength } = settings;
 
 /**
@@ -43,7 +43,13 @@ export const trainingStep: WholeBench = {
       await train({ engine, policy, steps: 0, evalSamples: 1, seed: 0, warmStart: true });
       const run = await beginRun({
         ...{ engine, system, task, policy, sampler: new EmbeddedSampler(policy), settings },
-        ...{ names: { firesteel: "", policy: "" }, out: null, resume: null, callbacks: [] },
+        ...{
+          names: { firesteel: "", policy: "", models: {} },
+          out: null,
+          resume: null,
+          callbacks: [],
+          given: {},
+        },
       });
       await beginSteps(run);
       try {

@@ -1,4 +1,3 @@
-import type { Scheduled } from "./block.js";
 import type { Actions, Question } from "./data.js";
 import type { RewardFunction } from "./reward.js";
 
@@ -28,7 +27,7 @@ export interface TaskSettings {
   readonly maxCompletionLength: number;
   readonly minibatchSize: number;
   readonly numIterations: number;
-  readonly learningRate: Scheduled;
+  readonly learningRate: number;
   readonly maxGradNorm: number;
   readonly evalSamples: number;
 }
@@ -61,6 +60,11 @@ export interface Task {
   readonly binaryRewards: boolean;
   /** Which reward says that an answer is right (> 0.5), for eval/accuracy. */
   readonly accuracy: string;
+  /**
+   * What a completion answers, by which answers are told apart in a majority vote; null: nothing.
+   * Default: the whole text.
+   */
+  readonly answer?: (completion: string) => string | null;
   readonly warmStart: readonly WarmStartStage[];
   /**
    * A right answer to one of its questions, drawn with `uniform` alone where there are several; what "sft"

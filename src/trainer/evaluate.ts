@@ -1,46 +1,89 @@
-import type { Prompt } from "../contract/data.js";
+import type { Prompt, Trajectory } from "../contract/data.js";
 import type { Metrics } from "../contract/metrics.js";
+import type { Task } from "../contract/task.js";
 import { FiresteelError } from "../engine/error.js";
 import { sampleRequest, stepContext } from "./context.js";
 import { mean } from "./metrics.js";
 import { streamAt } from "./random.js";
+import { majorityVote, passAtK } from "./repeatedSamples.js";
 import type { Run } from "./run.js";
 
 /**
- * The share of right answers on the held-out prompts, as `eval/accuracy`, and on the task's further
- * evaluations: sampled at T = 1, `evalSamples` rollouts each.
+ * How many answers on the held-out prompts are right, of `evalSamples` sampled at T = 1 for each:
+ * - `eval/accuracy`: their share; likewise under its own name for each of the task's further evaluations.
+ * - `eval/greedy_accuracy` (`evalGreedy`): the share of prompts whose most probable answer is.
+ * - `eval/pass@K` (`evalPassAtK`): the mean over prompts of `passAtK`.
+ * - `eval/maj@K` (`evalMajAtK`): the share of votes of K that are won by a right answer, over as many
+ *   votes as the samples give without using one twice. Answers are told apart by the task's `answer`, or
+ *   by the whole text.
  */
 export async function evaluate(run: Run, step: number): Promise<Metrics> {
-  const metrics: Metrics = {};
-  const sets = Object.entries({ "eval/accuracy": run.evaluation, ...run.evaluations });
-  for (const [index, [name, prompts]] of sets.entries()) {
-    metrics[name] = await accuracy(run, prompts, step, index);
+  const { settings } = run;
+  const { evalSamples: samples } = settings;
+  const sets = Object.entries(run.evaluations);
+  const heldOut = await judged(run, run.evaluation, step, 0, { counts: samples });
+  const metrics: Metrics = { "eval/accuracy": share(heldOut) };
+  if (settings.evalGreedy) {
+    const greedy = await judged(run, run.evaluation, step, 1 + sets.length, {
+      counts: 1,
+      greedy: true,
+    });
+    metrics["eval/greedy_accuracy"] = share(greedy);
+  }
+  const byPrompt = run.evaluation.map((_, p) => heldOut.slice(p * samples, (p + 1) * samples));
+  for (const k of settings.evalPassAtK) {
+    const of = (own: readonly Judged[]) => passAtK(samples, own.filter((t) => t.right).length, k);
+    metrics[`eval/pass@${k}`] = mean(byPrompt.map(of));
+  }
+  for (const k of settings.evalMajAtK) {
+    const votes = byPrompt.flatMap((own) =>
+      Array.from({ length: Math.floor(samples / k) }, (_, v) => own.slice(v * k, (v + 1) * k)),
+    );
+    metrics[`eval/maj@${k}`] = mean(votes.map((own) => (majorityIsRight(run.task, own) ? 1 : 0)));
+  }
+  for (const [i, [name, prompts]] of sets.entries()) {
+    metrics[name] = share(await judged(run, prompts, step, 1 + i, { counts: samples }));
   }
   return metrics;
 }
 
-async function accuracy(
+interface Judged {
+  readonly trajectory: Trajectory;
+  readonly right: boolean;
+}
+
+function share(answers: readonly Judged[]): number | null {
+  return mean(answers.map(({ right }) => (right ? 1 : 0)));
+}
+
+function majorityIsRight(task: Task, votes: readonly Judged[]): boolean {
+  const winner = majorityVote(
+    votes.map(({ trajectory: { text } }) => (task.answer === undefined ? text : task.answer(text))),
+  );
+  return winner !== null && votes[winner]!.right;
+}
+
+/** Answers of a set of prompts, which is a place of its own among the random streams. */
+async function judged(
   run: Run,
   prompts: readonly Prompt[],
   step: number,
   set: number,
-): Promise<number | null> {
+  how: { counts: number; greedy?: boolean },
+): Promise<Judged[]> {
   const { task, settings, system } = run;
-  const request = sampleRequest(
-    run,
-    { prompts, counts: settings.evalSamples, temperature: 1 },
-    (prompt, sample) => streamAt(settings.seed, "evaluation", step, set, prompt, sample),
+  const request = sampleRequest(run, { prompts, temperature: 1, ...how }, (prompt, sample) =>
+    streamAt(settings.seed, "evaluation", step, set, prompt, sample),
   );
   const sampled = await run.sampler.sample(request);
   const ctx = stepContext(run, system.phases[0]!, step, () => {});
   const rewarded = await ctx.reward(sampled);
-  const right = rewarded.map(({ rewards }) => {
-    const value = rewards[task.accuracy];
-    if (value !== undefined) return value !== null && value > 0.5 ? 1 : 0;
+  return rewarded.map((trajectory) => {
+    const value = trajectory.rewards[task.accuracy];
+    if (value !== undefined) return { trajectory, right: value !== null && value > 0.5 };
     throw new FiresteelError(
       "ERR_REWARD",
       `Expected the system's reward to give "${task.accuracy}" for evaluation`,
     );
   });
-  return mean(right);
 }

@@ -36,6 +36,27 @@ export function inspectSystem(run: {
     throw new FiresteelError("ERR_OPTION", message);
   }
   inspectModels(system, policy, given);
+  if (settings.evalGreedy && !sampler.capabilities.has("greedy")) {
+    throw new FiresteelError(
+      "ERR_SAMPLER",
+      `Expected a sampler that can do "greedy" (evalGreedy) but ${show(sampler.name)} cannot`,
+    );
+  }
+  const { bestMetric, earlyStopPatience, earlyStopTarget, keepBest } = settings;
+  if (keepBest || earlyStopPatience !== null || earlyStopTarget !== null) {
+    const held = task.evaluations?.[bestMetric] ?? task.evaluation;
+    if (held.length === 0) {
+      const message = `Expected held-out prompts for ${show(bestMetric)} in task ${show(task.id)} but there are none`;
+      throw new FiresteelError("ERR_OPTION", message);
+    }
+  }
+  const read = system.phases.flatMap(({ loss }) => loss.flatMap(({ models }) => models));
+  if (settings.syncRefModel && !read.includes("reference")) {
+    throw new FiresteelError(
+      "ERR_OPTION",
+      `Expected a loss that reads the reference policy in ${system.id} (syncRefModel is true) but none does`,
+    );
+  }
   const facts: RunFacts = {
     numGenerations: settings.numGenerations,
     maxCompletionLength: settings.maxCompletionLength,
@@ -45,6 +66,13 @@ export function inspectSystem(run: {
     demonstrations: canDemonstrate(task),
   };
   const warnings: string[] = [];
+  const { syncRefModel, refModelMixupAlpha } = settings;
+  const dtype = policy.parameters[0]?.value.dtype;
+  if (syncRefModel && dtype !== "f32" && refModelMixupAlpha < 1 / 32) {
+    warnings.push(
+      `refModelMixupAlpha ${refModelMixupAlpha}: steps so small are mostly rounded away in weights of ${dtype}`,
+    );
+  }
   for (const phase of system.phases) {
     if (phase.model !== "policy" && system.models[phase.model]?.trained !== true) {
       throw new FiresteelError(
@@ -63,6 +91,13 @@ export function inspectSystem(run: {
         );
       }
       warnings.push(...(block.inspect?.(facts) ?? []));
+    }
+    const corrected = phase.loss.some(({ columns }) => columns.includes("samplerLogProb"));
+    if (!sampler.capabilities.has("currentWeights") && !corrected) {
+      warnings.push(
+        `phase ${show(phase.name)}: rollouts of sampler ${show(sampler.name)} may be older than the weights, ` +
+          'and no loss corrects for it (surrogate: mismatch, e.g. "sequence-mask")',
+      );
     }
   }
   return warnings;
