@@ -31,6 +31,8 @@ export interface LossBatch {
   /** By model name, of the models that the phase's terms name. */
   readonly modelLogProb: Readonly<Record<string, Float32Array>>;
   readonly scale: LossScale;
+  /** The run's; 0 where it is not known, as of recorded rollouts. */
+  readonly maxCompletionLength: number;
   readonly step: number;
 }
 

@@ -83,6 +83,12 @@ export function flag(initial: boolean, description: string): Option<boolean> {
   return { schema: z.boolean(), expected: "a boolean", default: initial, description };
 }
 
+/** A name, or null: the description says what null stands for. */
+export function nameOrNull(description: string): Option<string | null> {
+  const schema = z.string().min(1).nullable();
+  return { schema, expected: "a name, or null", default: null, description };
+}
+
 /** A number for each of some names. */
 export function numbersByName(description: string): Option<Readonly<Record<string, number>>> {
   const schema = z.record(z.string(), z.number());

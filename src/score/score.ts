@@ -302,6 +302,7 @@ async function evaluate(
       ? { reference: joined((r) => r.refLogProbs!) }
       : {},
     scale,
+    maxCompletionLength: 0,
     step: 1,
   };
   const { results, gradient } = engine.scope(() => evaluateTerms(engine, phase.loss, batch));

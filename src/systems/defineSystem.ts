@@ -1,5 +1,6 @@
 import { reward } from "../blocks/reward/reward.js";
 import { rollout } from "../blocks/rollout/rollout.js";
+import type { Block } from "../contract/block.js";
 import type { Phase, System } from "../contract/system.js";
 import { checkKeys, show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
@@ -109,6 +110,11 @@ export function defineSystem(definition: SystemDefinition): System {
         throw refused(`${id}.models`, `a model ${show(needed)} (a loss reads it)`, "none");
       }
     }
+    for (const { block, models: scored = [] } of stageBlocks(phase)) {
+      const missing = scored.find((name) => !known.includes(name));
+      if (missing === undefined) continue;
+      throw refused(`${id}.models`, `a model ${show(missing)} (${block} scores with it)`, "none");
+    }
   }
   for (const stage of stages ?? []) {
     const unknown = stage.phases.find((name) => !names.includes(name));
@@ -151,6 +157,14 @@ function definePhase(phase: PhaseDefinition, fallback: string, flat: boolean): P
     update: phase.update ?? {},
     observe: several(phase.observe),
   });
+}
+
+/** Every block of a phase but its loss terms. */
+function stageBlocks(phase: Phase): Block[] {
+  const { source, rollout, probe, reward, filter, advantage, credit, rows } = phase;
+  const { select, weight, observe } = phase;
+  const single = [source, rollout, reward, advantage, rows].filter((block) => block !== null);
+  return [...single, ...probe, ...filter, ...credit, ...select, ...weight, ...observe];
 }
 
 function several<T>(blocks: Some<T> | undefined): readonly T[] {

@@ -23,7 +23,7 @@ export function accumulate(
   step: number,
 ): EvaluatedTerm[] {
   const { rows, groupOffsets } = part;
-  const { temperature } = run.settings;
+  const { temperature, maxCompletionLength } = run.settings;
   const entropy = phase.loss.some((term) => term.entropy);
   const logProbOf = (model: string) =>
     concatenate(
@@ -47,6 +47,7 @@ export function accumulate(
       phase.loss.flatMap((term) => term.models.map((name) => [name, logProbOf(name)])),
     ),
     scale,
+    maxCompletionLength,
     step,
   };
   let evaluated: { results: EvaluatedTerm[]; gradient: Gradient };

@@ -42,6 +42,10 @@ export function stepContext(run: Run, phase: Phase, step: number, measure: Measu
         `Expected ${wanted} whole rollouts from the sampler but ${broken} ended in an error`,
       );
     }
+    run.progress.tokens += sampled.reduce(
+      (sum, t) => sum + t.prompt.tokens.length + t.actions.length,
+      0,
+    );
     // Models of this process are always current; only a sampler knows what its weights have seen.
     const current = source === run.sampler ? {} : { policyVersion: run.progress.updates };
     return sampled.map((t) => ({ ...t, ...current, id: rollouts++ }));

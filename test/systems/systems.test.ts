@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { groupNormalize, surrogate } from "../../src/blocks/index.js";
+import { groupNormalize, klPenalty, reward, surrogate } from "../../src/blocks/index.js";
 import type { LossTerm } from "../../src/contract/index.js";
 import { defineSystem, type SystemDefinition } from "../../src/systems/defineSystem.js";
 import { systems } from "../../src/systems/index.js";
@@ -50,6 +50,11 @@ describe("a system's definition", () => {
       "a loss that reads a missing model",
       { loss: [distill] },
       /a model "teacher" \(a loss reads it\)/,
+    ],
+    [
+      "a reward that scores with a missing model",
+      { reward: klPenalty(reward()) },
+      /a model "reference" \(reward \+ klPenalty scores with it\)/,
     ],
     [
       "a stage of a missing phase",
