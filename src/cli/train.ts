@@ -4,6 +4,7 @@ import type { Command } from "commander";
 import { invalid } from "../engine/checks.js";
 import { FiresteelError, type TrainOptions, type TrainResult, train } from "../index.js";
 import { count, ProgressLine, percent } from "./progress.js";
+import { stopSignal } from "./stopSignal.js";
 import { type Terminal, table } from "./terminal.js";
 
 interface TrainFlags {
@@ -48,15 +49,11 @@ Examples:
   firesteel train --config run.json --json          {"numGenerations": 16, "learningRate": 1e-4}`,
     )
     .action(async (flags: TrainFlags) => {
-      const stop = new AbortController();
-      const interrupt = () => stop.abort();
-      process.once("SIGINT", interrupt);
-      process.once("SIGTERM", interrupt);
+      const stop = stopSignal();
       try {
         await runTrain(flags, terminal, stop.signal);
       } finally {
-        process.off("SIGINT", interrupt);
-        process.off("SIGTERM", interrupt);
+        stop.end();
       }
     });
 }
