@@ -34,7 +34,7 @@ export interface Block {
   readonly options: readonly DescribedOption[];
   /** What it requires of the sampler. */
   readonly requires?: readonly Capability[];
-  /** Models that it scores with, which the system must have, e.g. "reference". */
+  /** Models that it asks, beside the one that learns, e.g. "reference". */
   readonly models?: readonly string[];
   /**
    * Called before the first rollout. Throws FiresteelError ERR_OPTION where the block cannot work in

@@ -2,11 +2,14 @@ import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { groupNormalize } from "../blocks/advantage/groupNormalize.js";
+import { surrogate } from "../blocks/loss/surrogate.js";
 import type { StepReport, WarmStartReport } from "../contract/run.js";
 import type { System } from "../contract/system.js";
 import type { Task } from "../contract/task.js";
 import type { Engine } from "../engine/engine.js";
 import { FiresteelError } from "../engine/error.js";
+import { defineSystem } from "../systems/defineSystem.js";
 import { train } from "../train.js";
 import { readCheckpoint } from "../trainer/checkpoint.js";
 import { printSystem } from "../trainer/printSystem.js";
@@ -40,13 +43,24 @@ function settled({ task, settings, seed }: RunJob, more: Partial<TrainSettings>)
   return trainSettings(task, { ...settings, ...more, seed }).settings;
 }
 
+/** A system of which no step is taken: what a warm start leads to is the task's alone. */
+function untrained({ id, kind }: Task): System {
+  return defineSystem({
+    ...{ id: "warm-start", title: "Warm start alone", arxiv: null, evidence: "high" },
+    ...{ policy: kind, task: id },
+    advantage: groupNormalize(),
+    loss: [surrogate()],
+  });
+}
+
 /**
  * The folder of a policy after the task's warm start: the same for every system that begins from it.
  *
  * @throws FiresteelError ERR_ABORTED after the signal, and as `train`
  */
 export async function warmPolicy(job: RunJob): Promise<string> {
-  const { engine, task, system, seed, folder, signal, onWarmStart } = job;
+  const { engine, task, seed, folder, signal, onWarmStart } = job;
+  const system = untrained(task);
   const stages = task.warmStart.map(({ name, steps, batchSize }) => [name, steps, batchSize]);
   const out = join(folder, "warm-start", `${task.id}-${seed}-${fingerprint(job, stages)}`);
   const policy = join(out, "checkpoint-0", "policy");

@@ -1,6 +1,5 @@
 import { reward } from "../blocks/reward/reward.js";
 import { rollout } from "../blocks/rollout/rollout.js";
-import type { Block } from "../contract/block.js";
 import type { Phase, System } from "../contract/system.js";
 import { checkKeys, show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
@@ -105,15 +104,10 @@ export function defineSystem(definition: SystemDefinition): System {
     if (!known.includes(phase.model)) {
       throw refused(`${phase.name}.model`, `one of ${known.map(show).join(", ")}`, phase.model);
     }
-    for (const needed of phase.loss.flatMap((term) => term.models)) {
+    for (const { block, needed } of modelsAsked(phase)) {
       if (!known.includes(needed) && needed !== "reference") {
-        throw refused(`${id}.models`, `a model ${show(needed)} (a loss reads it)`, "none");
+        throw refused(`${id}.models`, `a model ${show(needed)} (${block} asks it)`, "none");
       }
-    }
-    for (const { block, models: scored = [] } of stageBlocks(phase)) {
-      const missing = scored.find((name) => !known.includes(name));
-      if (missing === undefined) continue;
-      throw refused(`${id}.models`, `a model ${show(missing)} (${block} scores with it)`, "none");
     }
   }
   for (const stage of stages ?? []) {
@@ -159,12 +153,22 @@ function definePhase(phase: PhaseDefinition, fallback: string, flat: boolean): P
   });
 }
 
-/** Every block of a phase but its loss terms. */
-function stageBlocks(phase: Phase): Block[] {
-  const { source, rollout, probe, reward, filter, advantage, credit, rows } = phase;
-  const { select, weight, observe } = phase;
-  const single = [source, rollout, reward, advantage, rows].filter((block) => block !== null);
-  return [...single, ...probe, ...filter, ...credit, ...select, ...weight, ...observe];
+/** Models beside the learning one, by the block that asks them. */
+function modelsAsked(phase: Phase): { block: string; needed: string }[] {
+  const { source, rollout, probe, reward, filter, advantage, credit, rows, select, weight } = phase;
+  const stages = [
+    source,
+    rollout,
+    ...probe,
+    reward,
+    ...filter,
+    advantage,
+    ...credit,
+    rows,
+    ...select,
+  ];
+  const blocks = [...stages, ...weight, ...phase.loss, ...phase.observe].filter((b) => b !== null);
+  return blocks.flatMap(({ block, models = [] }) => models.map((needed) => ({ block, needed })));
 }
 
 function several<T>(blocks: Some<T> | undefined): readonly T[] {

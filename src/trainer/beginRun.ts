@@ -1,7 +1,7 @@
 import type { Question } from "../contract/data.js";
 import type { Policy } from "../contract/policy.js";
 import { newOptimizer } from "./optimizer.js";
-import { printSystem } from "./printSystem.js";
+import { phaseBlocks, printSystem } from "./printSystem.js";
 import { tokenized } from "./prompts.js";
 import { noProgress, type Run } from "./run.js";
 import { createRunFolder, rewindMetrics } from "./runFolder.js";
@@ -58,7 +58,9 @@ export async function beginSteps(run: Run): Promise<void> {
     models[name] = policy.clone();
     if (from !== "policy") await models[name].load(from.directory);
   }
-  const named = system.phases.flatMap((phase) => phase.loss.flatMap((term) => term.models));
+  const named = system.phases.flatMap((phase) =>
+    phaseBlocks(phase).flatMap(({ block }) => block.models ?? []),
+  );
   if (named.includes("reference")) models.reference ??= policy.clone();
   for (const name of new Set(["policy", ...system.phases.map((phase) => phase.model)])) {
     optimizers[name]?.dispose();

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { groupNormalize, klPenalty, reward, surrogate } from "../../src/blocks/index.js";
+import { groupNormalize, surrogate } from "../../src/blocks/index.js";
 import type { LossTerm } from "../../src/contract/index.js";
 import { defineSystem, type SystemDefinition } from "../../src/systems/defineSystem.js";
 import { systems } from "../../src/systems/index.js";
@@ -49,12 +49,12 @@ describe("a system's definition", () => {
     [
       "a loss that reads a missing model",
       { loss: [distill] },
-      /a model "teacher" \(a loss reads it\)/,
+      /a model "teacher" \(surrogate asks it\)/,
     ],
     [
-      "a reward that scores with a missing model",
-      { reward: klPenalty(reward()) },
-      /a model "reference" \(reward \+ klPenalty scores with it\)/,
+      "an advantage that asks a missing model",
+      { advantage: { ...advantage, models: ["teacher"] } },
+      /a model "teacher" \(groupNormalize asks it\)/,
     ],
     [
       "a stage of a missing phase",

@@ -72,7 +72,7 @@ type KlPenaltyOptions = Partial<{
 }>;
 
 /**
- * What `plan` rewards, minus beta times the KL to the model "reference", which the system names. At level
+ * What `plan` rewards, minus beta times the KL to the model "reference", the policy of the first step. At level
  * "sequence" (RLOO as in TRL) the sum over a rollout's trained actions is a reward named "kl"; at level
  * "token" (REINFORCE++, PPO) each action has its own, in the column "tokenReward" that returns add up, and
  * the rollout's reward stays. The KL per action is reported as `kl`.

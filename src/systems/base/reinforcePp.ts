@@ -14,7 +14,6 @@ export default defineSystem({
   title: "REINFORCE++: global advantage normalisation without a critic",
   arxiv: "2501.03262",
   evidence: "high",
-  models: { reference: { from: "policy", trained: false } },
   reward: klPenalty(reward(), { beta: 0.01, klEstimator: "k1", level: "token" }),
   advantage: rewardToGo({ gamma: 1 }),
   credit: whiten({ ddof: 1, eps: 1e-8, epsPlacement: "inside" }),

@@ -13,7 +13,6 @@ export default defineSystem({
   title: "REINFORCE Leave-One-Out",
   arxiv: "2402.14740",
   evidence: "high",
-  models: { reference: { from: "policy", trained: false } },
   reward: klPenalty(reward(), { beta: 0.05, klEstimator: "k1", level: "sequence" }),
   advantage: groupNormalize({ center: "leave-one-out", scale: "none" }),
   loss: [
