@@ -14,7 +14,8 @@ export const families = {
   "Ratios and clips": {
     dapo: "wider upper clip, prompts that teach nothing replaced, penalty before the length limit",
     gspo: "ratio and clip of the whole sequence (geometric mean)",
-    "gspo-token": "the sequence's ratio, each token's own gradient",
+    "gspo-token":
+      "the sequence's ratio, each token's own gradient: the same as gspo where a row has one advantage",
     cispo: "the clipped ratio as a constant weight: no token falls silent",
     sapo: "a sigmoid gate of the ratio instead of a hard clip",
     gmpo: "geometric mean of one-sidedly clipped token ratios",

@@ -44,7 +44,11 @@ All arms of a seed begin from one warm start. A claim is shown, or not, by its 9
       try {
         const found = await replicate(ids.length === 0 ? undefined : ids, {
           ...{ seeds: Number(seeds), device, out, signal: stop.signal },
-          onProgress: (now) => terminal.interactive && terminal.err(`\r\x1b[K${progress(now)}`),
+          onProgress(now) {
+            // A line that wraps could not be drawn over.
+            const line = progress(now).slice(0, (terminal.columns || 80) - 1);
+            if (terminal.interactive) terminal.err(`\r\x1b[K${line}`);
+          },
           onResult(result) {
             clear();
             if (!json) terminal.out(asText(result));

@@ -36,7 +36,10 @@ export interface Results {
   values(arm: string, measure: Measure): (number | null)[];
 }
 
-/** What was compared; the claim is shown where every comparison is. */
+/**
+ * What was compared; the claim is shown where every comparison is. Asked once before the first run too, with
+ * no values, so that a misspelt arm costs nothing.
+ */
 export type Judge = (results: Results) => readonly Comparison[];
 
 /**

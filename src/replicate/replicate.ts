@@ -1,10 +1,13 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { System } from "../contract/system.js";
+import type { Task } from "../contract/task.js";
 import { checkChoice, checkKeys, invalid } from "../engine/checks.js";
 import { Engine, type EngineOptions } from "../engine/engine.js";
 import { namedSystem, namedTask } from "../train.js";
 import { ensureFolder } from "../trainer/runFolder.js";
+import { type TrainSettings, trainSettings } from "../trainer/settings.js";
 import { armRun } from "./arms.js";
 import type { ArmRun, Claim, Measure } from "./claim.js";
 import { claims } from "./claims/index.js";
@@ -88,14 +91,15 @@ export async function replicate(
   const chosen = [...new Set(which)].map((one) =>
     typeof one === "string" ? namedClaim(one) : one,
   );
+  const plans = chosen.map(planOf);
   const engine = new Engine({ device, threads });
   try {
     const folder = out ?? (await mkdtemp(join(tmpdir(), "firesteel-replicate-")));
     await ensureFolder(folder);
     try {
       const done: Replication[] = [];
-      for (const claim of chosen) {
-        const result = await replicateClaim(claim, engine, folder, seeds, options);
+      for (const plan of plans) {
+        const result = await replicateClaim(plan, engine, folder, seeds, options);
         onResult?.(result);
         done.push(result);
       }
@@ -108,20 +112,51 @@ export async function replicate(
   }
 }
 
+/** A claim with its names bound. */
+interface Plan {
+  readonly claim: Claim;
+  readonly task: Task;
+  readonly arms: readonly {
+    readonly name: string;
+    readonly system: System;
+    readonly settings: Partial<TrainSettings>;
+  }[];
+}
+
+/** Refuses before the first run what would fail after it. @throws FiresteelError ERR_OPTION */
+function planOf(claim: Claim): Plan {
+  const arms = claim.arms.map(({ name, system, settings }) => ({
+    name,
+    system: typeof system === "string" ? namedSystem(system) : system,
+    settings: { ...claim.settings, ...settings },
+  }));
+  const names = arms.map(({ name }) => name);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined)
+    throw invalid("ERR_OPTION", `arms of ${claim.id}`, "different names", twice);
+  const { task = arms[0]!.system.task } = claim;
+  const theTask = typeof task === "string" ? namedTask(task) : task;
+  for (const { settings } of arms) trainSettings(theTask, settings);
+  judge(claim, new Map(names.map((name) => [name, []])));
+  return { claim, task: theTask, arms };
+}
+
+function judge(claim: Claim, runs: ReadonlyMap<string, readonly ArmRun[]>) {
+  const results = resultsOf(runs);
+  const comparisons = claim.judge(results);
+  const [first] = comparisons;
+  if (first !== undefined) return { results, comparisons, first };
+  throw invalid("ERR_OPTION", `judge of ${claim.id}`, "at least one comparison", comparisons);
+}
+
 async function replicateClaim(
-  claim: Claim,
+  { claim, task, arms }: Plan,
   engine: Engine,
   folder: string,
   seeds: number,
   { signal, onProgress }: ReplicateOptions,
 ): Promise<Replication> {
   const begun = performance.now();
-  const arms = claim.arms.map((arm) => ({
-    ...arm,
-    system: typeof arm.system === "string" ? namedSystem(arm.system) : arm.system,
-  }));
-  const { task = arms[0]!.system.task } = claim;
-  const theTask = typeof task === "string" ? namedTask(task) : task;
   const runs = new Map<string, ArmRun[]>(arms.map(({ name }) => [name, []]));
   let done = 0;
   for (let seed = 1; seed <= seeds; ++seed) {
@@ -132,8 +167,7 @@ async function replicateClaim(
         onProgress?.({ claim: claim.id, arm: name, seed, done, runs: all, stage, step, steps });
       };
       const run = await armRun({
-        ...{ engine, task: theTask, system, seed, folder, signal },
-        settings: { ...claim.settings, ...settings },
+        ...{ engine, task, system, settings, seed, folder, signal },
         onStep: (report) => tell("training", report),
         onWarmStart: (report) => tell("warm start", report),
       });
@@ -149,10 +183,7 @@ function judged(
   runs: ReadonlyMap<string, readonly ArmRun[]>,
   seconds: number,
 ): Replication {
-  const results = resultsOf(runs);
-  const comparisons = claim.judge(results);
-  const [first] = comparisons;
-  if (first === undefined) throw invalid("ERR_OPTION", "judge", "at least one comparison", "none");
+  const { results, comparisons, first } = judge(claim, runs);
   const measures: readonly Measure[] = [claim.measure, ...(claim.reported ?? [])];
   const byArm = <T>(of: (name: string, own: readonly ArmRun[]) => T) =>
     Object.fromEntries([...runs].map(([name, own]) => [name, of(name, own)]));

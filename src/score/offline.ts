@@ -34,6 +34,10 @@ export function offlinePhase(system: System, name?: string): Phase {
     );
   const probe = phase.probe[0] ?? phase.rows;
   if (probe) throw needs(probe.block, "asks the policy");
+  for (const { at, block } of phaseBlocks(phase)) {
+    const model = at === "loss" ? undefined : block.models?.[0];
+    if (model !== undefined) throw needs(block.block, `asks the model ${show(model)}`);
+  }
   for (const { block, models } of phase.loss) {
     const model = models.find((model) => !recordedModels.includes(model));
     if (model !== undefined) throw needs(block, `reads the model ${show(model)}`);

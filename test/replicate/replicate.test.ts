@@ -120,6 +120,16 @@ describe("a replication", () => {
       ...wrong,
       message: /did you mean "seeds"/,
     });
+    const misspelt = exceeds({ arm: "stil", baselines: ["other"], measure: accuracy, by: 0 });
+    for (const change of [
+      { judge: misspelt },
+      { judge: () => [] },
+      { settings: { ...still.settings, step: 3 } as object },
+      { arms: [still.arms[0], still.arms[0]] as Claim["arms"] },
+      { arms: [{ name: "a", system: "gpro" }] as Claim["arms"] },
+    ]) {
+      await expect(replicate([{ ...still, ...change }], { out })).rejects.toMatchObject(wrong);
+    }
     expect(existsSync(out)).toBe(false);
     const file = join(await temporaryFolder(), "file");
     writeFileSync(file, "");

@@ -4,7 +4,7 @@ import { atEnd, overRun } from "../measures.js";
 
 const learned = overRun("eval/accuracy");
 
-/** DAPO, section 3.2 and figure 6: with dynamic sampling the same accuracy is reached in fewer steps. */
+/** DAPO, section 3.2: with dynamic sampling the same accuracy is reached in fewer steps. */
 export const dapo: Claim = {
   id: "dapo",
   claim: "Per optimiser step DAPO learns faster than GRPO",
