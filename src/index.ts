@@ -147,8 +147,8 @@ export type {
 export { claims } from "./replicate/claims/index.js";
 export { allOf, type Comparison, exceeds, type Shown } from "./replicate/compare.js";
 export { atEnd, overRun } from "./replicate/measures.js";
+export { namedClaim } from "./replicate/plan.js";
 export {
-  namedClaim,
   type ReplicateOptions,
   type Replication,
   type ReplicationProgress,

@@ -40,6 +40,10 @@ All arms of a seed begin from one warm start. A claim is shown, or not, by its 9
       if (list) return terminal.out(listing(json));
       if (!/^\d+$/.test(seeds)) throw invalid("ERR_OPTION", "--seeds", "a whole number", seeds);
       const stop = stopSignal();
+      stop.signal.addEventListener("abort", () => {
+        const kept = out === undefined ? "" : `; finished runs stay in ${out}`;
+        terminal.err(`\nStopping at the end of this step${kept}\n`);
+      });
       const clear = () => terminal.interactive && terminal.err("\r\x1b[K");
       try {
         const found = await replicate(ids.length === 0 ? undefined : ids, {

@@ -1,17 +1,14 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { System } from "../contract/system.js";
-import type { Task } from "../contract/task.js";
-import { checkChoice, checkKeys, invalid } from "../engine/checks.js";
+import { checkKeys, invalid } from "../engine/checks.js";
 import { Engine, type EngineOptions } from "../engine/engine.js";
-import { namedSystem, namedTask } from "../train.js";
 import { ensureFolder } from "../trainer/runFolder.js";
-import { type TrainSettings, trainSettings } from "../trainer/settings.js";
 import { armRun } from "./arms.js";
 import type { ArmRun, Claim, Measure } from "./claim.js";
 import { claims } from "./claims/index.js";
-import { type Comparison, judgeAll, meanOf, resultsOf, type Shown } from "./compare.js";
+import { type Comparison, judgeAll, meanOf, type Shown } from "./compare.js";
+import { judge, namedClaim, type Plan, planOf } from "./plan.js";
 
 export interface ReplicateOptions {
   /** Runs of every arm, seeds 1 to this; >= 1, default 3. One seed shows nothing: there is no interval. */
@@ -65,11 +62,6 @@ export interface Replication {
 
 const optionNames = ["seeds", "device", "threads", "out", "signal", "onProgress", "onResult"];
 
-/** The claim of an id. @throws FiresteelError ERR_OPTION with the nearest id */
-export function namedClaim(id: string): Claim {
-  return claims[checkChoice("claim", id, Object.keys(claims))]!;
-}
-
 /**
  * Puts claims to the test: every arm from the same warm start, with the same seeds and settings, and the
  * judgement that the claim settled beforehand. What `firesteel replicate` calls.
@@ -110,43 +102,6 @@ export async function replicate(
   } finally {
     engine.dispose();
   }
-}
-
-/** A claim with its names bound. */
-interface Plan {
-  readonly claim: Claim;
-  readonly task: Task;
-  readonly arms: readonly {
-    readonly name: string;
-    readonly system: System;
-    readonly settings: Partial<TrainSettings>;
-  }[];
-}
-
-/** Refuses before the first run what would fail after it. @throws FiresteelError ERR_OPTION */
-function planOf(claim: Claim): Plan {
-  const arms = claim.arms.map(({ name, system, settings }) => ({
-    name,
-    system: typeof system === "string" ? namedSystem(system) : system,
-    settings: { ...claim.settings, ...settings },
-  }));
-  const names = arms.map(({ name }) => name);
-  const twice = names.find((name, i) => names.indexOf(name) !== i);
-  if (twice !== undefined)
-    throw invalid("ERR_OPTION", `arms of ${claim.id}`, "different names", twice);
-  const { task = arms[0]!.system.task } = claim;
-  const theTask = typeof task === "string" ? namedTask(task) : task;
-  for (const { settings } of arms) trainSettings(theTask, settings);
-  judge(claim, new Map(names.map((name) => [name, []])));
-  return { claim, task: theTask, arms };
-}
-
-function judge(claim: Claim, runs: ReadonlyMap<string, readonly ArmRun[]>) {
-  const results = resultsOf(runs);
-  const comparisons = claim.judge(results);
-  const [first] = comparisons;
-  if (first !== undefined) return { results, comparisons, first };
-  throw invalid("ERR_OPTION", `judge of ${claim.id}`, "at least one comparison", comparisons);
 }
 
 async function replicateClaim(

@@ -1,5 +1,6 @@
 import { afterAll, describe, expect, test } from "vitest";
 import type {
+  Column,
   Group,
   LossBatch,
   StepContext,
@@ -19,14 +20,16 @@ const engine = new Engine({ device: "cpu" });
 afterAll(() => engine.dispose());
 
 /** Rows of several lengths, whose policy has moved: ratios beyond every clip, on both sides. */
-const rows = [
+const rows: { advantage: number; old: number[]; now: number[]; masked?: true }[] = [
   { advantage: 1.25, old: [-1, -0.75, -2], now: [-0.5, -0.875, -2.5] },
   { advantage: -0.75, old: [-0.5, -1.5], now: [-0.125, -2.25] },
   { advantage: 0.5, old: [-1.25, -0.25, -1, -1.5], now: [-1.249, -0.251, -0.9995, -1.5] },
   { advantage: -1, old: [-2], now: [-1.75] },
   { advantage: -0.25, old: [-1, -1.5], now: [-1.0001, -1.4998] },
+  // Counts among the rows, as in TRL, and not among the tokens; what it holds reaches nothing.
+  { advantage: 2, old: [-1, Number.NaN], now: [-0.25, Number.POSITIVE_INFINITY], masked: true },
 ];
-const tokens = rows.reduce((sum, { old }) => sum + old.length, 0);
+const tokens = rows.reduce((sum, { old, masked }) => sum + (masked ? 0 : old.length), 0);
 const maxCompletionLength = 8;
 
 function batchOf(trajectories: readonly Trajectory[]): LossBatch {
@@ -58,8 +61,16 @@ function gradientOf(system: System, trajectories: readonly Trajectory[]): number
   return [...(dLogProb as Tensor).readSync()];
 }
 
-const withAdvantages = rows.map(({ advantage, old }) =>
-  rolloutOf(0, { length: old.length, columns: { advantage: { level: "row", value: advantage } } }),
+/** A rollout as long as a row, masked where it is. */
+function rolloutLike(i: number, reward: number, advantage?: Column): Trajectory {
+  const { old, masked } = rows[i]!;
+  const columns: Record<string, Column> = advantage === undefined ? {} : { advantage };
+  const t = rolloutOf(reward, { id: i, length: old.length, columns });
+  return masked ? { ...t, mask: new Uint8Array(old.length) } : t;
+}
+
+const withAdvantages = rows.map(({ advantage }, i) =>
+  rolloutLike(i, 0, { level: "row", value: advantage }),
 );
 
 interface Row {
@@ -133,7 +144,8 @@ const gradients: Record<string, Gradient> = {
 describe("each recipe's loss is its paper's, on rows whose ratios have moved", () => {
   test.each(Object.keys(gradients))("%s", (id) => {
     const { per, of } = gradients[id]!;
-    const expected = rows.flatMap(({ advantage: a, old, now }) => {
+    const expected = rows.flatMap(({ advantage: a, old, now, masked }) => {
+      if (masked) return old.map(() => 0);
       const x = now.map((lp, t) => lp - old[t]!);
       const row: Row = {
         ...{ a, x, length: x.length, sum: x.reduce((p, q) => p + q, 0) },
@@ -152,8 +164,7 @@ describe("each recipe's loss is its paper's, on rows whose ratios have moved", (
 
 /** From rewards to the gradient: two groups of unequal rewards, as a phase takes them. */
 async function stepGradient(system: System): Promise<number[]> {
-  const rewards = [1, 0, 0.25, 0, 1];
-  const rewarded = rows.map(({ old }, i) => rolloutOf(rewards[i]!, { id: i, length: old.length }));
+  const rewarded = [1, 0, 0.25, 0, 1, 0].map((reward, i) => rolloutLike(i, reward));
   const groups: Group[] = [rewarded.slice(0, 3), rewarded.slice(3)].map((trajectories, g) => ({
     key: `${g}`,
     prompt: trajectories[0]!.prompt,
@@ -193,15 +204,10 @@ describe("no two recipes are the same under different names", () => {
   });
 
   test("gspo-token takes advantages that differ within a row, gspo refuses them", () => {
-    const parted = rows.map(({ old }) =>
-      rolloutOf(0, {
-        length: old.length,
-        columns: {
-          advantage: { level: "action", values: Float32Array.from(old, (_, t) => 1 - t) },
-        },
-      }),
+    const parted = rows.map(({ old }, i) =>
+      rolloutLike(i, 0, { level: "action", values: Float32Array.from(old, (_, t) => 1 - t) }),
     );
-    expect(gradientOf(systems["gspo-token"]!, parted)).toHaveLength(tokens);
+    expect(gradientOf(systems["gspo-token"]!, parted)).toHaveLength(tokens + 2);
     expect(() => gradientOf(systems.gspo!, parted)).toThrow(/share one ratio and one advantage/);
   });
 });
