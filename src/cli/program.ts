@@ -2,6 +2,7 @@ import { Command, CommanderError } from "commander";
 import { FiresteelError, version } from "../index.js";
 import { registerBench } from "./bench.js";
 import { registerDoctor } from "./doctor.js";
+import { registerReplicate } from "./replicate.js";
 import { registerScore } from "./score.js";
 import { registerSystems } from "./systems.js";
 import type { Terminal } from "./terminal.js";
@@ -28,6 +29,7 @@ export async function runCommand(args: readonly string[], terminal: Terminal): P
     registerTrain,
     registerScore,
     registerSystems,
+    registerReplicate,
     registerBench,
     registerVerify,
     registerDoctor,

@@ -4,7 +4,10 @@ import type { Command } from "commander";
 import { invalid } from "../engine/checks.js";
 import { FiresteelError, type TrainOptions, type TrainResult, train } from "../index.js";
 import { count, ProgressLine, percent } from "./progress.js";
+
 import { acceptSettings, showSettings, withSet } from "./settings.js";
+import { stopSignal } from "./stopSignal.js";
+
 import { type Terminal, table } from "./terminal.js";
 
 interface TrainFlags {
@@ -66,15 +69,11 @@ Examples:
   firesteel train --settings                        all that --set and --config take`,
     )
     .action(async (flags: TrainFlags) => {
-      const stop = new AbortController();
-      const interrupt = () => stop.abort();
-      process.once("SIGINT", interrupt);
-      process.once("SIGTERM", interrupt);
+      const stop = stopSignal();
       try {
         await runTrain(flags, terminal, stop.signal);
       } finally {
-        process.off("SIGINT", interrupt);
-        process.off("SIGTERM", interrupt);
+        stop.end();
       }
     });
 }

@@ -143,6 +143,7 @@ function lossBatch(
     modelLogits,
     temperature: run.settings.temperature,
     scale,
+    maxCompletionLength: run.settings.maxCompletionLength,
     step,
   };
 }

@@ -41,7 +41,6 @@ export async function runPhase(run: Run, phase: Phase, step: number): Promise<Me
 
   const all = whole.flatMap((group) => group.trajectories);
   const actions = all.reduce((sum, t) => sum + t.actions.length, 0);
-  run.progress.tokens += all.reduce((sum, t) => sum + t.prompt.tokens.length, actions);
   const metrics: Metrics = {
     ...rolloutMetrics(whole),
     ...ages,

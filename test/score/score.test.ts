@@ -306,3 +306,10 @@ test("a system that asks the policy is refused", async () => {
   });
   await expect(scored([], { system })).rejects.toThrow(/belief of probing asks the policy/);
 });
+
+test.each<[string, RegExp]>([
+  ["rloo", /klPenalty of rloo asks the model "reference"/],
+  ["dr-grpo", /maxCompletionLength is not known\) for surrogate.horizon/],
+])("%s is refused: a file does not have what it needs", async (id, message) => {
+  await expect(scored([], { system: namedSystem(id) })).rejects.toThrow(message);
+});
