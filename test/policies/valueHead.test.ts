@@ -9,7 +9,7 @@ import type { TokenConfig } from "../../src/policies/token/config.js";
 import { TokenPolicy } from "../../src/policies/token/tokenPolicy.js";
 import { awkward, floats, gradients, plain, policyOf, row, rows } from "./rows.js";
 
-const engine = new Engine({ device: "cpu" });
+const engine = new Engine();
 afterAll(() => engine.dispose());
 
 const code = (code: string) => expect.objectContaining({ code });
