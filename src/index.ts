@@ -136,6 +136,7 @@ export { type ReadOptions, Tensor } from "./engine/tensor.js";
 export { CharTokenizer } from "./policies/token/charTokenizer.js";
 export { type PolicyDType, type TokenConfig, tinyConfig } from "./policies/token/config.js";
 export { TokenPolicy } from "./policies/token/tokenPolicy.js";
+export { type WrittenReport, writeReport } from "./report/report.js";
 export { EmbeddedSampler } from "./samplers/embedded.js";
 export {
   type ScoredRollout,

@@ -9,6 +9,7 @@ import { FiresteelError } from "./engine/error.js";
 import { CharTokenizer } from "./policies/token/charTokenizer.js";
 import { type PolicyDType, policyDTypes, tinyConfig } from "./policies/token/config.js";
 import { TokenPolicy } from "./policies/token/tokenPolicy.js";
+import { type RecorderOptions, recorderNames, recorders } from "./report/recorders.js";
 import { EmbeddedSampler } from "./samplers/embedded.js";
 import { systems } from "./systems/index.js";
 import { tasks } from "./tasks/index.js";
@@ -22,6 +23,7 @@ import { version } from "./version.js";
 /** What `train` takes: any of a run's settings, and what runs where. */
 export interface TrainOptions
   extends Partial<TrainSettings>,
+    RecorderOptions,
     Pick<TrainJob, "signal" | "onWarning"> {
   /** Default "grpo". */
   system?: string | System;
@@ -65,6 +67,7 @@ const optionNames = [
     "resume",
   ],
   ...["signal", "onStep", "onWarmStart", "onWarning", "callbacks"],
+  ...recorderNames,
 ];
 
 /** The system of an id. @throws FiresteelError ERR_OPTION with the nearest id */
@@ -104,6 +107,10 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
       "Expected the policy's engine in engine but it is missing",
     );
   }
+  const recording = recorders(
+    resume ?? out ?? null,
+    Object.fromEntries(recorderNames.map((name) => [name, options[name]])),
+  );
   const from = resume === undefined ? null : await readCheckpoint<SavedRun>(resume);
   const saved = from?.body;
   if (saved !== undefined && typeof policy === "string" && policy !== saved.policy) {
@@ -152,6 +159,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
       callbacks: [
         { step: options.onStep, warmStart: options.onWarmStart },
         ...(options.callbacks ?? []),
+        ...recording,
       ],
       onWarning,
     });

@@ -21,6 +21,7 @@ const below: Readonly<Record<string, readonly string[]>> = {
   blocks: ["verifiers", "options", "engine"],
   systems: ["blocks", "verifiers", "options", "engine"],
   trainer: ["nn", "options", "engine"],
+  report: ["engine"],
   score: ["trainer", "nn", "options", "engine"],
   verify: ["reference", "engine"],
   bench: ["verify", "reference", "engine"],

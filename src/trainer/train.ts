@@ -11,10 +11,11 @@ import { evaluate } from "./evaluate.js";
 import { inspectSystem } from "./inspect.js";
 import { stepMetrics } from "./metrics.js";
 import { runPhase } from "./phase.js";
+import { printSystem } from "./printSystem.js";
 import type { Run } from "./run.js";
 import { appendMetrics } from "./runFolder.js";
 import { type RunNames, type SavedRun, saveRun } from "./save.js";
-import type { TrainSettings } from "./settings.js";
+import { printSettings, type TrainSettings } from "./settings.js";
 import { tell } from "./tell.js";
 import { warmStartAt, warmStartStep } from "./warmStart.js";
 
@@ -70,8 +71,11 @@ export async function trainPolicy(job: TrainJob): Promise<TrainResult> {
       system: job.system,
       task: job.task,
       settings: { ...settings },
+      printed: printSystem(job.system) + printSettings(job.task, settings),
+      tokenizer: job.policy.tokenizer,
       device: run.engine.device,
       out,
+      resumed: job.resume !== null,
       resumedAt: progress.begun ? progress.step : -1,
     });
     let mark = performance.now();
