@@ -16,12 +16,12 @@ const main = [
   },
   {
     title: "Judge accuracy",
-    about: "Share of right verdicts on held-out answers; half is chance.",
+    about: "Share of right verdicts on held-out answers, and of answers put right.",
     unit: "share",
     whole: true,
     series: [
-      ["judge/pointwise_accuracy", "one answer"],
-      ["judge/pairwise_accuracy", "two answers"],
+      ["judge/pointwise_accuracy", "pointwise"],
+      ["judge/pairwise_accuracy", "pairwise"],
       ["reflection/accuracy", "reflection"],
     ],
   },
@@ -104,8 +104,8 @@ const main = [
 ];
 
 const names = {
-  "judge/pointwise_accuracy": "Judge, one answer",
-  "judge/pairwise_accuracy": "Judge, two answers",
+  "judge/pointwise_accuracy": "Judge, pointwise",
+  "judge/pairwise_accuracy": "Judge, pairwise",
   "reflection/accuracy": "Reflection",
 };
 

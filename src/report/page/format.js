@@ -20,7 +20,7 @@ function signed(value) {
 }
 
 function share(value) {
-  return value === null || value === undefined ? dash : `${(100 * value).toFixed(1)}%`;
+  return value === null || value === undefined ? dash : `${Number((100 * value).toFixed(1))}%`;
 }
 
 function seconds(value) {

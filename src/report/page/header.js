@@ -3,7 +3,7 @@
 const { byId, element, number, seconds, share } = report.format;
 
 function title({ name, run }) {
-  return run === null ? name : `${run.system.title} on ${run.task.title}`;
+  return run === null ? name : run.system.title;
 }
 
 function about({ name, run, steps }) {
@@ -55,6 +55,7 @@ function figures({ metrics: { values } }) {
 
 report.drawHeader = (data) => {
   byId("title").textContent = title(data);
+  byId("task").textContent = data.run === null ? "" : `Task: ${data.run.task.title}`;
   byId("about").textContent = about(data);
   byId("figures").append(
     ...figures(data).map(([label, text]) =>

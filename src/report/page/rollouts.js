@@ -56,6 +56,12 @@ function rolloutElement(group, rollout, text) {
   );
 }
 
+function labelElement(label) {
+  if (label === null) return null;
+  const text = typeof label === "string" ? label : JSON.stringify(label);
+  return element("p", { className: "label" }, "label ", element("code", {}, text));
+}
+
 function groupElement(group, rollouts, text) {
   const { step, phase, kind, prompt, label } = group;
   const right = group.rollouts.filter((rollout) => rollout.right === true).length;
@@ -69,15 +75,12 @@ function groupElement(group, rollouts, text) {
     "article",
     { className: "group" },
     element("h3", {}, head.filter((part) => part !== null).join(" · ")),
-    element("p", { className: "prompt" }, prompt),
-    label === null
-      ? null
-      : element(
-          "p",
-          { className: "label" },
-          "label ",
-          element("code", {}, typeof label === "string" ? label : JSON.stringify(label)),
-        ),
+    element(
+      "div",
+      { className: "asked" },
+      element("p", { className: "prompt" }, prompt),
+      labelElement(label),
+    ),
     element("ul", {}, ...rollouts.map((rollout) => rolloutElement(group, rollout, text))),
   );
 }

@@ -46,6 +46,7 @@ function tokenElement(rollout, i, found) {
   const advantage = at(rollout.advantage, i) ?? 0;
   const made = element("span", { className: "token" }, visible(rollout, i));
   made.dataset.index = i;
+  if (rollout.tokens[i] === "") made.classList.add("end");
   if (at(rollout.mask, i) === 0) made.classList.add("untrained");
   else if (advantage !== 0) made.classList.add(advantage > 0 ? "positive" : "negative");
   if (found) made.classList.add("found");
@@ -155,7 +156,7 @@ function key() {
       element("span", {}, `+${number(largest)}`),
     ),
     element("span", {}, sample("untrained", "not trained")),
-    element("span", {}, sample("", "∎"), " end of completion"),
+    element("span", {}, sample("end", "∎"), " end of completion"),
   ];
 }
 
