@@ -3,7 +3,8 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import { invalid } from "../engine/checks.js";
 import { FiresteelError, type TrainOptions, type TrainResult, train } from "../index.js";
-import { count, ProgressLine, percent } from "./progress.js";
+import { reportFile } from "../report/report.js";
+import { count, duration, evaluationName, ProgressBlock, percent } from "./progress.js";
 import { type Terminal, table } from "./terminal.js";
 
 interface TrainFlags {
@@ -17,6 +18,8 @@ interface TrainFlags {
   out?: string;
   resume?: string;
   config?: string;
+  tensorboard?: true;
+  report?: boolean;
   json?: true;
 }
 
@@ -37,6 +40,8 @@ export function registerTrain(program: Command, terminal: Terminal): void {
     .option("--out <dir>", "the run's folder; default runs/SYSTEM-TASK-seedSEED")
     .option("--resume <dir>", "go on with the run in this folder")
     .option("--config <file>", "JSON with any of the settings that the run's system.txt lists")
+    .option("--tensorboard", "also TensorBoard event files, in the run's folder")
+    .option("--no-report", "no report.html at the end; `firesteel report DIR` makes it later")
     .option("--json", "one line of JSON a step on stdout, and a last one when done")
     .addHelpText(
       "after",
@@ -63,16 +68,25 @@ Examples:
 
 async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSignal): Promise<void> {
   const { config, json, ...given } = flags;
-  const options = { ...(config === undefined ? {} : readConfig(config)), ...given } as TrainOptions;
+  // Commander says true where neither --report nor --no-report stands.
+  const { report, ...rest } = given;
+  const options = {
+    report: true,
+    ...(config === undefined ? {} : readConfig(config)),
+    ...(report === false ? { report } : {}),
+    ...rest,
+  } as TrainOptions;
   if (options.resume === undefined) options.out ??= freshFolder(options);
-  const progress = new ProgressLine(terminal);
+  const progress = new ProgressBlock(terminal);
   const announce = () => {
     progress.clear();
     terminal.err("Stopping at the end of this step; interrupt again to stop at once\n");
   };
   signal.addEventListener("abort", announce, { once: true });
   const event = (name: string, fields: object) => {
-    if (json) terminal.out(`${JSON.stringify({ event: name, ...fields })}\n`);
+    if (!json) return;
+    progress.clear();
+    terminal.out(`${JSON.stringify({ event: name, ...fields })}\n`);
   };
   let result: TrainResult;
   try {
@@ -80,10 +94,8 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSign
       ...options,
       signal,
       onWarning: (warning) => terminal.err(`warning: ${warning}\n`),
-      onWarmStart: (report) => progress.warmStart(report),
-      onStep(report) {
-        progress.step(report);
-        const { step, metrics } = report;
+      callbacks: [progress],
+      onStep({ step, metrics }) {
         event(step === 0 ? "evaluation" : "step", { step, ...metrics });
       },
     });
@@ -97,22 +109,31 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSign
     throw new FiresteelError("ERR_ABORTED", message);
   }
   event("done", { steps, seconds, device, metrics, start: result.start, out });
-  if (!json) terminal.out(closingTable(result));
+  if (!json) terminal.out(closingTable(result, options.report === true));
 }
 
-function closingTable({ steps, seconds, device, start, metrics, out }: TrainResult): string {
+function closingTable(
+  { steps, seconds, device, start, metrics, out }: TrainResult,
+  report: boolean,
+): string {
+  const evaluated = Object.keys(start).filter((name) => name !== "eval/accuracy");
   const speed = `${count(metrics["tokens_per_second/generate"])} generating, ${count(metrics["tokens_per_second/train"])} training`;
   return table([
     [
       "accuracy (held out)",
       `${percent(start["eval/accuracy"])} -> ${percent(metrics["eval/accuracy"])}`,
     ],
+    ...evaluated.map((name) => [
+      `${evaluationName(name)} (held out)`,
+      `${percent(start[name])} -> ${percent(metrics[name])}`,
+    ]),
     ["reward", metrics.reward?.toFixed(3) ?? "-"],
     ["steps", count(steps)],
     ["tokens sampled", count(metrics.num_tokens)],
     ["tokens/s", speed],
-    ["time", `${seconds.toFixed(1)} s on ${device}`],
+    ["time", `${seconds < 60 ? `${seconds.toFixed(1)} s` : duration(seconds)} on ${device}`],
     ["run", out ?? "-"],
+    ...(report && out !== null ? [["report", join(out, reportFile)]] : []),
   ]);
 }
 
