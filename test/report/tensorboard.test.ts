@@ -144,6 +144,19 @@ const isTimed = (tag: string) => /(^|\/)(step_time$|tokens_per_second\/|time\/)/
 const untimed = <T>(series: Map<string, T>) =>
   Object.fromEntries([...series].filter(([tag]) => !isTimed(tag)));
 
+/** A run that was killed within its fourth step and went on from the second. */
+async function killedAndResumed(): Promise<string> {
+  const out = join(await temporaryFolder(), "run");
+  const dying = train({
+    ...{ ...twoPhaseRun, out, tensorboard: true, saveSteps: 2 },
+    callbacks: [{ phase: ({ step }) => step === 4 && Promise.reject(new Error("killed")) }],
+  });
+  await expect(dying).rejects.toThrow("killed");
+  const { system, task } = twoPhaseRun;
+  await train({ resume: out, system, task, tensorboard: true });
+  return out;
+}
+
 describe("TensorBoard's files", () => {
   test("hold every metric of every step under its name, and the printed system", async () => {
     const out = join(await temporaryFolder(), "run");
@@ -170,14 +183,7 @@ describe("TensorBoard's files", () => {
   });
 
   test("of a resumed run are shown as those of one that never stopped", async () => {
-    const out = join(await temporaryFolder(), "run");
-    const dying = train({
-      ...{ ...twoPhaseRun, out, tensorboard: true, saveSteps: 2 },
-      callbacks: [{ phase: ({ step }) => step === 4 && Promise.reject(new Error("killed")) }],
-    });
-    await expect(dying).rejects.toThrow("killed");
-    const { system, task } = twoPhaseRun;
-    await train({ resume: out, system, task, tensorboard: true });
+    const out = await killedAndResumed();
     const files = await eventsOf(out);
     expect(files.map((events) => events.map(({ step }) => step))).toEqual([
       [0, 0, 0, 0, 1, 2, 3],
@@ -207,8 +213,7 @@ const importable = spawnSync(python, ["-c", "import tensorboard"]).status === 0;
 if (!importable) console.log("reading with Python's tensorboard is skipped: it is not importable");
 
 test.skipIf(!importable)("Python's tensorboard reads the same", async () => {
-  const out = join(await temporaryFolder(), "run");
-  await train({ ...twoPhaseRun, out, tensorboard: true });
+  const out = await killedAndResumed();
   const { stdout, stderr } = spawnSync(python, ["-c", reader, join(out, "tensorboard")], {
     encoding: "utf8",
   });
