@@ -8,10 +8,12 @@ export interface Series {
   steps: readonly number[];
   /** Metrics that exist at all; null where one does not. */
   values: Readonly<Record<string, readonly (number | null)[]>>;
+  /** The first and the last value of each, of one step each. */
+  ends: Readonly<Record<string, readonly [number, number]>>;
 }
 
 /** Points of a chart at most: more than a screen has columns would only cost bytes. */
-export const maxPoints = 1000;
+export const maxPoints = 500;
 
 /** Metrics by step as columns, averaged over as many steps as it takes for `maxPoints` points. */
 export function seriesOf(lines: readonly ({ step: number } & Metrics)[]): Series {
@@ -23,15 +25,21 @@ export function seriesOf(lines: readonly ({ step: number } & Metrics)[]): Series
   const names = new Set(lines.flatMap((line) => Object.keys(line)));
   names.delete("step");
   const values: Record<string, (number | null)[]> = {};
+  const ends: Record<string, readonly [number, number]> = {};
   for (const name of names) {
-    const column = parts.map((part) => meanOf(part.map((line) => line[name])));
-    if (column.some((value) => value !== null)) values[name] = column;
+    const present = numbersOf(name, lines);
+    if (present.length === 0) continue;
+    values[name] = parts.map((part) => meanOf(numbersOf(name, part)));
+    ends[name] = [present[0]!, present.at(-1)!];
   }
-  return { every, steps: parts.map((part) => part.at(-1)!.step!), values };
+  return { every, steps: parts.map((part) => part.at(-1)!.step!), values, ends };
 }
 
-function meanOf(values: readonly (number | null | undefined)[]): number | null {
-  const present = values.filter((value) => typeof value === "number");
+function numbersOf(name: string, lines: readonly Metrics[]): number[] {
+  return lines.map((line) => line[name]).filter((value) => typeof value === "number");
+}
+
+function meanOf(present: readonly number[]): number | null {
   if (present.length === 0) return null;
   return Number((present.reduce((a, b) => a + b, 0) / present.length).toPrecision(6));
 }

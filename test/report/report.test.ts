@@ -97,18 +97,19 @@ test("run.json tells the sittings of a run, and what ended them", async () => {
 });
 
 test("metrics are columns; of long runs, means over as many steps as it takes", () => {
-  const lines = Array.from({ length: 2401 }, (_, step) => ({
+  const lines = Array.from({ length: 1201 }, (_, step) => ({
     ...{ step, reward: step, kl: null },
     "eval/accuracy": step % 3 === 0 ? 0.5 : null,
   }));
-  const { every, steps, values } = seriesOf(lines);
+  const { every, steps, values, ends } = seriesOf(lines);
   expect(every).toBe(3);
   expect(steps.slice(0, 3)).toEqual([0, 3, 6]);
-  expect(steps.at(-1)).toBe(2400);
+  expect(steps.at(-1)).toBe(1200);
   expect(values.reward!.slice(0, 3)).toEqual([0, 2, 5]);
   expect(values["eval/accuracy"]!.every((value) => value === 0.5)).toBe(true);
+  expect(ends).toEqual({ reward: [0, 1200], "eval/accuracy": [0.5, 0.5] });
   expect(Object.keys(values)).toEqual(["reward", "eval/accuracy"]);
-  expect(seriesOf([])).toEqual({ every: 1, steps: [], values: {} });
+  expect(seriesOf([])).toEqual({ every: 1, steps: [], values: {}, ends: {} });
 });
 
 test.each<[string, TrainOptions, RegExp]>([

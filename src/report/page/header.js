@@ -30,26 +30,22 @@ function about({ name, run, steps }) {
 }
 
 /** A measured start and end; nothing where it was never measured. */
-function change(label, values, show) {
-  const present = (values ?? []).filter((value) => value !== null);
-  if (present.length === 0) return [];
-  const [first, last] = [present[0], present.at(-1)];
-  const text = present.length === 1 ? show(last) : `${show(first)} → ${show(last)}`;
-  return [[label, text]];
+function change(label, ends, show) {
+  if (ends === undefined) return [];
+  const [first, last] = ends.map(show);
+  return [[label, first === last ? last : `${first} → ${last}`]];
 }
 
-function figures({ metrics: { values } }) {
-  const last = (name) => values[name]?.filter((value) => value !== null).at(-1);
-  const evaluated = Object.keys(values).filter((name) =>
-    /^(judge|reflection)\/.*accuracy$/.test(name),
-  );
-  const speed = last("tokens_per_second/generate");
+const lastOf = (label, ends) => (ends === undefined ? [] : [[label, number(ends[1])]]);
+
+function figures({ metrics: { ends } }) {
+  const judged = Object.keys(ends).filter((name) => /^(judge|reflection)\/.*accuracy$/.test(name));
   return [
-    ...change("Accuracy, held out", values["eval/accuracy"], share),
-    ...evaluated.flatMap((name) => change(report.charts.nameOf(name), values[name], share)),
-    ...change("Reward", values.reward, number),
-    ...(last("num_tokens") === undefined ? [] : [["Tokens sampled", number(last("num_tokens"))]]),
-    ...(speed === undefined ? [] : [["Tokens/s, sampling", number(speed)]]),
+    ...change("Accuracy, held out", ends["eval/accuracy"], share),
+    ...judged.flatMap((name) => change(report.charts.nameOf(name), ends[name], share)),
+    ...change("Reward", ends.reward, number),
+    ...lastOf("Tokens sampled", ends.num_tokens),
+    ...lastOf("Tokens/s, sampling", ends["tokens_per_second/generate"]),
   ];
 }
 

@@ -41,13 +41,16 @@ function factsOf(rollout) {
   return element("p", { className: "facts" }, outcomeOf(rollout), " ", text);
 }
 
+/** Too much to read in a column. */
+const isLong = ({ tokens }) => tokens !== null && tokens.join("").length > 120;
+
 function rolloutElement(group, rollout, text) {
   const index = group.rollouts.indexOf(rollout) + 1;
   const label = `Completion ${index} of step ${group.step}; arrow keys walk through its tokens`;
   const from = rollout.sampledFrom;
   return element(
     "li",
-    { className: "rollout" },
+    { className: isLong(rollout) ? "rollout long" : "rollout" },
     factsOf(rollout),
     from === null
       ? null
