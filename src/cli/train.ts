@@ -39,7 +39,10 @@ export function registerTrain(program: Command, terminal: Terminal): void {
     .option("--device <auto|cpu|cuda>", "where the kernels run; default auto")
     .option("--out <dir>", "the run's folder; default runs/SYSTEM-TASK-seedSEED")
     .option("--resume <dir>", "go on with the run in this folder")
-    .option("--config <file>", "JSON with any of the settings that the run's system.txt lists")
+    .option(
+      "--config <file>",
+      "JSON with any of the settings in a run's system.txt, and recordRollouts, recordEvery",
+    )
     .option("--tensorboard", "also TensorBoard event files, in the run's folder")
     .option("--no-report", "no report.html at the end; `firesteel report DIR` makes it later")
     .option("--json", "one line of JSON a step on stdout, and a last one when done")

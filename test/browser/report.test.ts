@@ -110,15 +110,16 @@ describe.skipIf(chromium === null)("a report in a browser", () => {
 
   test("tells the values of all charts at the step that one points at, by pointer and by key", async () => {
     const { page } = await open(browser, file);
-    const outputs = () =>
-      page.$$eval(".legend output", (all) => all.map((output) => output.textContent).join());
-    const last = await outputs();
+    const values = () =>
+      page.$$eval(".legend .value", (all) => all.map((value) => value.textContent).join());
+    const last = await values();
     await page.hover(".plot");
-    const pointed = await outputs();
+    const pointed = await values();
     expect(pointed).not.toBe(last);
     await page.focus(".plot");
     await page.keyboard.press("ArrowRight");
-    expect(await outputs()).not.toBe(pointed);
+    expect(await values()).not.toBe(pointed);
+    expect(await textOf(page, "#told")).toMatch(/^Step \d+: policy [\d.]+, recycled [\d.]+$/);
   });
 
   test("narrows the rollouts by text and by every filter", async () => {

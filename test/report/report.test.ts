@@ -126,6 +126,11 @@ test.each<[string, TrainOptions, RegExp]>([
   await expect(train(options)).rejects.toThrow(message);
 });
 
+test("the package ships what its page is put together from", async () => {
+  const { files } = JSON.parse(await readFile("package.json", "utf8")) as { files: string[] };
+  expect(files).toContain("src/report/page");
+});
+
 test("the page's own sources end no script and no style", async () => {
   const { scripts, styles } = await readPageSources();
   expect([...scripts, ...styles].filter((text) => /<\/(script|style)|<!--/i.test(text))).toEqual(

@@ -1,6 +1,6 @@
 // One chart: a canvas by uPlot, with a legend that tells the values under the cursor.
 
-const { element } = report.format;
+const { byId, element } = report.format;
 const { color } = report.theme;
 const height = 190;
 const colors = ["series-1", "series-2", "series-3", "series-4"];
@@ -88,7 +88,7 @@ function rangeOf(low, high, { lines }) {
 /** Legend entries with a place for a value, and what fills the places. */
 function legendOf({ lines, unit }) {
   const format = report.units[unit];
-  const places = lines.map(() => element("output"));
+  const places = lines.map(() => element("span", { className: "value" }));
   const last = (values) => values.findLastIndex((value) => value !== null);
   const items = lines.map((line, i) => {
     const swatch = element("span", {
@@ -116,8 +116,9 @@ function summaryOf({ title, lines, unit }, steps) {
   return `${title}: ${parts.join("; ")}`;
 }
 
-/** Arrow keys move the cursor where there is no pointer. */
-function moveByKeys(plot, box) {
+/** Arrow keys move the cursor where there is no pointer, and what is there is told. */
+function moveByKeys(plot, box, { lines, unit }) {
+  const format = report.units[unit];
   box.addEventListener("keydown", (event) => {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (by === undefined) return;
@@ -126,6 +127,8 @@ function moveByKeys(plot, box) {
     const from = plot.cursor.idx ?? (by === 1 ? -1 : steps.length);
     const index = Math.min(steps.length - 1, Math.max(0, from + by));
     plot.setCursor({ left: plot.valToPos(steps[index], "x"), top: height / 2 });
+    const values = lines.map(({ label, values }) => `${label} ${format(values[index])}`);
+    byId("told").textContent = `Step ${steps[index]}: ${values.join(", ")}`;
   });
 }
 
@@ -134,7 +137,7 @@ report.drawChart = (parent, chart, steps) => {
   const box = element("div", {
     className: "plot",
     tabIndex: 0,
-    role: "img",
+    role: "group",
     "aria-label": summaryOf(chart, steps),
   });
   const { list, tell } = legendOf(chart);
@@ -145,7 +148,7 @@ report.drawChart = (parent, chart, steps) => {
   );
   const width = () => Math.max(200, box.clientWidth);
   const plot = new uPlot(optionsOf(chart, width(), tell), columnsOf(steps, chart.lines), box);
-  moveByKeys(plot, box);
+  moveByKeys(plot, box, chart);
   new ResizeObserver(() => {
     if (plot.width !== width()) plot.setSize({ width: width(), height });
   }).observe(box);
