@@ -229,6 +229,7 @@ describe.skipIf(chromium === null)("a report in a browser", () => {
     expect(await shown("#printed")).toBe(true);
     await page.evaluate(() => dispatchEvent(new Event("beforeprint")));
     expect(await page.$eval("html", (root) => root.dataset.theme)).toBe("light");
+    expect(await page.$eval(".uplot", (plot) => plot.clientWidth)).toBeLessThan(300);
     await page.evaluate(() => dispatchEvent(new Event("afterprint")));
     expect(await page.$eval("html", (root) => root.dataset.theme)).toBe("auto");
   });

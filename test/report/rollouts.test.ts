@@ -67,6 +67,10 @@ describe("rollouts.jsonl", () => {
       ...{ recordRollouts: 1, recordEvery: 2 },
     });
     expect(await record(killed)).toEqual(await record(whole));
+    const { system, task } = twoPhaseRun;
+    await expect(train({ resume: killed, system, task, steps: 6, recordEvery: 3 })).rejects.toThrow(
+      "Expected 2, or what the run's record began with, for recordEvery but received 3",
+    );
     expect(new Set((await record(whole)).map(({ step }) => step))).toEqual(new Set([2, 4]));
   });
 

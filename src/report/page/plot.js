@@ -3,6 +3,8 @@
 const { byId, element } = report.format;
 const { color } = report.theme;
 const height = 190;
+/** Two charts fit beside each other on A4 and on Letter. */
+const paperWidth = 290;
 const colors = ["series-1", "series-2", "series-3", "series-4"];
 const dashes = [[], [7, 4], [2, 3], [9, 3, 2, 3]];
 
@@ -149,8 +151,9 @@ report.drawChart = (parent, chart, steps) => {
   const width = () => Math.max(200, box.clientWidth);
   const plot = new uPlot(optionsOf(chart, width(), tell), columnsOf(steps, chart.lines), box);
   moveByKeys(plot, box, chart);
-  new ResizeObserver(() => {
-    if (plot.width !== width()) plot.setSize({ width: width(), height });
-  }).observe(box);
+  const resize = (to) => plot.width !== to && plot.setSize({ width: to, height });
+  new ResizeObserver(() => resize(width())).observe(box);
+  addEventListener("beforeprint", () => resize(paperWidth));
+  addEventListener("afterprint", () => resize(width()));
   report.theme.onChange(() => plot.redraw(false, true));
 };

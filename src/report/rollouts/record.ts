@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { appendFile, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { PhaseReport, RunCallback, RunFrame, StepReport } from "../../contract/run.js";
+import { invalid } from "../../engine/checks.js";
 import { parsed, replaceLines } from "../jsonl.js";
 import { chooseGroups } from "./chooseGroups.js";
 import { type RecordedRollout, recordedRollout } from "./rollout.js";
@@ -49,7 +50,7 @@ export class RolloutRecord implements RunCallback {
     const resumed = frame.resumedAt >= 0 && existsSync(this.#path);
     const lines = resumed ? await readRollouts(this.#path) : [];
     // Also where none of its lines are kept, the record goes on as thin as it was.
-    if (lines.length > 0) this.#every = lines[0]!.every;
+    if (lines.length > 0) this.#every = continued(lines[0]!.every, this.#every);
     await this.#replace(lines.filter(({ step }) => step <= frame.resumedAt));
   }
 
@@ -105,6 +106,13 @@ export class RolloutRecord implements RunCallback {
 }
 
 const textOf = (line: RecordedRollout) => `${JSON.stringify(line)}\n`;
+
+/** How thin a record is by now: twice, four times ... as thin as what it began with. */
+function continued(every: number, asked: number): number {
+  if (every >= asked && Number.isInteger(Math.log2(every / asked))) return every;
+  const expected = `${every}, or what the run's record began with,`;
+  throw invalid("ERR_OPTION", "recordEvery", expected, asked);
+}
 
 /** Whole lines; a killed process may have left part of one. */
 async function readRollouts(path: string): Promise<RecordedRollout[]> {
