@@ -155,6 +155,7 @@ export {
   type ReplicationProgress,
   replicate,
 } from "./replicate/replicate.js";
+export { type WrittenReport, writeReport } from "./report/report.js";
 export { EmbeddedSampler } from "./samplers/embedded.js";
 export {
   type ScoredRollout,

@@ -22,6 +22,7 @@ const below: Readonly<Record<string, readonly string[]>> = {
   blocks: ["verifiers", "options", "statistics", "engine"],
   systems: ["blocks", "verifiers", "options", "statistics", "engine"],
   trainer: ["nn", "options", "engine"],
+  report: ["engine"],
   score: ["trainer", "nn", "options", "engine"],
   verify: ["reference", "engine"],
   bench: ["verify", "reference", "engine"],
