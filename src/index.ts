@@ -137,12 +137,15 @@ export { CharTokenizer } from "./policies/token/charTokenizer.js";
 export { type PolicyDType, type TokenConfig, tinyConfig } from "./policies/token/config.js";
 export { TokenPolicy } from "./policies/token/tokenPolicy.js";
 export { EmbeddedSampler } from "./samplers/embedded.js";
+export { OpenAISampler } from "./samplers/openai.js";
+export type { OpenAISamplerOptions } from "./samplers/openaiOptions.js";
 export {
   type ScoredRollout,
   type ScoreOptions,
   type ScoreSummary,
   scoreFile,
 } from "./score/score.js";
+export { type PolicyServer, type ServeOptions, serve } from "./serve/serve.js";
 export {
   defineSystem,
   type PhaseDefinition,
@@ -156,3 +159,5 @@ export { printSystem, systemBlocks } from "./trainer/printSystem.js";
 export type { TrainSettings } from "./trainer/settings.js";
 export type { TrainResult } from "./trainer/train.js";
 export { version } from "./version.js";
+export type { PublishedWeights } from "./weights/publishedWeights.js";
+export { publishWeights } from "./weights/publishWeights.js";

@@ -10,6 +10,8 @@ import { CharTokenizer } from "./policies/token/charTokenizer.js";
 import { type PolicyDType, policyDTypes, tinyConfig } from "./policies/token/config.js";
 import { TokenPolicy } from "./policies/token/tokenPolicy.js";
 import { EmbeddedSampler } from "./samplers/embedded.js";
+import { OpenAISampler } from "./samplers/openai.js";
+import type { OpenAISamplerOptions } from "./samplers/openaiOptions.js";
 import { systems } from "./systems/index.js";
 import { tasks } from "./tasks/index.js";
 import { readCheckpoint } from "./trainer/checkpoint.js";
@@ -39,8 +41,8 @@ export interface TrainOptions
   onWarmStart?: RunCallback["warmStart"];
   /** Who else looks on. */
   callbacks?: readonly RunCallback[];
-  /** Where rollouts come from; default: the policy itself, in this process. */
-  sampler?: Sampler;
+  /** Where rollouts come from: a sampler, or the server of an `OpenAISampler`; default: the policy itself. */
+  sampler?: Sampler | OpenAISamplerOptions;
   /** Default: one for this run. A policy that is an object needs its engine. */
   engine?: Engine;
   device?: EngineOptions["device"];
@@ -143,7 +145,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
       system: theSystem,
       task: theTask,
       policy: thePolicy,
-      sampler: sampler ?? new EmbeddedSampler(thePolicy),
+      sampler: await samplerOf(sampler, thePolicy, onWarning),
       settings,
       names: { firesteel: version, policy: origin },
       out: resume ?? out ?? null,
@@ -186,6 +188,9 @@ function checkOptions(options: TrainOptions): void {
   if (policy !== undefined && typeof policy !== "string" && !isObject(policy)) {
     throw invalid("ERR_OPTION", "policy", '"tiny", a folder or a policy', policy);
   }
+  if (options.sampler !== undefined && !isObject(options.sampler)) {
+    throw invalid("ERR_OPTION", "sampler", "a sampler or { url, ... }", options.sampler);
+  }
   if (options.dtype !== undefined) {
     checkChoice("dtype", options.dtype, policyDTypes);
     if (isObject(policy)) {
@@ -195,6 +200,17 @@ function checkOptions(options: TrainOptions): void {
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw invalid("ERR_OPTION", "signal", "an AbortSignal", signal);
   }
+}
+
+/** A sampler as it is, that of a server, or the policy itself. */
+async function samplerOf(
+  sampler: TrainOptions["sampler"],
+  policy: Policy,
+  onRetry: (message: string) => void,
+): Promise<Sampler> {
+  if (sampler === undefined) return new EmbeddedSampler(policy);
+  if ("sample" in sampler) return sampler;
+  return OpenAISampler.connect({ onRetry, ...sampler });
 }
 
 function isObject(value: unknown): value is object {

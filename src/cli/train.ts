@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import { invalid } from "../engine/checks.js";
 import { FiresteelError, type TrainOptions, type TrainResult, train } from "../index.js";
+import { readKey } from "./keyFile.js";
 import { count, ProgressLine, percent } from "./progress.js";
 import { type Terminal, table } from "./terminal.js";
 
@@ -17,6 +18,9 @@ interface TrainFlags {
   out?: string;
   resume?: string;
   config?: string;
+  samplerUrl?: string;
+  samplerDir?: string;
+  samplerKeyFile?: string;
   json?: true;
 }
 
@@ -37,6 +41,9 @@ export function registerTrain(program: Command, terminal: Terminal): void {
     .option("--out <dir>", "the run's folder; default runs/SYSTEM-TASK-seedSEED")
     .option("--resume <dir>", "go on with the run in this folder")
     .option("--config <file>", "JSON with any of the settings that the run's system.txt lists")
+    .option("--sampler-url <url>", "rollouts come from this server with OpenAI's completions")
+    .option("--sampler-dir <dir>", "weights go here after each step: the --policy of that server")
+    .option("--sampler-key-file <file>", "holds the key that the server asks for")
     .option("--json", "one line of JSON a step on stdout, and a last one when done")
     .addHelpText(
       "after",
@@ -45,6 +52,8 @@ Examples:
   firesteel train                                   GRPO on arithmetic, from random weights
   firesteel train --system mc-grpo --seed 3 --out runs/median
   firesteel train --resume runs/median --steps 100  go on, to 100 steps in all
+  firesteel train --sampler-url http://127.0.0.1:8000 --sampler-dir weights
+                                                    rollouts from: firesteel serve --policy weights --wait
   firesteel train --config run.json --json          {"numGenerations": 16, "learningRate": 1e-4}`,
     )
     .action(async (flags: TrainFlags) => {
@@ -62,8 +71,10 @@ Examples:
 }
 
 async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSignal): Promise<void> {
-  const { config, json, ...given } = flags;
-  const options = { ...(config === undefined ? {} : readConfig(config)), ...given } as TrainOptions;
+  const { config, json, samplerUrl, samplerDir, samplerKeyFile, ...given } = flags;
+  const sampler = samplerFlags({ samplerUrl, samplerDir, samplerKeyFile });
+  const fromFile = config === undefined ? {} : readConfig(config);
+  const options = { ...fromFile, ...sampler, ...given } as TrainOptions;
   if (options.resume === undefined) options.out ??= freshFolder(options);
   const progress = new ProgressLine(terminal);
   const announce = () => {
@@ -116,6 +127,24 @@ function closingTable({ steps, seconds, device, start, metrics, out }: TrainResu
   ]);
 }
 
+/** The sampler that the command line names, if any. @throws FiresteelError ERR_OPTION */
+function samplerFlags(flags: {
+  samplerUrl?: string;
+  samplerDir?: string;
+  samplerKeyFile?: string;
+}): Pick<TrainOptions, "sampler"> {
+  const { samplerUrl: url, samplerDir: directory, samplerKeyFile: keyFile } = flags;
+  if (url === undefined) {
+    const other = Object.values(flags).find((value) => value !== undefined);
+    if (other === undefined) return {};
+    throw new FiresteelError(
+      "ERR_OPTION",
+      "Expected --sampler-url beside the other --sampler options",
+    );
+  }
+  return { sampler: { url, directory, apiKey: keyFile && readKey("--sampler-key-file", keyFile) } };
+}
+
 /** The settings of a JSON file. @throws FiresteelError ERR_OPTION */
 function readConfig(path: string): Partial<TrainOptions> {
   try {
@@ -137,7 +166,7 @@ function freshFolder({ system = "grpo", task = "arithmetic", seed = 0 }: TrainOp
   }
 }
 
-function wholeNumber(name: string): (text: string) => number {
+export function wholeNumber(name: string): (text: string) => number {
   return (text) => {
     if (/^\d+$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text);
     throw invalid("ERR_OPTION", name, "a whole number", text);

@@ -1,0 +1,274 @@
+import pLimit from "p-limit";
+import { z } from "zod";
+import type {
+  Capability,
+  Policy,
+  RandomStream,
+  SampleRequest,
+  Sampler,
+  Trajectory,
+} from "../contract/index.js";
+import { invalid, show } from "../engine/checks.js";
+import { FiresteelError } from "../engine/error.js";
+import { publishWeights } from "../weights/publishWeights.js";
+import { JsonClient } from "./jsonClient.js";
+import { type Answer, type AnsweredRollout, readAnswer } from "./openaiAnswer.js";
+import { type OpenAISamplerOptions, type SettledOptions, settleOptions } from "./openaiOptions.js";
+
+const modelSchema = z.object({
+  id: z.string(),
+  owned_by: z.string().nullish(),
+  vocab_size: z.number().int().min(1).nullish(),
+  weight_version: z.number().int().min(0).nullish(),
+  system_fingerprint: z.string().nullish(),
+});
+const modelsSchema = z.object({ data: z.array(modelSchema).min(1) });
+type Model = z.infer<typeof modelSchema>;
+
+/** A part of a request: some rollouts of one prompt. */
+interface Part {
+  readonly prompt: number;
+  readonly streams: readonly RandomStream[];
+}
+
+/**
+ * Rollouts from a server with OpenAI's completions: `firesteel serve`, or another that answers with token
+ * ids and their log-probs (vLLM, llama.cpp). Token ids travel; nothing is tokenised again.
+ *
+ * Of `firesteel serve`, every rollout is asked for by its stream: however often a request is repeated, it gives
+ * the rollout that the policy itself would give in this process. Other servers draw anew. Either way exactly the
+ * rollouts asked for come back, in order, or the call fails.
+ */
+export class OpenAISampler implements Sampler {
+  readonly name = "openai";
+  readonly capabilities: ReadonlySet<Capability>;
+  readonly #options: SettledOptions;
+  readonly #client: JsonClient;
+  /** Whether it is `firesteel serve`. */
+  readonly #own: boolean;
+  readonly #model: string;
+  #vocabSize: number | null;
+  /** Of the run's weights. */
+  #version = 0;
+  /** Of the weights published last; null: none were. */
+  #fingerprint: string | null = null;
+
+  private constructor(options: SettledOptions, client: JsonClient, own: boolean, model: Model) {
+    this.#options = options;
+    this.#client = client;
+    this.#own = own;
+    this.#model = model.id;
+    this.#vocabSize = model.vocab_size ?? null;
+    const current = own && options.directory !== null;
+    this.capabilities = new Set<Capability>([
+      "logProbs",
+      "greedy",
+      ...(own ? (["streams", "stop"] as const) : []),
+      ...(current ? (["currentWeights"] as const) : []),
+    ]);
+  }
+
+  /**
+   * Asks the server what it is; waits for one that is not there yet.
+   *
+   * @throws FiresteelError ERR_OPTION, ERR_SAMPLER
+   * @example
+   * const sampler = await OpenAISampler.connect({ url: "http://127.0.0.1:8000", directory: "weights" });
+   * await train({ sampler, steps: 20 });
+   */
+  static async connect(given: OpenAISamplerOptions): Promise<OpenAISampler> {
+    const options = settleOptions(given);
+    const client = new JsonClient(options);
+    const read = (answer: unknown) => modelsSchema.parse(answer).data;
+    const models = await client.ask("/v1/models", null, "a list of models", read, null);
+    const model =
+      options.model === null ? models[0]! : models.find(({ id }) => id === options.model);
+    if (model === undefined) {
+      const expected = `one of ${models.map(({ id }) => show(id)).join(", ")}`;
+      throw invalid("ERR_OPTION", "sampler.model", expected, options.model);
+    }
+    const own = model.owned_by === "firesteel";
+    if (!own && options.directory !== null) {
+      throw new FiresteelError(
+        "ERR_OPTION",
+        `Expected firesteel serve at ${options.url}, which reads sampler.directory, but it is ` +
+          `${show(model.owned_by)}'s server`,
+      );
+    }
+    return new OpenAISampler(options, client, own, model);
+  }
+
+  /**
+   * @throws FiresteelError ERR_SAMPLER where the server has no good answer within the options' retries and
+   * patience; ERR_SHAPE; ERR_ABORTED
+   */
+  async sample(request: SampleRequest): Promise<Trajectory[]> {
+    this.#check(request);
+    const parts = this.#parts(request);
+    const limit = pLimit(this.#options.concurrency);
+    const failed = new AbortController();
+    const signal =
+      request.signal === null ? failed.signal : AbortSignal.any([request.signal, failed.signal]);
+    let first: unknown = null;
+    const answers = await Promise.all(
+      parts.map((part) =>
+        limit(async () => {
+          try {
+            return await this.#complete(request, part, signal);
+          } catch (error) {
+            // The others' requests are of no use any more.
+            first ??= error;
+            failed.abort();
+            throw first;
+          }
+        }),
+      ),
+    );
+    return answers
+      .flatMap(({ rollouts, version }, i) =>
+        rollouts.map((rollout) => this.#trajectory(request, parts[i]!.prompt, rollout, version)),
+      )
+      .map((trajectory, id) => ({ id, ...trajectory }));
+  }
+
+  /**
+   * Publishes the weights into `directory` and waits until the server has loaded them. Without a directory,
+   * only counts how far behind the server is.
+   *
+   * @throws FiresteelError ERR_SAMPLER, ERR_CHECKPOINT
+   */
+  async refresh(version: number, policy: Policy): Promise<void> {
+    const { directory } = this.#options;
+    this.#version = version;
+    if (directory === null) {
+      // A server of ours says with every answer what its weights are; others have those they began with.
+      if (!this.#own) this.#checkStaleness(0);
+      return;
+    }
+    const { fingerprint } = await publishWeights(directory, version, policy);
+    this.#fingerprint = fingerprint;
+    const model = await this.#client.ask(
+      "/v1/weights",
+      { version, fingerprint },
+      `weights ${version} of ${directory}`,
+      (answer) => {
+        const loaded = modelSchema.parse(answer);
+        this.#checkPublished(loaded.weight_version, loaded.system_fingerprint);
+        return loaded;
+      },
+      null,
+    );
+    this.#vocabSize = model.vocab_size ?? null;
+  }
+
+  #check({ prompts, counts, streams, hook, stop }: SampleRequest): void {
+    if (hook !== null) {
+      throw new FiresteelError("ERR_SAMPLER", "Expected no hook: this sampler does not offer them");
+    }
+    if (stop.length > 0 && !this.capabilities.has("stop")) {
+      const message = "Expected no further stop tokens: only firesteel serve is known to heed them";
+      throw new FiresteelError("ERR_SAMPLER", message);
+    }
+    if (counts.length !== prompts.length) {
+      throw invalid("ERR_SHAPE", "counts", `one per prompt (${prompts.length})`, counts);
+    }
+    const total = counts.reduce((a, b) => a + b, 0);
+    if (streams.length !== total) {
+      throw invalid("ERR_SHAPE", "streams", `one per rollout (${total})`, streams);
+    }
+  }
+
+  #parts({ counts, streams }: SampleRequest): Part[] {
+    const { rolloutsPerRequest } = this.#options;
+    const parts: Part[] = [];
+    let begin = 0;
+    for (const [prompt, count] of counts.entries()) {
+      const end = begin + count;
+      for (; begin < end; begin += rolloutsPerRequest) {
+        const last = Math.min(end, begin + rolloutsPerRequest);
+        parts.push({ prompt, streams: streams.slice(begin, last) });
+      }
+      begin = end;
+    }
+    return parts;
+  }
+
+  async #complete(request: SampleRequest, part: Part, signal: AbortSignal): Promise<Answer> {
+    const { maxCompletionLength } = request;
+    const prompt = request.prompts[part.prompt]!;
+    const count = part.streams.length;
+    const answer = await this.#client.ask(
+      "/v1/completions",
+      this.#body(request, part),
+      `${count} completions`,
+      (body) => {
+        const asked = { prompt, count, maxCompletionLength, vocabSize: this.#vocabSize };
+        const read = readAnswer(body, asked);
+        if (this.#options.directory !== null) this.#checkPublished(read.version, read.fingerprint);
+        return read;
+      },
+      signal,
+    );
+    if (this.#own && answer.version !== null) this.#checkStaleness(answer.version);
+    return answer;
+  }
+
+  #body(request: SampleRequest, { prompt, streams }: Part): object {
+    const { temperature, greedy, stop, maxCompletionLength } = request;
+    const shared = {
+      model: this.#model,
+      prompt: [...request.prompts[prompt]!.tokens],
+      n: streams.length,
+      max_tokens: maxCompletionLength,
+      return_token_ids: true,
+    };
+    if (this.#own) {
+      return { ...shared, temperature, greedy, stop_token_ids: stop, logprobs: 0, streams };
+    }
+    const seed = streams[0]![0] >>> 1;
+    return { ...shared, temperature: greedy ? 0 : temperature, logprobs: 1, seed };
+  }
+
+  /** @throws Error where an answer comes from others than the weights published last */
+  #checkPublished(version: number | null | undefined, fingerprint: string | null | undefined) {
+    if (version === this.#version && fingerprint === this.#fingerprint) return;
+    throw new Error(
+      `it comes from weights ${version} (${fingerprint}) instead of ${this.#version} ` +
+        `(${this.#fingerprint})`,
+    );
+  }
+
+  /** @throws FiresteelError ERR_SAMPLER */
+  #checkStaleness(version: number): void {
+    const { url, maxStaleness } = this.#options;
+    const behind = this.#version - version;
+    if (maxStaleness === null || behind <= maxStaleness) return;
+    throw new FiresteelError(
+      "ERR_SAMPLER",
+      `Expected weights at most ${maxStaleness} optimiser steps behind (sampler.maxStaleness) but those of ` +
+        `${url} are ${behind} behind; give sampler.directory, or allow it`,
+    );
+  }
+
+  #trajectory(
+    { prompts }: SampleRequest,
+    at: number,
+    { ids, logProb, text, finish }: AnsweredRollout,
+    version: number | null,
+  ): Omit<Trajectory, "id"> {
+    const prompt = prompts[at]!;
+    return {
+      prompt,
+      actions: { kind: "tokens", length: ids.length, ids },
+      mask: new Uint8Array(ids.length).fill(1),
+      columns: { samplerLogProb: { level: "action", values: logProb } },
+      keys: { prompt: prompt.id },
+      rewards: {},
+      reward: null,
+      text,
+      finish,
+      policyVersion: this.#own && version !== null ? version : 0,
+      info: {},
+    };
+  }
+}
