@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import type { Finish, SampleRequest } from "../../contract/index.js";
 import { logProb } from "../../engine/kernels/logProb.js";
 import { gatherRows } from "../../engine/nn/embed.js";
@@ -72,6 +73,8 @@ export async function generate(
       logits.dispose();
       live = live.filter((row) => row.finish === null);
       if (live.length === 0) break;
+      // Small work never leaves this thread: whoever looks on gets a turn to act on what came.
+      if (watch !== null) await setImmediate();
       logits = cache.advance(nextTokens(live));
     }
   } finally {
