@@ -50,7 +50,7 @@ export class JsonClient {
   ): Promise<T> {
     const { url, retries, patienceSeconds } = this.#options;
     const begun = performance.now();
-    let attempts = 0;
+    let [attempts, bad] = [0, 0];
     const say = (failure: Failure) =>
       `Expected ${expected} from ${url}${path} but ${failure.message} (attempt ${attempts}, ` +
       `${((performance.now() - begun) / 1000).toFixed(1)} s)`;
@@ -61,12 +61,17 @@ export class JsonClient {
           return this.#attempt(path, body, read, signal);
         },
         {
-          retries,
+          // Only bad answers count, and below: a server that cannot be reached has until patience ends.
+          retries: Number.POSITIVE_INFINITY,
           minTimeout: wait.first,
           maxTimeout: wait.longest,
           maxRetryTime: patienceSeconds * 1000,
           signal: signal ?? undefined,
-          shouldRetry: ({ error }) => error instanceof Failure && error.kind !== "final",
+          shouldRetry({ error }) {
+            if (!(error instanceof Failure) || error.kind === "final") return false;
+            if (error.kind === "bad") bad += 1;
+            return bad <= retries;
+          },
           shouldConsumeRetry: ({ error }) => !(error instanceof Failure && error.kind === "busy"),
           onFailedAttempt: async ({ error }) => {
             if (!(error instanceof Failure) || error.kind === "final") return;

@@ -4,6 +4,9 @@ import type { AnswerChoice, AnswerFormat, Usage } from "./completionAnswer.js";
 import type { CompletionRequest } from "./completionRequest.js";
 import type { RolloutText } from "./rolloutText.js";
 
+/** Bytes that may wait for a client; one that falls further behind is left. */
+const maxUnread = 2 ** 23;
+
 /** Tokens of a rollout that no event has told of yet. */
 interface Pending {
   ids: number[];
@@ -79,5 +82,6 @@ export class EventStream {
       });
     }
     this.#response.write(`data: ${JSON.stringify(body)}\n\n`);
+    if (this.#response.writableLength > maxUnread) this.#response.destroy();
   }
 }

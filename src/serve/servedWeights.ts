@@ -107,7 +107,9 @@ export class WeightStore {
   /** @throws FiresteelError ERR_CHECKPOINT where there is nothing to serve */
   requireCurrent(): void {
     if (this.#current !== null) return;
-    const message = `Expected a policy or published weights in ${this.directory} but there are none`;
+    const message =
+      `Expected a policy or published weights in ${this.directory} but there are none ` +
+      "(a run's policy is in checkpoint-N/policy)";
     throw new FiresteelError("ERR_CHECKPOINT", message);
   }
 

@@ -111,7 +111,7 @@ export class HttpServer {
       response.setHeader("connection", "close");
       throw unavailable("stopping", "The server is stopping", 1);
     }
-    const path = new URL(request.url ?? "/", "http://localhost").pathname;
+    const path = (request.url ?? "/").split("?")[0]!;
     this.#admit(request, path);
     const methods = Object.hasOwn(this.#routes, path) ? this.#routes[path]! : undefined;
     if (methods === undefined) {
