@@ -145,7 +145,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
       system: theSystem,
       task: theTask,
       policy: thePolicy,
-      sampler: await samplerOf(sampler, thePolicy, onWarning),
+      sampler: await samplerOf(options, thePolicy, onWarning),
       settings,
       names: { firesteel: version, policy: origin },
       out: resume ?? out ?? null,
@@ -204,13 +204,13 @@ function checkOptions(options: TrainOptions): void {
 
 /** A sampler as it is, that of a server, or the policy itself. */
 async function samplerOf(
-  sampler: TrainOptions["sampler"],
+  { sampler, signal }: TrainOptions,
   policy: Policy,
   onRetry: (message: string) => void,
 ): Promise<Sampler> {
   if (sampler === undefined) return new EmbeddedSampler(policy);
   if ("sample" in sampler) return sampler;
-  return OpenAISampler.connect({ onRetry, ...sampler });
+  return OpenAISampler.connect({ onRetry, ...sampler }, signal);
 }
 
 function isObject(value: unknown): value is object {

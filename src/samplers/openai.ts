@@ -71,16 +71,20 @@ export class OpenAISampler implements Sampler {
   /**
    * Asks the server what it is; waits for one that is not there yet.
    *
-   * @throws FiresteelError ERR_OPTION, ERR_SAMPLER
+   * @param signal ends the waiting
+   * @throws FiresteelError ERR_OPTION, ERR_SAMPLER, ERR_ABORTED
    * @example
    * const sampler = await OpenAISampler.connect({ url: "http://127.0.0.1:8000", directory: "weights" });
    * await train({ sampler, steps: 20 });
    */
-  static async connect(given: OpenAISamplerOptions): Promise<OpenAISampler> {
+  static async connect(
+    given: OpenAISamplerOptions,
+    signal: AbortSignal | null = null,
+  ): Promise<OpenAISampler> {
     const options = settleOptions(given);
     const client = new JsonClient(options);
     const read = (answer: unknown) => modelsSchema.parse(answer).data;
-    const models = await client.ask("/v1/models", null, "a list of models", read, null);
+    const models = await client.ask("/v1/models", null, "a list of models", read, signal);
     const model =
       options.model === null ? models[0]! : models.find(({ id }) => id === options.model);
     if (model === undefined) {
@@ -139,6 +143,10 @@ export class OpenAISampler implements Sampler {
    */
   async refresh(version: number, policy: Policy): Promise<void> {
     const { directory } = this.#options;
+    if (policy.kind !== "tokens") {
+      const message = `Expected a policy over tokens for the sampler but it acts in ${policy.kind}`;
+      throw new FiresteelError("ERR_SAMPLER", message);
+    }
     this.#version = version;
     if (directory === null) {
       // A server of ours says with every answer what its weights are; others have those they began with.
@@ -238,15 +246,15 @@ export class OpenAISampler implements Sampler {
     );
   }
 
-  /** @throws FiresteelError ERR_SAMPLER */
+  /** @throws FiresteelError ERR_SAMPLER where the server's weights may not lie behind, and do */
   #checkStaleness(version: number): void {
-    const { url, maxStaleness } = this.#options;
+    const { url, allowStale } = this.#options;
     const behind = this.#version - version;
-    if (maxStaleness === null || behind <= maxStaleness) return;
+    if (allowStale || behind <= 0) return;
     throw new FiresteelError(
       "ERR_SAMPLER",
-      `Expected weights at most ${maxStaleness} optimiser steps behind (sampler.maxStaleness) but those of ` +
-        `${url} are ${behind} behind; give sampler.directory, or allow it`,
+      `Expected weights ${this.#version} from ${url} but it has those of ${behind} optimiser steps before; give ` +
+        "sampler.directory, where firesteel serve reads them, or sampler.allowStale",
     );
   }
 

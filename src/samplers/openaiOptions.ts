@@ -1,5 +1,5 @@
 import { invalid } from "../engine/checks.js";
-import { integer, number, orNull } from "../options/option.js";
+import { flag, integer, number } from "../options/option.js";
 import { parseOptions } from "../options/parseOptions.js";
 
 export interface OpenAISamplerOptions {
@@ -9,7 +9,7 @@ export interface OpenAISamplerOptions {
   model?: string;
   /**
    * Where weights are published for a `firesteel serve` on the same disk, started with this folder as its
-   * --policy. Without it nothing refreshes the server's weights: see `maxStaleness`.
+   * --policy. Without it nothing refreshes the server's weights: see `allowStale`.
    */
   directory?: string;
   /** Sent as `Authorization: Bearer`. */
@@ -25,9 +25,10 @@ export interface OpenAISamplerOptions {
   /** Rollouts of one prompt that are asked for at once, default 64; 1 for servers without `n`. */
   rolloutsPerRequest?: number;
   /**
-   * Without `directory`: optimiser steps by which the server's weights may lie behind, default 0; null: any.
+   * Without `directory`: whether the server's weights may lie behind the run's, default false. A run's
+   * `maxStaleness` can bound by how much.
    */
-  maxStaleness?: number | null;
+  allowStale?: boolean;
   /** Told what goes wrong meanwhile: at once, and then every ten seconds at most. */
   onRetry?: (message: string) => void;
 }
@@ -38,7 +39,7 @@ const shape = {
   patienceSeconds: number(120, { min: 0, max: 2 ** 21 }, "for a server that cannot be reached"),
   concurrency: integer(16, { min: 1, max: 1024 }, "requests at once"),
   rolloutsPerRequest: integer(64, { min: 1 }, "rollouts of one prompt asked for at once"),
-  maxStaleness: orNull(integer, 0, { min: 0 }, "optimiser steps behind; null: any"),
+  allowStale: flag(false, "whether the server's weights may lie behind the run's"),
 };
 
 export type SettledOptions = Required<
@@ -50,7 +51,7 @@ export function settleOptions(options: OpenAISamplerOptions): SettledOptions {
   const { url, model, directory, apiKey, onRetry, ...rest } = options;
   const { values } = parseOptions("sampler", shape, rest, {
     inapplicable: {
-      maxStaleness: () => (directory === undefined ? null : "directory keeps the weights current"),
+      allowStale: () => (directory === undefined ? null : "directory keeps the weights current"),
     },
   });
   for (const [name, value] of Object.entries({ model, directory, apiKey })) {

@@ -60,6 +60,22 @@ test.each([
   expect(outcome.code).toBe(code);
 });
 
+test("train takes its rollouts from a server", async () => {
+  const folder = await newFolder();
+  const [config, weights, out] = ["config.json", "weights", "run"].map((name) =>
+    join(folder, name),
+  );
+  const tiny = { warmStart: false, promptsPerStep: 2, numGenerations: 2, evalSamples: 1 };
+  await writeFile(config!, JSON.stringify({ ...tiny, device: "cpu", steps: 1 }));
+  const server = await ServerProcess.start(["--policy", weights!, "--wait"]);
+  const sampler = ["--sampler-url", server.url, "--sampler-dir", weights!];
+  const train = ["train", "--config", config!, "--json", "--out", out!];
+  const outcome = await firesteel([...train, ...sampler]);
+  expect([outcome.err, outcome.code]).toEqual(["", 0]);
+  const { data } = JSON.parse(await (await fetch(`${server.url}/v1/models`)).text());
+  expect(data[0].weight_version).toBeGreaterThan(0);
+});
+
 test("help shows examples", async () => {
   const { out, code } = await firesteel(["serve", "--help"]);
   expect(code).toBe(0);

@@ -154,16 +154,16 @@ describe("a server of somebody else's", () => {
     await expect(connect(url, { model: "other" })).rejects.toThrow(/one of "their-model"/);
   });
 
-  it("is not trained on for longer than it may lie behind", async () => {
+  it("is not trained on when its weights lie behind, unless that is allowed", async () => {
     const { url } = await foreign((body) => ({ body: sound(body) }));
     const policy = newPolicy();
     const strict = await connect(url);
     await strict.refresh(0, policy);
-    await expect(strict.refresh(1, policy)).rejects.toThrow(/maxStaleness.* are 1 behind/);
-    const patient = await connect(url, { maxStaleness: 2 });
-    await patient.refresh(2, policy);
-    await expect(patient.refresh(3, policy)).rejects.toMatchObject({ code: "ERR_SAMPLER" });
-    await (await connect(url, { maxStaleness: null })).refresh(1000, policy);
+    await strict.sample(wanted);
+    await expect(strict.refresh(1, policy)).rejects.toThrow(/Expected weights 1 .*allowStale/);
+    const patient = await connect(url, { allowStale: true });
+    await patient.refresh(7, policy);
+    expect((await patient.sample(wanted))[0]!.policyVersion).toBe(0);
   });
 });
 
@@ -303,6 +303,8 @@ describe("a server that fails", () => {
     const sampling = sampler.sample({ ...wanted, signal: stop.signal });
     setTimeout(() => stop.abort(), 50);
     await expect(sampling).rejects.toMatchObject({ code: "ERR_ABORTED" });
+    const waiting = OpenAISampler.connect({ url: "http://127.0.0.1:9" }, AbortSignal.timeout(50));
+    await expect(waiting).rejects.toMatchObject({ code: "ERR_ABORTED" });
     const aborted = sampler.sample({ ...wanted, signal: AbortSignal.abort() });
     await expect(aborted).rejects.toMatchObject({ code: "ERR_ABORTED" });
   });
@@ -336,13 +338,14 @@ describe("firesteel serve", () => {
 
   it("without a directory says itself how far its weights lie behind", async () => {
     const server = await started({ policy: await savedPolicy(policy) });
-    const sampler = await connect(server.url, { maxStaleness: 3 });
-    expect(sampler.capabilities.has("currentWeights")).toBe(false);
-    await sampler.refresh(3, policy);
-    const rollouts = await sampler.sample(asked);
+    const strict = await connect(server.url);
+    expect(strict.capabilities.has("currentWeights")).toBe(false);
+    await strict.refresh(3, policy);
+    await expect(strict.sample(asked)).rejects.toThrow(/those of 3 optimiser steps before/);
+    const patient = await connect(server.url, { allowStale: true });
+    await patient.refresh(3, policy);
+    const rollouts = await patient.sample(asked);
     expect(new Set(rollouts.map(({ policyVersion }) => policyVersion))).toEqual(new Set([0]));
-    await sampler.refresh(4, policy);
-    await expect(sampler.sample(asked)).rejects.toThrow(/are 4 behind/);
   });
 
   it("that reads another folder, or others' weights, is not believed", async () => {
@@ -373,7 +376,7 @@ it.each([
   [{ timeoutSeconds: 301 }, /sampler\.timeoutSeconds/],
   [{ concurrancy: 3 }, /did you mean "concurrency"/],
   [{ directory: "" }, /sampler\.directory/],
-  [{ directory: "weights", maxStaleness: 3 }, /sampler\.maxStaleness/],
+  [{ directory: "weights", allowStale: true }, /sampler\.allowStale/],
 ])("options that mean nothing are refused before anything is asked: %j", async (given, message) => {
   const options = { url: "http://127.0.0.1:9", ...given } as OpenAISamplerOptions;
   await expect(OpenAISampler.connect(options)).rejects.toMatchObject({ code: "ERR_OPTION" });
