@@ -88,7 +88,7 @@ export function namedTask(id: string): Task {
  */
 export async function train(options: TrainOptions = {}): Promise<TrainResult> {
   checkOptions(options);
-  const { policy, dtype, sampler, engine, device, threads, out, resume } = options;
+  const { policy, dtype, engine, device, threads, out, resume } = options;
   const { onWarning = (warning) => process.emitWarning(warning) } = options;
   if (resume !== undefined && out !== undefined && out !== resume) {
     const message = `Expected no other folder than ${show(resume)} for out but received ${show(out)}`;

@@ -3,6 +3,7 @@ import { z } from "zod";
 import type {
   Capability,
   Policy,
+  Prompt,
   RandomStream,
   SampleRequest,
   Sampler,
@@ -25,10 +26,12 @@ const modelSchema = z.object({
 const modelsSchema = z.object({ data: z.array(modelSchema).min(1) });
 type Model = z.infer<typeof modelSchema>;
 
-/** A part of a request: some rollouts of one prompt. */
+/** A part of what is wanted, asked for at once: `count` rollouts of each of its prompts. */
 interface Part {
-  readonly prompt: number;
-  readonly streams: readonly RandomStream[];
+  readonly prompts: Prompt[];
+  readonly count: number;
+  /** One per rollout, in order. */
+  readonly streams: RandomStream[];
 }
 
 /**
@@ -129,10 +132,8 @@ export class OpenAISampler implements Sampler {
       ),
     );
     return answers
-      .flatMap(({ rollouts, version }, i) =>
-        rollouts.map((rollout) => this.#trajectory(request, parts[i]!.prompt, rollout, version)),
-      )
-      .map((trajectory, id) => ({ id, ...trajectory }));
+      .flatMap(({ rollouts, version }) => rollouts.map((rollout) => [rollout, version] as const))
+      .map(([rollout, version], id) => this.#trajectory(id, rollout, version));
   }
 
   /**
@@ -186,31 +187,38 @@ export class OpenAISampler implements Sampler {
     }
   }
 
-  #parts({ counts, streams }: SampleRequest): Part[] {
+  /** Parts in the order of the rollouts; several prompts share a request where the server is ours. */
+  #parts({ prompts, counts, streams }: SampleRequest): Part[] {
     const { rolloutsPerRequest } = this.#options;
     const parts: Part[] = [];
     let begin = 0;
-    for (const [prompt, count] of counts.entries()) {
-      const end = begin + count;
-      for (; begin < end; begin += rolloutsPerRequest) {
-        const last = Math.min(end, begin + rolloutsPerRequest);
-        parts.push({ prompt, streams: streams.slice(begin, last) });
+    for (const [i, prompt] of prompts.entries()) {
+      const end = begin + counts[i]!;
+      while (begin < end) {
+        const count = Math.min(rolloutsPerRequest, end - begin);
+        const own = streams.slice(begin, begin + count);
+        const last = this.#own ? parts.at(-1) : undefined;
+        if (last?.count === count && last.streams.length + count <= rolloutsPerRequest) {
+          last.prompts.push(prompt);
+          last.streams.push(...own);
+        } else {
+          parts.push({ prompts: [prompt], count, streams: own });
+        }
+        begin += count;
       }
-      begin = end;
     }
     return parts;
   }
 
   async #complete(request: SampleRequest, part: Part, signal: AbortSignal): Promise<Answer> {
     const { maxCompletionLength } = request;
-    const prompt = request.prompts[part.prompt]!;
-    const count = part.streams.length;
+    const { prompts, count, streams } = part;
     const answer = await this.#client.ask(
       "/v1/completions",
       this.#body(request, part),
-      `${count} completions`,
+      `${streams.length} completions`,
       (body) => {
-        const asked = { prompt, count, maxCompletionLength, vocabSize: this.#vocabSize };
+        const asked = { prompts, count, maxCompletionLength, vocabSize: this.#vocabSize };
         const read = readAnswer(body, asked);
         if (this.#options.directory !== null) this.#checkPublished(read.version, read.fingerprint);
         return read;
@@ -221,12 +229,13 @@ export class OpenAISampler implements Sampler {
     return answer;
   }
 
-  #body(request: SampleRequest, { prompt, streams }: Part): object {
+  #body(request: SampleRequest, { prompts, count, streams }: Part): object {
     const { temperature, greedy, stop, maxCompletionLength } = request;
+    const ids = prompts.map(({ tokens }) => [...tokens]);
     const shared = {
       model: this.#model,
-      prompt: [...request.prompts[prompt]!.tokens],
-      n: streams.length,
+      prompt: ids.length === 1 ? ids[0] : ids,
+      n: count,
       max_tokens: maxCompletionLength,
       return_token_ids: true,
     };
@@ -259,13 +268,12 @@ export class OpenAISampler implements Sampler {
   }
 
   #trajectory(
-    { prompts }: SampleRequest,
-    at: number,
-    { ids, logProb, text, finish }: AnsweredRollout,
+    id: number,
+    { prompt, ids, logProb, text, finish }: AnsweredRollout,
     version: number | null,
-  ): Omit<Trajectory, "id"> {
-    const prompt = prompts[at]!;
+  ): Trajectory {
     return {
+      id,
       prompt,
       actions: { kind: "tokens", length: ids.length, ids },
       mask: new Uint8Array(ids.length).fill(1),

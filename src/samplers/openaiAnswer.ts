@@ -4,6 +4,7 @@ import { show } from "../engine/checks.js";
 
 /** One completion, read from an answer. */
 export interface AnsweredRollout {
+  readonly prompt: Prompt;
   readonly ids: Int32Array;
   readonly logProb: Float32Array;
   readonly text: string;
@@ -20,7 +21,8 @@ export interface Answer {
 
 /** What the answer has to fit. */
 export interface AskedRollouts {
-  readonly prompt: Prompt;
+  readonly prompts: readonly Prompt[];
+  /** Of each prompt. */
   readonly count: number;
   readonly maxCompletionLength: number;
   /** Token ids are below; null: not known. */
@@ -62,19 +64,27 @@ export function readAnswer(answer: unknown, asked: AskedRollouts): Answer {
     throw new Error(`${path.join(".") || "it"} is wrong (${message})`);
   }
   const { choices, weight_version: version, system_fingerprint: fingerprint } = parsed.data;
+  const wanted = asked.prompts.length * asked.count;
+  if (choices.length !== wanted) {
+    throw new Error(`${choices.length} completions came instead of ${wanted}`);
+  }
   const rollouts: AnsweredRollout[] = [];
   for (const choice of choices) {
-    if (rollouts[choice.index] !== undefined) throw new Error(`index ${choice.index} came twice`);
-    rollouts[choice.index] = readChoice(choice, asked);
-  }
-  if (choices.length !== asked.count || rollouts.length !== asked.count) {
-    throw new Error(`${choices.length} completions came instead of ${asked.count}`);
+    const { index } = choice;
+    const prompt = asked.prompts[Math.floor(index / asked.count)];
+    if (prompt === undefined) throw new Error(`index ${index} came for ${wanted} completions`);
+    if (rollouts[index] !== undefined) throw new Error(`index ${index} came twice`);
+    rollouts[index] = readChoice(choice, prompt, asked);
   }
   return { rollouts, version: version ?? null, fingerprint: fingerprint ?? null };
 }
 
-function readChoice(choice: z.infer<typeof choiceSchema>, asked: AskedRollouts): AnsweredRollout {
-  const { index, text, finish_reason: finish, logprobs, prompt_token_ids: prompt } = choice;
+function readChoice(
+  choice: z.infer<typeof choiceSchema>,
+  prompt: Prompt,
+  asked: AskedRollouts,
+): AnsweredRollout {
+  const { index, text, finish_reason: finish, logprobs, prompt_token_ids: promptIds } = choice;
   const at = `choice ${index}`;
   const tokens = choice.token_ids ?? tokensOf(logprobs);
   const values = logprobs.token_logprobs ?? logprobs.content?.map(({ logprob }) => logprob);
@@ -92,10 +102,10 @@ function readChoice(choice: z.infer<typeof choiceSchema>, asked: AskedRollouts):
   const logProb = Float32Array.from(values);
   const wrong = logProb.find((value) => !Number.isFinite(value) || value > roundingOfOne);
   if (wrong !== undefined) throw new Error(`${at} has ${show(wrong)} for a log-prob`);
-  if (prompt && prompt.join() !== asked.prompt.tokens.join()) {
+  if (promptIds && promptIds.join() !== prompt.tokens.join()) {
     throw new Error(`${at} completes another prompt`);
   }
-  return { ids: Int32Array.from(tokens), logProb, text, finish };
+  return { prompt, ids: Int32Array.from(tokens), logProb, text, finish };
 }
 
 function tokensOf({ tokens, content }: z.infer<typeof choiceSchema>["logprobs"]): number[] | null {

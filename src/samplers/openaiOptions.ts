@@ -22,7 +22,7 @@ export interface OpenAISamplerOptions {
   patienceSeconds?: number;
   /** Requests at once, default 16. */
   concurrency?: number;
-  /** Rollouts of one prompt that are asked for at once, default 64; 1 for servers without `n`. */
+  /** Rollouts that are asked for at once, default 64; 1 for servers without `n`. */
   rolloutsPerRequest?: number;
   /**
    * Without `directory`: whether the server's weights may lie behind the run's, default false. A run's
@@ -38,7 +38,7 @@ const shape = {
   retries: integer(8, { min: 0, max: 1000 }, "bad answers that one request may meet"),
   patienceSeconds: number(120, { min: 0, max: 2 ** 21 }, "for a server that cannot be reached"),
   concurrency: integer(16, { min: 1, max: 1024 }, "requests at once"),
-  rolloutsPerRequest: integer(64, { min: 1 }, "rollouts of one prompt asked for at once"),
+  rolloutsPerRequest: integer(64, { min: 1 }, "rollouts asked for at once"),
   allowStale: flag(false, "whether the server's weights may lie behind the run's"),
 };
 
