@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { FiresteelError, type PolicyServer, type ServeOptions, serve } from "../index.js";
+import { isLoopback } from "../serve/server.js";
 import { readKey } from "./keyFile.js";
 import type { Terminal } from "./terminal.js";
 import { wholeNumber } from "./train.js";
@@ -8,8 +9,6 @@ interface ServeFlags extends Omit<ServeOptions, "apiKey" | "engine" | "onError">
   apiKeyFile?: string;
   json?: true;
 }
-
-const local = ["127.0.0.1", "::1", "localhost"];
 
 export function registerServe(program: Command, terminal: Terminal): void {
   program
@@ -63,7 +62,7 @@ async function runServe({ apiKeyFile, json, ...given }: ServeFlags, terminal: Te
   const apiKey = apiKeyFile === undefined ? undefined : readKey("--api-key-file", apiKeyFile);
   const onError = (error: unknown) => terminal.err(`error: ${(error as Error).stack ?? error}\n`);
   const server = await serve({ ...given, apiKey, onError });
-  if (given.host !== undefined && !local.includes(given.host) && apiKey === undefined) {
+  if (given.host !== undefined && !isLoopback(given.host) && apiKey === undefined) {
     terminal.err("warning: whoever reaches this address can use the server (--api-key-file)\n");
   }
   const { url, version } = server;

@@ -23,7 +23,7 @@ class Failure extends Error {
 }
 
 /** Throws with what is wrong where an answer is not what it should be. */
-export type AnswerReader<T> = (answer: unknown) => T;
+type AnswerReader<T> = (answer: unknown) => T;
 
 /** Requests of JSON for JSON that survive a server's faults and restarts. */
 export class JsonClient {

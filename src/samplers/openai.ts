@@ -1,20 +1,19 @@
 import pLimit from "p-limit";
 import { z } from "zod";
-import type {
-  Capability,
-  Policy,
-  Prompt,
-  RandomStream,
-  SampleRequest,
-  Sampler,
-  Trajectory,
-} from "../contract/index.js";
+import type { Capability, Policy, SampleRequest, Sampler, Trajectory } from "../contract/index.js";
 import { invalid, show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 import { publishWeights } from "../weights/publishWeights.js";
 import { JsonClient } from "./jsonClient.js";
-import { type Answer, type AnsweredRollout, readAnswer } from "./openaiAnswer.js";
+import { type Answer, readAnswer, readAs } from "./openaiAnswer.js";
 import { type OpenAISamplerOptions, type SettledOptions, settleOptions } from "./openaiOptions.js";
+import {
+  checkRequest,
+  completionBody,
+  partsOf,
+  type RequestPart,
+  trajectoryOf,
+} from "./openaiRequest.js";
 
 const modelSchema = z.object({
   id: z.string(),
@@ -25,14 +24,6 @@ const modelSchema = z.object({
 });
 const modelsSchema = z.object({ data: z.array(modelSchema).min(1) });
 type Model = z.infer<typeof modelSchema>;
-
-/** A part of what is wanted, asked for at once: `count` rollouts of each of its prompts. */
-interface Part {
-  readonly prompts: Prompt[];
-  readonly count: number;
-  /** One per rollout, in order. */
-  readonly streams: RandomStream[];
-}
 
 /**
  * Rollouts from a server with OpenAI's completions: `firesteel serve`, or another that answers with token
@@ -86,7 +77,7 @@ export class OpenAISampler implements Sampler {
   ): Promise<OpenAISampler> {
     const options = settleOptions(given);
     const client = new JsonClient(options);
-    const read = (answer: unknown) => modelsSchema.parse(answer).data;
+    const read = (answer: unknown) => readAs(modelsSchema, answer).data;
     const models = await client.ask("/v1/models", null, "a list of models", read, signal);
     const model =
       options.model === null ? models[0]! : models.find(({ id }) => id === options.model);
@@ -110,8 +101,8 @@ export class OpenAISampler implements Sampler {
    * patience; ERR_SHAPE; ERR_ABORTED
    */
   async sample(request: SampleRequest): Promise<Trajectory[]> {
-    this.#check(request);
-    const parts = this.#parts(request);
+    checkRequest(request, this.capabilities.has("stop"));
+    const parts = partsOf(request, this.#options.rolloutsPerRequest, this.#own);
     const limit = pLimit(this.#options.concurrency);
     const failed = new AbortController();
     const signal =
@@ -133,7 +124,7 @@ export class OpenAISampler implements Sampler {
     );
     return answers
       .flatMap(({ rollouts, version }) => rollouts.map((rollout) => [rollout, version] as const))
-      .map(([rollout, version], id) => this.#trajectory(id, rollout, version));
+      .map(([rollout, version], id) => trajectoryOf(id, rollout, this.#own ? version! : 0));
   }
 
   /**
@@ -161,7 +152,7 @@ export class OpenAISampler implements Sampler {
       { version, fingerprint },
       `weights ${version} of ${directory}`,
       (answer) => {
-        const loaded = modelSchema.parse(answer);
+        const loaded = readAs(modelSchema, answer);
         this.#checkPublished(loaded.weight_version, loaded.system_fingerprint);
         return loaded;
       },
@@ -170,80 +161,24 @@ export class OpenAISampler implements Sampler {
     this.#vocabSize = model.vocab_size ?? null;
   }
 
-  #check({ prompts, counts, streams, hook, stop }: SampleRequest): void {
-    if (hook !== null) {
-      throw new FiresteelError("ERR_SAMPLER", "Expected no hook: this sampler does not offer them");
-    }
-    if (stop.length > 0 && !this.capabilities.has("stop")) {
-      const message = "Expected no further stop tokens: only firesteel serve is known to heed them";
-      throw new FiresteelError("ERR_SAMPLER", message);
-    }
-    if (counts.length !== prompts.length) {
-      throw invalid("ERR_SHAPE", "counts", `one per prompt (${prompts.length})`, counts);
-    }
-    const total = counts.reduce((a, b) => a + b, 0);
-    if (streams.length !== total) {
-      throw invalid("ERR_SHAPE", "streams", `one per rollout (${total})`, streams);
-    }
-  }
-
-  /** Parts in the order of the rollouts; several prompts share a request where the server is ours. */
-  #parts({ prompts, counts, streams }: SampleRequest): Part[] {
-    const { rolloutsPerRequest } = this.#options;
-    const parts: Part[] = [];
-    let begin = 0;
-    for (const [i, prompt] of prompts.entries()) {
-      const end = begin + counts[i]!;
-      while (begin < end) {
-        const count = Math.min(rolloutsPerRequest, end - begin);
-        const own = streams.slice(begin, begin + count);
-        const last = this.#own ? parts.at(-1) : undefined;
-        if (last?.count === count && last.streams.length + count <= rolloutsPerRequest) {
-          last.prompts.push(prompt);
-          last.streams.push(...own);
-        } else {
-          parts.push({ prompts: [prompt], count, streams: own });
-        }
-        begin += count;
-      }
-    }
-    return parts;
-  }
-
-  async #complete(request: SampleRequest, part: Part, signal: AbortSignal): Promise<Answer> {
+  async #complete(request: SampleRequest, part: RequestPart, signal: AbortSignal): Promise<Answer> {
     const { maxCompletionLength } = request;
     const { prompts, count, streams } = part;
     const answer = await this.#client.ask(
       "/v1/completions",
-      this.#body(request, part),
+      completionBody(request, part, this.#model, this.#own),
       `${streams.length} completions`,
       (body) => {
         const asked = { prompts, count, maxCompletionLength, vocabSize: this.#vocabSize };
         const read = readAnswer(body, asked);
         if (this.#options.directory !== null) this.#checkPublished(read.version, read.fingerprint);
+        if (this.#own && read.version === null) throw new Error("it has no weight_version");
         return read;
       },
       signal,
     );
-    if (this.#own && answer.version !== null) this.#checkStaleness(answer.version);
+    if (this.#own) this.#checkStaleness(answer.version!);
     return answer;
-  }
-
-  #body(request: SampleRequest, { prompts, count, streams }: Part): object {
-    const { temperature, greedy, stop, maxCompletionLength } = request;
-    const ids = prompts.map(({ tokens }) => [...tokens]);
-    const shared = {
-      model: this.#model,
-      prompt: ids.length === 1 ? ids[0] : ids,
-      n: count,
-      max_tokens: maxCompletionLength,
-      return_token_ids: true,
-    };
-    if (this.#own) {
-      return { ...shared, temperature, greedy, stop_token_ids: stop, logprobs: 0, streams };
-    }
-    const seed = streams[0]![0] >>> 1;
-    return { ...shared, temperature: greedy ? 0 : temperature, logprobs: 1, seed };
   }
 
   /** @throws Error where an answer comes from others than the weights published last */
@@ -265,26 +200,5 @@ export class OpenAISampler implements Sampler {
       `Expected weights ${this.#version} from ${url} but it has those of ${behind} optimiser steps before; give ` +
         "sampler.directory, where firesteel serve reads them, or sampler.allowStale",
     );
-  }
-
-  #trajectory(
-    id: number,
-    { prompt, ids, logProb, text, finish }: AnsweredRollout,
-    version: number | null,
-  ): Trajectory {
-    return {
-      id,
-      prompt,
-      actions: { kind: "tokens", length: ids.length, ids },
-      mask: new Uint8Array(ids.length).fill(1),
-      columns: { samplerLogProb: { level: "action", values: logProb } },
-      keys: { prompt: prompt.id },
-      rewards: {},
-      reward: null,
-      text,
-      finish,
-      policyVersion: this.#own && version !== null ? version : 0,
-      info: {},
-    };
   }
 }

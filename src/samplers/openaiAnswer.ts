@@ -20,7 +20,7 @@ export interface Answer {
 }
 
 /** What the answer has to fit. */
-export interface AskedRollouts {
+interface AskedRollouts {
   readonly prompts: readonly Prompt[];
   /** Of each prompt. */
   readonly count: number;
@@ -48,6 +48,14 @@ const answerSchema = z.object({
   system_fingerprint: z.string().nullish(),
 });
 
+/** An answer of a form. @throws Error naming the first field that is wrong */
+export function readAs<T>(schema: z.ZodType<T>, answer: unknown): T {
+  const parsed = schema.safeParse(answer);
+  if (parsed.success) return parsed.data;
+  const { path, message } = parsed.error.issues[0]!;
+  throw new Error(`${path.join(".") || "it"} is wrong (${message})`);
+}
+
 /** A log-prob may exceed 0 by its rounding alone. */
 const roundingOfOne = 1e-2;
 
@@ -58,12 +66,11 @@ const roundingOfOne = 1e-2;
  * @throws Error saying what is wrong with it
  */
 export function readAnswer(answer: unknown, asked: AskedRollouts): Answer {
-  const parsed = answerSchema.safeParse(answer);
-  if (!parsed.success) {
-    const { path, message } = parsed.error.issues[0]!;
-    throw new Error(`${path.join(".") || "it"} is wrong (${message})`);
-  }
-  const { choices, weight_version: version, system_fingerprint: fingerprint } = parsed.data;
+  const {
+    choices,
+    weight_version: version,
+    system_fingerprint: fingerprint,
+  } = readAs(answerSchema, answer);
   const wanted = asked.prompts.length * asked.count;
   if (choices.length !== wanted) {
     throw new Error(`${choices.length} completions came instead of ${wanted}`);

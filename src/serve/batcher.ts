@@ -8,7 +8,7 @@ import type { ServedWeights } from "./servedWeights.js";
 const gatherMilliseconds = 2;
 
 /** What rollouts must share to be sampled together. */
-export interface SamplingSettings {
+interface SamplingSettings {
   readonly temperature: number;
   readonly greedy: boolean;
   readonly maxTokens: number;
@@ -17,7 +17,7 @@ export interface SamplingSettings {
 }
 
 /** Rollouts that belong to one request. */
-export interface SamplingJob {
+interface SamplingJob {
   readonly weights: ServedWeights;
   readonly prompts: readonly Prompt[];
   /** Per prompt. */

@@ -3,7 +3,7 @@ import type { Finish, Tokenizer } from "../contract/data.js";
 import type { ServedWeights } from "./servedWeights.js";
 
 /** Tokens of one completion, and what is said of them. */
-export interface AnswerTokens {
+interface AnswerTokens {
   readonly ids: readonly number[];
   readonly logProb: readonly number[];
   /** Characters of the completion before them. */

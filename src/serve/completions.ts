@@ -17,7 +17,7 @@ import { readBody } from "./requestBody.js";
 import { RolloutText } from "./rolloutText.js";
 import type { ServedWeights, WeightStore } from "./servedWeights.js";
 
-export interface CompletionLimits extends RequestLimits {
+interface CompletionLimits extends RequestLimits {
   /** Requests that run or wait at once. */
   readonly maxConcurrent: number;
   /** Rollouts that are sampled together. */

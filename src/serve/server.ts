@@ -5,7 +5,7 @@ import { FiresteelError } from "../engine/error.js";
 import { Refusal, sendJson, unavailable } from "./refusal.js";
 
 /** Answers one kind of request. `signal` aborts when nobody waits for the answer any more. */
-export type Handler = (
+type Handler = (
   request: IncomingMessage,
   response: ServerResponse,
   signal: AbortSignal,
@@ -14,7 +14,7 @@ export type Handler = (
 /** By path, then by method. */
 export type Routes = Readonly<Record<string, Readonly<Record<string, Handler>>>>;
 
-export interface ServerOptions {
+interface ServerOptions {
   readonly host: string;
   readonly port: number;
   /** Asked of every request but health checks. */

@@ -23,7 +23,7 @@ const schema = z.strictObject({
 });
 
 /** By name: what the files of a folder hold. */
-export type FileRecords = z.infer<typeof schema>["files"];
+type FileRecords = z.infer<typeof schema>["files"];
 
 /** Weights that one process has written for others on the same disk. */
 export interface PublishedWeights {

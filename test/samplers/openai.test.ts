@@ -120,6 +120,11 @@ describe("a server of somebody else's", () => {
     expect(new Set(asked.map(({ seed }) => seed)).size).toBe(5);
   });
 
+  it("that has no models is none", async () => {
+    const { url } = await foreign((body) => ({ body: sound(body) }), { data: [] });
+    await expect(connect(url, { retries: 0 })).rejects.toThrow(/a list of models .*data is wrong/);
+  });
+
   it("may say token ids as vLLM's token_id:7 or as llama.cpp's logprobs.content", async () => {
     for (const spell of [
       { tokens: ["token_id:3", "token_id:9"], token_logprobs: [-1, -2] },
