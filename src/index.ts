@@ -157,12 +157,15 @@ export {
 } from "./replicate/replicate.js";
 export { type WrittenReport, writeReport } from "./report/report.js";
 export { EmbeddedSampler } from "./samplers/embedded.js";
+export { OpenAISampler } from "./samplers/openai.js";
+export type { OpenAISamplerOptions } from "./samplers/openaiOptions.js";
 export {
   type ScoredRollout,
   type ScoreOptions,
   type ScoreSummary,
   scoreFile,
 } from "./score/score.js";
+export { type PolicyServer, type ServeOptions, serve } from "./serve/serve.js";
 export { type Interval, meanInterval } from "./statistics/interval.js";
 export { tQuantile } from "./statistics/studentT.js";
 export {
@@ -179,3 +182,5 @@ export { majorityVote, passAtK } from "./trainer/repeatedSamples.js";
 export type { TrainSettings } from "./trainer/settings.js";
 export type { TrainResult } from "./trainer/train.js";
 export { version } from "./version.js";
+export type { PublishedWeights } from "./weights/publishedWeights.js";
+export { publishWeights } from "./weights/publishWeights.js";

@@ -13,6 +13,8 @@ import { type PolicyDType, policyDTypes, tinyConfig } from "./policies/token/con
 import { TokenPolicy } from "./policies/token/tokenPolicy.js";
 import { type RecorderOptions, recorderNames, recorders } from "./report/recorders.js";
 import { EmbeddedSampler } from "./samplers/embedded.js";
+import { OpenAISampler } from "./samplers/openai.js";
+import type { OpenAISamplerOptions } from "./samplers/openaiOptions.js";
 import { systems } from "./systems/index.js";
 import { tasks } from "./tasks/index.js";
 import { type Checkpoint, readCheckpoint } from "./trainer/checkpoint.js";
@@ -45,8 +47,8 @@ export interface TrainOptions
   onWarmStart?: RunCallback["warmStart"];
   /** Who else looks on. */
   callbacks?: readonly RunCallback[];
-  /** Where rollouts come from; default: the policy itself, in this process. */
-  sampler?: Sampler;
+  /** Where rollouts come from: a sampler, or the server of an `OpenAISampler`; default: the policy itself. */
+  sampler?: Sampler | OpenAISamplerOptions;
   /** Default: one for this run. A policy that is an object needs its engine. */
   engine?: Engine;
   device?: EngineOptions["device"];
@@ -101,7 +103,7 @@ export function namedTask(id: string): Task {
  */
 export async function train(options: TrainOptions = {}): Promise<TrainResult> {
   checkOptions(options);
-  const { policy, dtype, sampler, engine, device, threads, out, resume } = options;
+  const { policy, dtype, engine, device, threads, out, resume } = options;
   const { onWarning = (warning) => process.emitWarning(warning) } = options;
   if (options.force !== undefined && resume === undefined) {
     const message =
@@ -183,7 +185,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
       system: theSystem,
       task: theTask,
       policy: thePolicy,
-      sampler: sampler ?? new EmbeddedSampler(thePolicy),
+      sampler: await samplerOf(options, thePolicy, onWarning),
       settings,
       given: opened.models,
       names: { firesteel: version, policy: origin, models: opened.names },
@@ -238,6 +240,9 @@ function checkOptions(options: TrainOptions): void {
   if (policy !== undefined && typeof policy !== "string" && !isObject(policy)) {
     throw invalid("ERR_OPTION", "policy", '"tiny", a folder or a policy', policy);
   }
+  if (options.sampler !== undefined && !isObject(options.sampler)) {
+    throw invalid("ERR_OPTION", "sampler", "a sampler or { url, ... }", options.sampler);
+  }
   if (options.dtype !== undefined) {
     checkChoice("dtype", options.dtype, policyDTypes);
     if (isObject(policy)) {
@@ -258,6 +263,17 @@ function checkOptions(options: TrainOptions): void {
       throw invalid("ERR_OPTION", name, "an AbortSignal", signal);
     }
   }
+}
+
+/** A sampler as it is, that of a server, or the policy itself. */
+async function samplerOf(
+  { sampler, signal }: TrainOptions,
+  policy: Policy,
+  onRetry: (message: string) => void,
+): Promise<Sampler> {
+  if (sampler === undefined) return new EmbeddedSampler(policy);
+  if ("sample" in sampler) return sampler;
+  return OpenAISampler.connect({ onRetry, ...sampler }, signal);
 }
 
 function isObject(value: unknown): value is object {

@@ -4,6 +4,7 @@ import type { Command } from "commander";
 import { invalid } from "../engine/checks.js";
 import { FiresteelError, type TrainOptions, type TrainResult, train } from "../index.js";
 import { reportFile } from "../report/report.js";
+import { readKey } from "./keyFile.js";
 import { count, duration, evaluationName, ProgressBlock, percent } from "./progress.js";
 import { acceptSettings, showSettings, withSet } from "./settings.js";
 import { stopSignal } from "./stopSignal.js";
@@ -26,6 +27,9 @@ interface TrainFlags {
   settings?: true;
   tensorboard?: true;
   report?: boolean;
+  samplerUrl?: string;
+  samplerDir?: string;
+  samplerKeyFile?: string;
   json?: true;
 }
 
@@ -57,6 +61,9 @@ export function registerTrain(program: Command, terminal: Terminal): void {
     .option("--settings", "print every setting with its value and meaning, and do nothing")
     .option("--tensorboard", "also TensorBoard event files, in the run's folder")
     .option("--no-report", "no report.html at the end; `firesteel report DIR` makes it later")
+    .option("--sampler-url <url>", "rollouts come from this server with OpenAI's completions")
+    .option("--sampler-dir <dir>", "weights go here after each step: the --policy of that server")
+    .option("--sampler-key-file <file>", "holds the key that the server asks for")
     .option("--json", "one line of JSON a step on stdout, and a last one when done")
     .addHelpText(
       "after",
@@ -69,7 +76,9 @@ Examples:
   firesteel train --resume runs/median/checkpoint-20 --out runs/branch --force --set temperature=0.8
   firesteel train --config run.json --json          {"numGenerations": 16, "learningRate": 1e-4}
   firesteel train --set lrSchedulerType=cosine --set warmupRatio=0.1 --set evalPassAtK=[1,4]
-  firesteel train --settings                        all that --set and --config take`,
+  firesteel train --settings                        all that --set and --config take
+  firesteel train --sampler-url http://127.0.0.1:8000 --sampler-dir weights
+                                                    rollouts from: firesteel serve --policy weights --wait`,
     )
     .action(async (flags: TrainFlags) => {
       const stop = stopSignal();
@@ -83,11 +92,13 @@ Examples:
 
 async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSignal): Promise<void> {
   // Commander says true where neither --report nor --no-report stands.
-  const { config, json, set, settings, model, report, ...named } = flags;
+  const { config, json, set, settings, model, report, ...flagged } = flags;
+  const { samplerUrl, samplerDir, samplerKeyFile, ...named } = flagged;
   const options = {
     report: true,
     ...(config === undefined ? {} : readConfig(config)),
     ...(report === false ? { report } : {}),
+    ...samplerFlags({ samplerUrl, samplerDir, samplerKeyFile }),
     ...withSet(named, set),
     ...(model === undefined ? {} : { models: model }),
   } as TrainOptions;
@@ -158,6 +169,24 @@ function closingTable(result: TrainResult, report: boolean): string {
   ]);
 }
 
+/** The sampler that the command line names, if any. @throws FiresteelError ERR_OPTION */
+function samplerFlags(flags: {
+  samplerUrl?: string;
+  samplerDir?: string;
+  samplerKeyFile?: string;
+}): Pick<TrainOptions, "sampler"> {
+  const { samplerUrl: url, samplerDir: directory, samplerKeyFile: keyFile } = flags;
+  if (url === undefined) {
+    const other = Object.values(flags).find((value) => value !== undefined);
+    if (other === undefined) return {};
+    throw new FiresteelError(
+      "ERR_OPTION",
+      "Expected --sampler-url beside the other --sampler options",
+    );
+  }
+  return { sampler: { url, directory, apiKey: keyFile && readKey("--sampler-key-file", keyFile) } };
+}
+
 /** The settings of a JSON file. @throws FiresteelError ERR_OPTION */
 function readConfig(path: string): Partial<TrainOptions> {
   try {
@@ -186,7 +215,7 @@ function namedFolder(text: string, before: Record<string, string> = {}): Record<
   throw invalid("ERR_OPTION", "--model", "NAME=DIR", text);
 }
 
-function wholeNumber(name: string): (text: string) => number {
+export function wholeNumber(name: string): (text: string) => number {
   return (text) => {
     if (/^\d+$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text);
     throw invalid("ERR_OPTION", name, "a whole number", text);
