@@ -184,6 +184,12 @@ async function warmUp(run: Run, save: () => Promise<void>): Promise<void> {
     checkAbort(run);
     const step = progress.warmStartStep + 1;
     const loss = await warmStartStep(run, step % warmStartInterval.report === 0 || step === steps);
+    if (loss !== null && !Number.isFinite(loss)) {
+      throw new FiresteelError(
+        "ERR_RANGE",
+        `Expected a finite loss in step ${step} of the warm start (${at.stage.name}) but it is ${loss}`,
+      );
+    }
     if (loss !== null) await tell(run, "warmStart", { step, steps, stage: at.stage.name, loss });
     if (step % warmStartInterval.save === 0 || signal.aborted) await save();
     if (signal.aborted) return;
