@@ -7,6 +7,7 @@ import type { Task } from "./contract/task.js";
 import { checkBoolean, checkChoice, checkKeys, invalid, show } from "./engine/checks.js";
 import { Engine, type EngineOptions } from "./engine/engine.js";
 import { FiresteelError } from "./engine/error.js";
+import { type GivenModels, type OpenedModels, openModels } from "./givenModels.js";
 import { CharTokenizer } from "./policies/token/charTokenizer.js";
 import { type PolicyDType, policyDTypes, tinyConfig } from "./policies/token/config.js";
 import { TokenPolicy } from "./policies/token/tokenPolicy.js";
@@ -35,6 +36,8 @@ export interface TrainOptions
    * the optimiser. Default: as the policy's folder says; "f32" for fresh weights.
    */
   dtype?: PolicyDType;
+  /** Models that the system leaves to you, by name: a folder or a policy, e.g. { teacher: "runs/x/policy" }. */
+  models?: GivenModels;
   /** Told of every step, as a callback's `step`. */
   onStep?: RunCallback["step"];
   onWarmStart?: RunCallback["warmStart"];
@@ -64,6 +67,7 @@ const optionNames = [
     "task",
     "policy",
     "dtype",
+    "models",
     "sampler",
     "engine",
     "device",
@@ -107,7 +111,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
       "Expected either engine or device and threads, not both",
     );
   }
-  if (isObject(policy) && engine === undefined) {
+  if ([policy, ...Object.values(options.models ?? {})].some(isObject) && engine === undefined) {
     throw new FiresteelError(
       "ERR_OPTION",
       "Expected the policy's engine in engine but it is missing",
@@ -137,20 +141,34 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
 
   const chosen = device === undefined || device === "auto" ? (saved?.device ?? "auto") : device;
   const theEngine = engine ?? new Engine({ device: chosen as EngineOptions["device"], threads });
+  const valueHead = theSystem.phases.some(({ loss }) => loss.some(({ value }) => value === true));
   let own: TokenPolicy | null = null;
+  let opened: OpenedModels | null = null;
   try {
     if (!isObject(policy)) {
       const folder = from === null ? origin : `${from.folder}/policy`;
       own =
         folder === "tiny"
-          ? tinyPolicy(theEngine, theTask, settings.seed, dtype)
-          : await TokenPolicy.open(theEngine, folder, from === null ? { dtype } : {});
+          ? tinyPolicy(theEngine, theTask, settings.seed, { dtype, valueHead })
+          : await openPolicy(
+              theEngine,
+              folder,
+              from === null ? { dtype } : {},
+              valueHead,
+              onWarning,
+            );
       if (dtype !== undefined && own.config.dtype !== dtype) {
         const expected = `${show(own.config.dtype)}, with which the run began,`;
         throw invalid("ERR_OPTION", "dtype", expected, dtype);
       }
     }
     const thePolicy = own ?? (policy as Policy);
+    const names = saved?.models ?? {};
+    opened = await openModels(
+      theEngine,
+      options.models ?? {},
+      from === null ? null : { folder: from.folder, names },
+    );
     return await trainPolicy({
       engine: theEngine,
       system: theSystem,
@@ -158,7 +176,8 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
       policy: thePolicy,
       sampler: sampler ?? new EmbeddedSampler(thePolicy),
       settings,
-      names: { firesteel: version, policy: origin },
+      given: opened.models,
+      names: { firesteel: version, policy: origin, models: opened.names },
       // A run goes on in place also where its folder is written otherwise.
       out: goesOnIn(from, out) ?? out ?? null,
       resume: from,
@@ -173,6 +192,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
     });
   } finally {
     own?.dispose();
+    opened?.dispose();
     if (engine === undefined) theEngine.dispose();
   }
 }
@@ -215,6 +235,14 @@ function checkOptions(options: TrainOptions): void {
       throw invalid("ERR_OPTION", "dtype", "nothing (the policy has its own)", options.dtype);
     }
   }
+  const { models = {} } = options;
+  if (!isObject(models) || Array.isArray(models)) {
+    throw invalid("ERR_OPTION", "models", "an object of folders and policies", models);
+  }
+  for (const [name, model] of Object.entries(models)) {
+    if (typeof model === "string" || isObject(model)) continue;
+    throw invalid("ERR_OPTION", `models.${name}`, "a folder or a policy", model);
+  }
   for (const name of ["signal", "abort"] as const) {
     const signal: unknown = options[name];
     if (signal !== undefined && !(signal instanceof AbortSignal)) {
@@ -227,18 +255,33 @@ function isObject(value: unknown): value is object {
   return typeof value === "object" && value !== null;
 }
 
+/** A folder's policy, with a value head where the system learns one. */
+async function openPolicy(
+  engine: Engine,
+  folder: string,
+  options: { dtype?: PolicyDType },
+  valueHead: boolean,
+  onWarning: (warning: string) => void,
+): Promise<TokenPolicy> {
+  const policy = await TokenPolicy.open(engine, folder, options);
+  if (!valueHead || policy.valueHead) return policy;
+  policy.dispose();
+  onWarning(`${folder} has no value head: the run begins with a fresh one`);
+  return TokenPolicy.open(engine, folder, { ...options, valueHead });
+}
+
 /** Fresh weights in the shape that was measured for the task. */
 function tinyPolicy(
   engine: Engine,
   task: Task,
   seed: number,
-  dtype: PolicyDType = "f32",
+  { dtype = "f32", valueHead }: { dtype?: PolicyDType; valueHead: boolean },
 ): TokenPolicy {
   if (task.alphabet === null) {
     const message = `Expected a folder for policy: task ${show(task.id)} has no closed alphabet`;
     throw new FiresteelError("ERR_OPTION", message);
   }
   const tokenizer = new CharTokenizer(task.alphabet);
-  const config = { ...tinyConfig(tokenizer.vocabularySize, task.policy), dtype };
+  const config = { ...tinyConfig(tokenizer.vocabularySize, task.policy), dtype, valueHead };
   return TokenPolicy.create(engine, config, { tokenizer, seed: streamAt(seed, "policy")[0] });
 }

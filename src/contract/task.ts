@@ -66,6 +66,11 @@ export interface Task {
    */
   readonly answer?: (completion: string) => string | null;
   readonly warmStart: readonly WarmStartStage[];
+  /**
+   * A right answer to one of its questions, drawn with `uniform` alone where there are several; what "sft"
+   * learns from. Without it labels that are text are the answers.
+   */
+  readonly demonstrate?: (question: Question, uniform: () => number) => string;
   readonly policy: PolicyShape;
   readonly settings: TaskSettings;
 }

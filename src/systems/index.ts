@@ -1,8 +1,16 @@
 import type { System } from "../contract/system.js";
+import dpo from "./base/dpo.js";
 import grpo from "./base/grpo.js";
+import ipo from "./base/ipo.js";
+import opd from "./base/opd.js";
+import opdTopK from "./base/opdTopK.js";
+import ppo from "./base/ppo.js";
+import sft from "./base/sft.js";
 import mcGrpo from "./language/mcGrpo.js";
 
 /** Every system that comes with firesteel, by id. */
 export const systems: Readonly<Record<string, System>> = Object.freeze(
-  Object.fromEntries([grpo, mcGrpo].map((system) => [system.id, system])),
+  Object.fromEntries(
+    [grpo, ppo, dpo, ipo, opd, opdTopK, sft, mcGrpo].map((system) => [system.id, system]),
+  ),
 );

@@ -3,11 +3,11 @@ import type { Question } from "../contract/data.js";
 import type { Policy } from "../contract/policy.js";
 import { FiresteelError } from "../engine/error.js";
 import { newOptimizer } from "./optimizer.js";
-import { printSystem } from "./printSystem.js";
+import { phaseBlocks, printSystem } from "./printSystem.js";
 import { tokenized } from "./prompts.js";
 import { noProgress, type Run } from "./run.js";
 import { createRunFolder, rewindRunFolder } from "./runFolder.js";
-import { differencesFrom, loadRun } from "./save.js";
+import { differencesFrom, loadRun, type RunNames } from "./save.js";
 import { describeSettings, printSettings } from "./settings.js";
 import { MemoryStateStore } from "./stateStore.js";
 import type { TrainJob } from "./train.js";
@@ -17,7 +17,7 @@ export async function beginRun(job: TrainJob): Promise<Run> {
   const { engine, system, task, policy, sampler, settings, out, resume } = job;
   const saved = resume?.body;
   const abort = job.abort ?? new AbortController().signal;
-  const models: Record<string, Policy> = { policy };
+  const models: Record<string, Policy> = { policy, ...job.given };
   const prompts = (questions: readonly Question[]) =>
     questions.map((question) => tokenized(question, policy.tokenizer));
   const run: Run = {
@@ -26,6 +26,7 @@ export async function beginRun(job: TrainJob): Promise<Run> {
     task,
     settings,
     models,
+    given: ["policy", ...Object.keys(job.given)],
     sampler,
     train: prompts(task.train),
     evaluation: prompts(task.evaluation),
@@ -42,7 +43,7 @@ export async function beginRun(job: TrainJob): Promise<Run> {
     abort,
   };
   if (resume === null) {
-    if (out !== null) await createRunFolder(out, printRun(run));
+    if (out !== null) await createRunFolder(out, printRun(run, job.names.models));
     run.optimizers.policy = newOptimizer(run, "policy");
     return run;
   }
@@ -64,20 +65,25 @@ export async function beginRun(job: TrainJob): Promise<Run> {
   await loadRun(run, resume.folder, job.force ? (job.onWarning ?? (() => {})) : null);
   await run.sampler.refresh(progress.updates, policy);
   if (out !== null) {
-    if (out !== resume.run) await createRunFolder(out, printRun(run));
+    if (out !== resume.run) await createRunFolder(out, printRun(run, job.names.models));
     const from = resume.run ?? dirname(resume.folder);
-    await rewindRunFolder(out, from, progress.begun ? progress.step : -1, printRun(run));
+    await rewindRunFolder(
+      out,
+      from,
+      progress.begun ? progress.step : -1,
+      printRun(run, job.names.models),
+    );
   }
   return run;
 }
 
 /** What runs, and where it was forced to go on otherwise than it began. */
-function printRun({ system, task, settings, progress }: Run): string {
+function printRun({ system, task, settings, progress }: Run, models: RunNames["models"]): string {
   const forced = progress.forced.map(
     ({ step, differences }) => `\nforced after step ${step}: ${differences.join("; ")}\n`,
   );
   const described = printSettings(task, describeSettings(task, settings));
-  return [printSystem(system), "\n", described, ...forced].join("");
+  return [printSystem(system), printGiven(models), "\n", described, ...forced].join("");
 }
 
 /** Fresh optimisers, and the models that start from the policy as it now stands. */
@@ -85,10 +91,13 @@ export async function beginSteps(run: Run): Promise<void> {
   const { system, models, optimizers, progress } = run;
   const policy = models.policy!;
   for (const [name, { from }] of Object.entries(system.models)) {
+    if (from === "given") continue;
     models[name] = policy.clone();
     if (from !== "policy") await models[name].load(from.directory);
   }
-  const named = system.phases.flatMap((phase) => phase.loss.flatMap((term) => term.models));
+  const named = system.phases.flatMap((phase) =>
+    phaseBlocks(phase).flatMap(({ block }) => block.models ?? []),
+  );
   if (named.includes("reference")) models.reference ??= policy.clone();
   for (const name of new Set(["policy", ...system.phases.map((phase) => phase.model)])) {
     optimizers[name]?.dispose();
@@ -97,8 +106,16 @@ export async function beginSteps(run: Run): Promise<void> {
   progress.begun = true;
 }
 
-/** The policy and the engine are the caller's; the rest goes. */
+/** Where the models come from that the user chose. */
+function printGiven(models: RunNames["models"]): string {
+  const lines = Object.entries(models).map(([name, from]) => `model ${name} is ${from}\n`);
+  return lines.length === 0 ? "" : `\n${lines.join("")}`;
+}
+
+/** The policy, given models and the engine are the caller's; the rest goes. */
 export function endRun(run: Run): void {
   for (const optimizer of Object.values(run.optimizers)) optimizer.dispose();
-  for (const [name, model] of Object.entries(run.models)) if (name !== "policy") model.dispose();
+  for (const [name, model] of Object.entries(run.models)) {
+    if (!run.given.includes(name)) model.dispose();
+  }
 }

@@ -1,29 +1,24 @@
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Column, Trajectory } from "../contract/data.js";
-import type { Phase } from "../contract/system.js";
 import { show } from "../engine/checks.js";
 import { tensorOf } from "../engine/device.js";
 import { FiresteelError } from "../engine/error.js";
 import { sumSquares } from "../engine/nn/adamw.js";
-import type { EvaluatedTerm, Scored } from "./accumulate.js";
-import { microBatches, type RowBatch } from "./minibatches.js";
+import type { UpdateFrame } from "./accumulate.js";
+import { type EvaluatedTerm, isCoupled } from "./lossTerms.js";
+import type { RowBatch } from "./minibatches.js";
 import { notANumber } from "./notANumber.js";
-import type { Run } from "./run.js";
 import { scoreRows } from "./scores.js";
 
-/** An update that was not taken, with all that is needed to take it apart. */
+/** An update that was not taken, with what is needed to take it apart. */
 export interface FailedUpdate {
-  readonly run: Run;
-  readonly phase: Phase;
   readonly batch: RowBatch;
-  readonly scored: Scored;
   readonly rate: number;
-  readonly step: number;
   readonly loss: number;
   readonly gradNorm: number | null;
   /** Forward and backward of a part of the batch, as in the update itself. */
-  readonly accumulate: (part: RowBatch) => readonly EvaluatedTerm[];
+  readonly again: (part: RowBatch) => Promise<readonly EvaluatedTerm[]>;
 }
 
 /** What a part of the batch (a row, or a group that a loss couples) gives by itself. */
@@ -46,12 +41,16 @@ interface PartReport {
  *
  * @returns the error to throw
  */
-export async function failedUpdate(failed: FailedUpdate): Promise<FiresteelError> {
-  const { run, phase, batch, scored, step, loss, gradNorm, rate } = failed;
+export async function failedUpdate(
+  frame: UpdateFrame,
+  failed: FailedUpdate,
+): Promise<FiresteelError> {
+  const { run, phase, scored, step } = frame;
+  const { batch, loss, gradNorm, rate } = failed;
   const { model } = phase;
   const scores = await scoreRows(run.models[model]!, batch.rows, run.settings);
-  const lines = batch.rows.map((row, i) => rowRecord(failed, row, i, scores[i]!.logProb));
-  const parts = await eachPart(failed);
+  const lines = batch.rows.map((row, i) => rowRecord(frame, row, i, scores[i]!.logProb));
+  const parts = await eachPart(frame, failed);
   const first = notANumber(batch.rows, scored) ?? brokenPart(parts);
   let where = "";
   if (run.out !== null) {
@@ -73,7 +72,7 @@ export async function failedUpdate(failed: FailedUpdate): Promise<FiresteelError
 }
 
 function rowRecord(
-  { phase, scored }: FailedUpdate,
+  { phase, scored }: UpdateFrame,
   row: Trajectory,
   index: number,
   logProb: Float32Array,
@@ -97,16 +96,19 @@ function valuesOf(column: Column): number | Float32Array {
   return column.level === "row" ? column.value : column.values;
 }
 
-async function eachPart({ run, phase, batch, accumulate }: FailedUpdate): Promise<PartReport[]> {
+async function eachPart(
+  { run, phase }: UpdateFrame,
+  { batch, again }: FailedUpdate,
+): Promise<PartReport[]> {
   const { engine, models, optimizers } = run;
   const gradients = models[phase.model]!.parameters.map(({ grad, name }) => tensorOf(grad, name));
   const reports: PartReport[] = [];
-  for (const part of microBatches(batch, 1, phase.loss)) {
+  for (const part of units(batch, phase.loss.some(isCoupled))) {
     optimizers[phase.model]!.zeroGrad();
     const losses: Record<string, number> = {};
-    for (const [i, result] of accumulate(part).entries()) {
+    for (const result of await again(part)) {
       const [value] = await tensorOf(result.loss, "loss").read();
-      const { block } = phase.loss[i % phase.loss.length]!;
+      const { block } = result;
       losses[block] = (losses[block] ?? 0) + value!;
       result.loss.dispose();
       result.metrics?.dispose();
@@ -118,6 +120,15 @@ async function eachPart({ run, phase, batch, accumulate }: FailedUpdate): Promis
     reports.push({ rows: part.rows.map((row) => batch.rows.indexOf(row)), losses, gradNorm });
   }
   return reports;
+}
+
+/** Single rows, or the groups that a loss couples. */
+function units({ rows, groupOffsets }: RowBatch, coupled: boolean): RowBatch[] {
+  const bounds = coupled ? groupOffsets : Int32Array.from({ length: rows.length + 1 }, (_, i) => i);
+  return Array.from({ length: bounds.length - 1 }, (_, i) => {
+    const own = rows.slice(bounds[i], bounds[i + 1]);
+    return { rows: own, groupOffsets: Int32Array.of(0, own.length) };
+  });
 }
 
 /** The first part whose own loss or gradient is not finite. */

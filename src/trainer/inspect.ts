@@ -5,6 +5,8 @@ import type { System } from "../contract/system.js";
 import type { Task } from "../contract/task.js";
 import { show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
+import { canDemonstrate } from "./demonstration.js";
+import { inspectModels } from "./inspectModels.js";
 import { phaseBlocks } from "./printSystem.js";
 import type { TrainSettings } from "./settings.js";
 
@@ -20,8 +22,9 @@ export function inspectSystem(run: {
   policy: Policy;
   sampler: Sampler;
   settings: TrainSettings;
+  given: Readonly<Record<string, Policy>>;
 }): string[] {
-  const { system, task, policy, sampler, settings } = run;
+  const { system, task, policy, sampler, settings, given } = run;
   if (policy.kind !== task.kind) {
     throw new FiresteelError(
       "ERR_OPTION",
@@ -32,6 +35,7 @@ export function inspectSystem(run: {
     const message = `Expected training prompts in task ${show(task.id)} but there are none`;
     throw new FiresteelError("ERR_OPTION", message);
   }
+  inspectModels(system, policy, given);
   if (settings.evalGreedy && !sampler.capabilities.has("greedy")) {
     throw new FiresteelError(
       "ERR_SAMPLER",
@@ -60,6 +64,8 @@ export function inspectSystem(run: {
     maxCompletionLength: settings.maxCompletionLength,
     rewards: Object.keys(task.rewards),
     binaryRewards: task.binaryRewards,
+    valueHead: policy.valueHead === true,
+    demonstrations: canDemonstrate(task),
   };
   const warnings: string[] = [];
   const { syncRefModel, refModelMixupAlpha } = settings;

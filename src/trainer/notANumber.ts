@@ -3,7 +3,7 @@ import type { Scored } from "./accumulate.js";
 
 /**
  * The first value that a loss would read and that is not a number: in a column of a row, else among its
- * log-probs. What belongs to masked actions alone is not read. Kernels leave such a row out and go on;
+ * log-probs and values. What belongs to masked actions alone is not read. Kernels leave such a row out and go on;
  * a run is not to.
  *
  * @param columns their names; default all that a row has
@@ -14,13 +14,16 @@ export function notANumber(
   columns?: readonly string[],
 ): string | null {
   for (const [r, row] of rows.entries()) {
-    const logProbs = Object.entries(scored.get(row)!).map(([model, { logProb }]) => {
-      return [`log-prob (${model})`, { level: "action", values: logProb }] as const;
-    });
+    const scores = Object.entries(scored.get(row)!).flatMap(([model, { logProb, value }]) => [
+      [`log-prob (${model})`, { level: "action", values: logProb }] as const,
+      ...(value === null
+        ? []
+        : [[`value (${model})`, { level: "action", values: value }] as const]),
+    ]);
     const read = (columns ?? Object.keys(row.columns)).map(
       (name) => [name, row.columns[name]!] as const,
     );
-    for (const [name, column] of [...read, ...logProbs]) {
+    for (const [name, column] of [...read, ...scores]) {
       const at = firstNaN(column, row.mask);
       if (at !== -1) return `${name} of row ${r} is NaN at ${at}`;
     }

@@ -4,9 +4,10 @@ import type { Phase } from "../contract/system.js";
 import { show } from "../engine/checks.js";
 import { tensorOf } from "../engine/device.js";
 import { FiresteelError } from "../engine/error.js";
-import { accumulate, type Scored } from "./accumulate.js";
+import { accumulate, evaluateWhole, type Scored, type UpdateFrame } from "./accumulate.js";
 import { failedUpdate } from "./failedUpdate.js";
 import { learningRate } from "./learningRate.js";
+import { disposeGradient, type EvaluatedTerm, gradientRows, isCoupled } from "./lossTerms.js";
 import { Measures, samplingMetrics } from "./metrics.js";
 import { lossScale, microBatches, minibatches, type RowBatch } from "./minibatches.js";
 import { notANumber } from "./notANumber.js";
@@ -48,7 +49,8 @@ export async function updatePhase(
     for (const [i, batch] of batches.entries()) {
       checkAbort(run);
       const rate = learningRate(run, phase, step, (pass + i / batches.length) / passes);
-      await updateOnce(run, phase, batch, scored, rate, step, tell);
+      const frame = { run, phase, scored, scale: lossScale(batch), step };
+      await updateOnce(frame, batch, rate, tell);
       actions += batch.rows.reduce((sum, row) => sum + row.actions.length, 0);
     }
   }
@@ -77,7 +79,7 @@ async function scoreBefore(run: Run, phase: Phase, rows: readonly Trajectory[]):
   const names = new Set([phase.model, ...phase.loss.flatMap((term) => term.models)]);
   for (const name of names) {
     const entropy = name === phase.model;
-    const scores = await scoreRows(run.models[name]!, rows, run.settings, entropy);
+    const scores = await scoreRows(run.models[name]!, rows, run.settings, { entropy });
     for (const [i, row] of rows.entries()) scored.get(row)![name] = scores[i]!;
   }
   return scored;
@@ -109,24 +111,42 @@ function measureScores(
   }
 }
 
+/** Gradients of a whole optimiser step, however many micro-batches it takes. */
+async function gradients(frame: UpdateFrame, batch: RowBatch): Promise<EvaluatedTerm[]> {
+  const { run, phase } = frame;
+  const parts = microBatches(batch, run.settings.microBatchSize);
+  if (parts.length === 1 || !phase.loss.some(isCoupled)) {
+    return parts.flatMap((part) => accumulate(frame, part, null));
+  }
+  const whole = await evaluateWhole(frame, batch);
+  const results = [...whole.results];
+  let begin = 0;
+  try {
+    for (const part of parts) {
+      const end = begin + part.rows.reduce((sum, { actions }) => sum + actions.length, 0);
+      const own = gradientRows(whole.gradient, begin, end);
+      results.push(...accumulate(frame, part, own));
+      disposeGradient(own);
+      begin = end;
+    }
+  } finally {
+    disposeGradient(whole.gradient);
+  }
+  return results;
+}
+
 async function updateOnce(
-  run: Run,
-  phase: Phase,
+  frame: UpdateFrame,
   batch: RowBatch,
-  scored: Scored,
   rate: number,
-  step: number,
   measure: Measurer,
 ): Promise<void> {
+  const { run, phase, scored } = frame;
   const optimizer = run.optimizers[phase.model]!;
-  const scale = lossScale(batch);
-  const through = (part: RowBatch) => accumulate(run, phase, part, scored, scale, step);
   optimizer.zeroGrad();
   const parts = new Measures();
   let loss = 0;
-  for (const result of microBatches(batch, run.settings.microBatchSize, phase.loss).flatMap(
-    through,
-  )) {
+  for (const result of await gradients(frame, batch)) {
     loss += (await tensorOf(result.loss, "loss").read())[0]!;
     if (result.metrics !== null) {
       const sums = (await tensorOf(result.metrics, "metrics").read()) as Float64Array;
@@ -142,8 +162,8 @@ async function updateOnce(
   if (sound) optimizer.step(rate);
   const gradNorm = sound ? await optimizer.gradNorm() : null;
   if (gradNorm === null || !Number.isFinite(gradNorm)) {
-    const failed = { run, phase, batch, scored, rate, step, loss, gradNorm };
-    throw await failedUpdate({ ...failed, accumulate: through });
+    const again = (part: RowBatch) => gradients(frame, part);
+    throw await failedUpdate(frame, { batch, rate, loss, gradNorm, again });
   }
   run.progress.updates += 1;
   for (const [name, part] of parts.merged()) measure(name, part);

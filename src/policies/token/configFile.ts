@@ -16,6 +16,7 @@ const names = {
   tieWordEmbeddings: "tie_word_embeddings",
   maxLength: "max_position_embeddings",
   initializerRange: "initializer_range",
+  valueHead: "value_head",
 } as const;
 
 /** What each architecture means by its name. */
@@ -35,8 +36,12 @@ const required: Readonly<Record<string, unknown>> = {
   attention_bias: false,
 };
 
-/** The text of config.json. */
-export function formatConfig(config: TokenConfig): string {
+/**
+ * The text of config.json.
+ *
+ * @param endOfSequence written down for others; our own policies take it from their tokenizer
+ */
+export function formatConfig(config: TokenConfig, endOfSequence: number | null = null): string {
   const [modelType] = Object.entries(architectures).find(
     ([, has]) => has.qkNorm === config.qkNorm && has.attentionBias === config.attentionBias,
   )!;
@@ -44,6 +49,7 @@ export function formatConfig(config: TokenConfig): string {
   for (const [ours, theirs] of Object.entries(names)) {
     fields[theirs] = config[ours as keyof typeof names];
   }
+  if (endOfSequence !== null) fields.eos_token_id = endOfSequence;
   fields.torch_dtype = config.dtype === "bf16" ? "bfloat16" : "float32";
   return `${JSON.stringify(fields, null, 2)}\n`;
 }
@@ -80,6 +86,7 @@ export function parseConfig(text: string, path: string): TokenConfig {
   config.numKvHeads ??= config.numHeads;
   config.headDim ??= (config.hiddenSize as number) / (config.numHeads as number);
   config.tieWordEmbeddings ??= false;
+  config.valueHead ??= false;
   config.initializerRange ??= 0.02;
   config.dtype = (fields.torch_dtype ?? fields.dtype) === "bfloat16" ? "bf16" : "f32";
   try {
