@@ -105,7 +105,7 @@ export function sampleRequest(
 }
 
 /** As many rollouts as were asked for, none of them broken. @throws FiresteelError ERR_SAMPLER */
-async function wholeRollouts(
+export async function wholeRollouts(
   source: Pick<Sampler, "sample">,
   request: SampleRequest,
 ): Promise<Trajectory[]> {
