@@ -155,4 +155,5 @@ export { namedSystem, namedTask, type TrainOptions, train } from "./train.js";
 export { printSystem, systemBlocks } from "./trainer/printSystem.js";
 export type { TrainSettings } from "./trainer/settings.js";
 export type { TrainResult } from "./trainer/train.js";
+export * as verifiers from "./verifiers/index.js";
 export { version } from "./version.js";
