@@ -22,7 +22,7 @@ const below: Readonly<Record<string, readonly string[]>> = {
   blocks: ["verifiers", "options", "engine"],
   systems: ["blocks", "verifiers", "options", "engine"],
   trainer: ["nn", "options", "engine"],
-  score: ["trainer", "nn", "options", "engine"],
+  score: ["trainer", "data", "nn", "options", "engine"],
   verify: ["reference", "engine"],
   bench: ["verify", "reference", "engine"],
   // The command line and the files at the top bind names to what they stand for.

@@ -1,12 +1,14 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
+import { datasetName } from "../data/datasetTask.js";
 import { invalid } from "../engine/checks.js";
 import { FiresteelError, type TrainOptions, type TrainResult, train } from "../index.js";
+import { type DataFlags, dataOptions } from "./dataFlags.js";
 import { count, ProgressLine, percent } from "./progress.js";
 import { type Terminal, table } from "./terminal.js";
 
-interface TrainFlags {
+interface TrainFlags extends DataFlags {
   system?: string;
   task?: string;
   policy?: string;
@@ -25,7 +27,15 @@ export function registerTrain(program: Command, terminal: Terminal): void {
     .command("train")
     .description("train a policy with a system on a task")
     .option("--system <id>", "what to train with (see `firesteel systems`); default grpo")
-    .option("--task <id>", "what to train on; default arithmetic")
+    .option("--task <id>", "what to train on, or several by weight (a:2,b:1); default arithmetic")
+    .option("--data <file...>", "train on the questions in JSONL or Parquet files instead")
+    .option("--columns <map>", "which columns to read, e.g. prompt=question,label=answer")
+    .option("--verifier <name>", "exact (default), numeric, choice, fill-in or math")
+    .option(
+      "--answer <where>",
+      "text (default), last-boxed, first-boxed, last-line, last-number ...",
+    )
+    .option("--eval-data <file...>", "held-out questions; default a tenth of --data")
     .option("--policy <tiny|DIR>", "a fresh tiny policy, or a folder with weights; default tiny")
     .option(
       "--dtype <f32|bf16>",
@@ -45,6 +55,7 @@ Examples:
   firesteel train                                   GRPO on arithmetic, from random weights
   firesteel train --system mc-grpo --seed 3 --out runs/median
   firesteel train --resume runs/median --steps 100  go on, to 100 steps in all
+  firesteel train --data sums.jsonl --columns prompt=question,label=answer --verifier numeric
   firesteel train --config run.json --json          {"numGenerations": 16, "learningRate": 1e-4}`,
     )
     .action(async (flags: TrainFlags) => {
@@ -62,8 +73,10 @@ Examples:
 }
 
 async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSignal): Promise<void> {
-  const { config, json, ...given } = flags;
-  const options = { ...(config === undefined ? {} : readConfig(config)), ...given } as TrainOptions;
+  const { config, json, data, columns, verifier, answer, evalData, ...given } = flags;
+  const settings = config === undefined ? {} : readConfig(config);
+  const fromFiles = dataOptions({ data, columns, verifier, answer, evalData }, settings);
+  const options = { ...settings, ...given, ...fromFiles } as TrainOptions;
   if (options.resume === undefined) options.out ??= freshFolder(options);
   const progress = new ProgressLine(terminal);
   const announce = () => {
@@ -129,8 +142,10 @@ function readConfig(path: string): Partial<TrainOptions> {
 }
 
 /** A folder under runs/ that no run has used yet. What is no id is refused before it is made. */
-function freshFolder({ system = "grpo", task = "arithmetic", seed = 0 }: TrainOptions): string {
-  const base = join("runs", `${system}-${task}-seed${seed}`);
+function freshFolder({ system = "grpo", task, data, mix, seed = 0 }: TrainOptions): string {
+  const name =
+    data?.path !== undefined ? datasetName(data.path) : mix ? "mix" : (task ?? "arithmetic");
+  const base = join("runs", `${system}-${name}-seed${seed}`.replace(/[^\w.-]+/g, "-"));
   for (let i = 1; ; ++i) {
     const folder = i === 1 ? base : `${base}-${i}`;
     if (!existsSync(folder)) return folder;

@@ -1,8 +1,7 @@
-import type { Question } from "../contract/data.js";
 import type { Policy } from "../contract/policy.js";
 import { newOptimizer } from "./optimizer.js";
 import { printSystem } from "./printSystem.js";
-import { tokenized } from "./prompts.js";
+import { runPrompts } from "./prompts.js";
 import { noProgress, type Run } from "./run.js";
 import { createRunFolder, rewindMetrics } from "./runFolder.js";
 import { checkSame, loadRun } from "./save.js";
@@ -15,8 +14,6 @@ export async function beginRun(job: TrainJob): Promise<Run> {
   const { engine, system, task, policy, sampler, settings, out, resume } = job;
   const saved = resume?.body;
   const models: Record<string, Policy> = { policy };
-  const prompts = (questions: readonly Question[]) =>
-    questions.map((question) => tokenized(question, policy.tokenizer));
   const run: Run = {
     engine,
     system,
@@ -24,11 +21,7 @@ export async function beginRun(job: TrainJob): Promise<Run> {
     settings,
     models,
     sampler,
-    train: prompts(task.train),
-    evaluation: prompts(task.evaluation),
-    evaluations: Object.fromEntries(
-      Object.entries(task.evaluations ?? {}).map(([name, questions]) => [name, prompts(questions)]),
-    ),
+    ...runPrompts(task, policy, settings, (warning) => job.onWarning?.(warning)),
     optimizers: {},
     state: MemoryStateStore.fromJson(saved?.state ?? {}),
     progress: { ...noProgress, ...saved?.progress },

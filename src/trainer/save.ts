@@ -15,6 +15,9 @@ export interface SavedRun {
   /** The system as printed: what runs, whatever its name. */
   printed: string;
   task: string;
+  /** Where the task comes from, for a run that goes on; null: it was given as an object. */
+  source: unknown;
+  fingerprint: string | null;
   policy: string;
   device: string;
   settings: TrainSettings;
@@ -26,6 +29,7 @@ export interface SavedRun {
 export interface RunNames {
   firesteel: string;
   policy: string;
+  source: unknown;
 }
 
 /**
@@ -41,6 +45,7 @@ export async function saveRun(run: Run, names: RunNames, out: string): Promise<s
     system: run.system.id,
     printed: printSystem(run.system),
     task: run.task.id,
+    fingerprint: run.task.fingerprint ?? null,
     device: run.engine.device,
     settings: run.settings,
     progress: run.progress,
@@ -85,6 +90,12 @@ export function checkSame(saved: SavedRun, run: Run): void {
   };
   compare("system", saved.system, run.system.id);
   compare("task", saved.task, run.task.id);
+  if (
+    saved.task === run.task.id &&
+    (saved.fingerprint ?? null) !== (run.task.fingerprint ?? null)
+  ) {
+    differences.push(`the questions of task ${show(saved.task)} are others`);
+  }
   compare("device", saved.device, run.engine.device);
   if (saved.system === run.system.id && saved.printed !== printSystem(run.system)) {
     differences.push(`the options of system ${show(saved.system)} are others`);

@@ -1,6 +1,6 @@
 import type { DescribedOption, Scheduled } from "../contract/block.js";
 import type { Task } from "../contract/task.js";
-import { flag, integer, number, orNull, scheduled } from "../options/option.js";
+import { choice, flag, integer, number, orNull, scheduled } from "../options/option.js";
 import { parseOptions } from "../options/parseOptions.js";
 import { optionLines } from "./printSystem.js";
 
@@ -21,6 +21,8 @@ export interface TrainSettings {
   temperature: number;
   /** Actions of a rollout at most, >= 1; default the task's. */
   maxCompletionLength: number;
+  /** What becomes of prompts that leave no room for an answer: "refuse" (default) or "drop". */
+  longPrompts: "refuse" | "drop";
   /** Rollouts per optimiser step, >= 1; default the task's. */
   minibatchSize: number;
   /** Rollouts in memory at once, >= 1, default 256; changes no result. */
@@ -65,6 +67,11 @@ function shapeFor({ settings: measured }: Task) {
       measured.maxCompletionLength,
       count,
       "actions of a rollout at most",
+    ),
+    longPrompts: choice(
+      "refuse",
+      ["refuse", "drop"],
+      "what becomes of prompts that leave no room for an answer",
     ),
     minibatchSize: integer(measured.minibatchSize, count, "rollouts per optimiser step"),
     microBatchSize: integer(256, count, "rollouts in memory at once; changes no result"),
@@ -113,6 +120,7 @@ export const settingNames = Object.keys({
   numGenerations: true,
   temperature: true,
   maxCompletionLength: true,
+  longPrompts: true,
   minibatchSize: true,
   microBatchSize: true,
   numIterations: true,
