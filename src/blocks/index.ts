@@ -17,8 +17,14 @@ export { type Conventions, conventions } from "./conventions.js";
 export { dropZeroVariance, isConstant, splitByVariance } from "./filter/zeroVariance.js";
 export { clippedValueLoss } from "./loss/clippedValue.js";
 export { type SurrogateOptions, surrogate } from "./loss/surrogate.js";
+export { type GuardOptions, guarded } from "./reward/guarded.js";
 export { type OverlongOptions, overlongPenalty, softOverlong } from "./reward/overlongPenalty.js";
 export { callReward, reward, rewardContext, weightedSum } from "./reward/reward.js";
+export {
+  type WorkerReward,
+  type WorkerRewardOptions,
+  workerReward,
+} from "./reward/workerReward.js";
 export { extraRollouts } from "./rollout/extraRollouts.js";
 export { intoGroups, rollout } from "./rollout/rollout.js";
 export { compensate, dropPivot, lowerMedian, pivotIndex } from "./select/dropPivot.js";

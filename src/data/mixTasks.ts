@@ -1,8 +1,9 @@
 import type { Question } from "../contract/data.js";
-import type { RewardContext, RewardFunction } from "../contract/reward.js";
+import type { RewardFunction } from "../contract/reward.js";
 import type { Task, WarmStartStage } from "../contract/task.js";
 import { checkNumber, show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
+import { rewardRows } from "../verifiers/rewardRows.js";
 
 /** One of several tasks, and how often its prompts are drawn beside the others'. */
 export interface WeightedTask {
@@ -140,7 +141,7 @@ function dispatched(
     for (const [task, reward] of byTask) {
       const rows = ctx.prompts.flatMap((prompt, i) => (prompt.task === task ? [i] : []));
       if (rows.length === 0) continue;
-      const own = await reward(rowsOf(ctx, rows));
+      const own = await reward(rewardRows(ctx, rows));
       if (!Array.isArray(own) || own.length !== rows.length) {
         throw new FiresteelError(
           "ERR_REWARD",
@@ -150,19 +151,6 @@ function dispatched(
       for (const [i, row] of rows.entries()) values[row] = own[i]!;
     }
     return values;
-  };
-}
-
-/** Some rows of what a reward sees. */
-function rowsOf(ctx: RewardContext, rows: readonly number[]): RewardContext {
-  const pick = <T>(values: readonly T[]) => rows.map((row) => values[row]!);
-  const columns = Object.entries(ctx.columns).map(([name, values]) => [name, pick(values)]);
-  return {
-    ...ctx,
-    prompts: pick(ctx.prompts),
-    completions: pick(ctx.completions),
-    trajectories: pick(ctx.trajectories),
-    columns: Object.fromEntries(columns),
   };
 }
 

@@ -3,9 +3,7 @@ import { ByteWriter, parquetWrite } from "hyparquet-writer";
 import { describe, expect, test } from "vitest";
 import type { RewardContext, Task } from "../../src/contract/index.js";
 import { type DatasetOptions, datasetTask } from "../../src/index.js";
-import { fileOf, jsonl, sums } from "./files.js";
-
-const columns = { prompt: "question", label: "answer" };
+import { columns, fileOf, jsonl, sums } from "./files.js";
 
 async function refused(options: DatasetOptions | object, message: RegExp | string): Promise<void> {
   await expect(datasetTask(options as DatasetOptions)).rejects.toMatchObject({
@@ -23,7 +21,7 @@ async function rewardOf(task: Task, completions: readonly string[]): Promise<unk
   return task.rewards.correct!(ctx);
 }
 
-/** The same rows as Parquet, with two rows a group. */
+/** The same rows as Parquet, seven in a group. */
 function parquetOf(path: string, rows: readonly Record<string, unknown>[], codec?: "UNCOMPRESSED") {
   const writer = new ByteWriter();
   const names = Object.keys(rows[0]!);
