@@ -67,9 +67,9 @@ export async function datasetTask(options: DatasetOptions): Promise<Task> {
   const correct = verified({ ...judging, verifier });
   const plan = { columns, verifier, labelAnswer, taken: new Map<string, string>() };
   const read = async (paths: readonly string[]) => {
-    const questions: Question[] = [];
-    for (const file of paths) questions.push(...(await readQuestions(file, nameOf(file), plan)));
-    return questions;
+    const sets: Question[][] = [];
+    for (const file of paths) sets.push(await readQuestions(file, nameOf(file), plan));
+    return sets.flat();
   };
   const all = await read(path);
   const sets =

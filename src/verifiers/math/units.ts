@@ -27,7 +27,6 @@ const spelled: Readonly<Record<string, string>> = Object.fromEntries(
     ["euro", "eur"],
     ["cent"],
     ["unit"],
-    ["square unit"],
     ["mph"],
   ].flatMap(([name, ...others]) => [name!, ...others].map((word) => [word, name!])),
 );
@@ -52,15 +51,23 @@ export function splitUnit(cleaned: string): [string, string | null] {
     return [text.slice(0, words.index).trim(), unitName(words[1]!) + power(words[2])];
   }
   const known = bare.exec(text);
-  if (known !== null && singular(known[1]!) in spelled) {
+  if (known !== null && singular(dimension(known[1]!)[0]) in spelled) {
     return [text.slice(0, known.index).trim(), unitName(known[1]!) + power(known[2])];
   }
   return [text, null];
 }
 
 function unitName(words: string): string {
-  const word = singular(words);
-  return spelled[word] ?? word;
+  const [name, exponent] = dimension(words);
+  const word = singular(name);
+  return (spelled[word] ?? word) + exponent;
+}
+
+/** "square meters" are meters^2. */
+function dimension(words: string): [string, "" | "^2" | "^3"] {
+  const match = /^(?:(square|sq\.?)|cubic)\s+(.+)$/i.exec(words);
+  if (match === null) return [words, ""];
+  return [match[2]!, match[1] === undefined ? "^3" : "^2"];
 }
 
 function singular(words: string): string {
