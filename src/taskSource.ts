@@ -48,7 +48,10 @@ export async function taskOf(source: TaskSource, missing: string | Task): Promis
   return task.includes(":") || task.includes(",") ? mixed(weightedIds(task)) : namedTask(task);
 }
 
-/** The same as JSON, for a run that goes on from anywhere; null where an object or a function stands in it. */
+/**
+ * The same as JSON, for a run that goes on from anywhere; null where an object or a function stands
+ * in it.
+ */
 export function writtenSource({ task, data, mix }: TaskSource): TaskSource | null {
   if (typeof task === "object") return null;
   const parts = mix?.map((part) => ({ ...part, ...writtenSource(part) }));

@@ -12,7 +12,10 @@ const marks: Readonly<Record<string, string>> = {
   "last-line": "\n",
 };
 
-/** Every character of the questions and of their labels, in the order of Unicode; null where there are too many. */
+/**
+ * Every character of the questions and of their labels, in the order of Unicode; null where there are
+ * too many.
+ */
 export function alphabetOf(
   questions: readonly Question[],
   answer: VerifiedOptions["answer"],

@@ -18,8 +18,8 @@ export interface DatasetOptions extends Omit<VerifiedOptions, "verifier"> {
   /** Where in the label column the answer stands; default "text", all of it. GSM8K: "after-hashes". */
   labelAnswer?: Extraction;
   /**
-   * What is held out: files of the same columns, or a share of the questions in [0, 1), chosen by their ids
-   * alone. Default: a tenth, at most 256 questions.
+   * What is held out: files of the same columns, or a share of the questions in [0, 1), chosen by
+   * their ids alone. Default: a tenth, at most 256 questions.
    */
   evaluation?: { readonly path: string | readonly string[] } | { readonly share: number };
   /** The task's id; default the first file's name without its ending. */
@@ -49,8 +49,8 @@ const heldOut = { share: 0.1, most: 256 };
 /**
  * A task made of files. Columns that are not mapped are those of the questions, for rewards to read.
  *
- * @throws FiresteelError ERR_OPTION for options that are none, files that cannot be read, missing columns,
- *   and rows that cannot be used, all of it before anything is trained
+ * @throws FiresteelError ERR_OPTION for options that are none, files that cannot be read, missing
+ *   columns, and rows that cannot be used, all of it before anything is trained
  * @example
  * await datasetTask({
  *   path: "gsm8k.parquet",
@@ -141,7 +141,7 @@ function checkDatasetOptions(options: DatasetOptions) {
   return { ...options, path, columns, labelAnswer, evaluation, id, settings, policy };
 }
 
-/** Held out are the questions whose ids have the smallest hashes: the same ones in any order of the file. */
+/** Held out are those whose ids have the smallest hashes: the same ones in any order of the file. */
 function split(
   questions: readonly Question[],
   share: number,
@@ -149,9 +149,10 @@ function split(
 ): Pick<Task, "train" | "evaluation"> {
   const wanted = Math.min(most, Math.round(share * questions.length));
   const count = share > 0 && questions.length > 1 ? Math.max(1, wanted) : 0;
-  const hashes = new Map(questions.map((question) => [question, hash(question.id)]));
-  const ordered = [...questions].sort((a, b) => (hashes.get(a)! < hashes.get(b)! ? -1 : 1));
-  const held = new Set(ordered.slice(0, count));
+  const ordered = questions
+    .map((question) => ({ question, key: hash(question.id) }))
+    .sort((a, b) => (a.key < b.key ? -1 : 1));
+  const held = new Set(ordered.slice(0, count).map(({ question }) => question));
   return {
     train: questions.filter((question) => !held.has(question)),
     evaluation: questions.filter((question) => held.has(question)),

@@ -6,8 +6,8 @@ import { FiresteelError } from "../engine/error.js";
 const MAX_LINE_BYTES = 2 ** 28;
 
 /**
- * The lines of a file that are not blank, with their numbers; one line in memory at a time. A byte order
- * mark is left out.
+ * The lines of a file that are not blank, with their numbers; one line in memory at a time. A byte
+ * order mark is left out.
  *
  * @throws FiresteelError ERR_OPTION where the file cannot be read, ERR_RANGE for a line over 256 MiB
  */

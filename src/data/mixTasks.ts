@@ -16,9 +16,10 @@ export interface WeightedTask {
  * Several tasks as one. A prompt is drawn from a task by its weight, from each task in an order and
  * through epochs of its own; it is judged by its own task's rewards alone, the others are null for it.
  *
- * `eval/accuracy` is over all held-out questions, `eval/TASK/accuracy` over those of one. The reward that says that an answer is
- * right has the first task's name for it. Steps, batch sizes and rates are the first task's, the completion
- * length is the longest, the tiny policy the widest; warm starts are mixed stage by stage.
+ * `eval/accuracy` is over all held-out questions, `eval/TASK/accuracy` over those of one. The reward
+ * that says that an answer is right has the first task's name for it. Steps, batch sizes and rates
+ * are the first task's, the completion length is the longest, the tiny policy the widest; warm starts
+ * are mixed stage by stage.
  *
  * @throws FiresteelError ERR_OPTION for no tasks, tasks of one id, other kinds of actions, or a reward
  *   whose name is taken
@@ -114,7 +115,8 @@ function mixedRewards(all: readonly Task[], accuracy: string): Task["rewards"] {
       if (name === accuracy && own !== task.accuracy) {
         throw new FiresteelError(
           "ERR_OPTION",
-          `Expected another name for the reward ${show(own)} of task ${show(task.id)}: in this mixture it says that an answer is right`,
+          `Expected another name for the reward ${show(own)} of task ${show(task.id)}: ` +
+            "in this mixture it says that an answer is right",
         );
       }
       const byTask = byName.get(name) ?? new Map<string, RewardFunction>();
@@ -134,7 +136,8 @@ function dispatched(
     if (lost !== undefined) {
       throw new FiresteelError(
         "ERR_REWARD",
-        `Expected a task among ${known.map(show).join(", ")} for prompt ${show(lost.id)} but received ${show(lost.task)}`,
+        `Expected a task among ${known.map(show).join(", ")} for prompt ${show(lost.id)} ` +
+          `but received ${show(lost.task)}`,
       );
     }
     const values: (number | null)[] = ctx.prompts.map(() => null);
@@ -154,7 +157,9 @@ function dispatched(
   };
 }
 
-/** The first stages of all tasks as one, then the second: as many steps as together, by their shares. */
+/**
+ * The first stages of all tasks as one, then the second: as many steps as together, by their shares.
+ */
 function mixedWarmStart(all: readonly Task[]): WarmStartStage[] {
   const count = Math.max(...all.map(({ warmStart }) => warmStart.length));
   return Array.from({ length: count }, (_, i) => {

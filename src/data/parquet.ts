@@ -25,10 +25,11 @@ if ("zstdDecompressSync" in zlib && typeof zlib.zstdDecompressSync === "function
 const pause = promisify(setImmediate);
 
 /**
- * The rows of a Parquet file, one row group in memory at a time. Whole numbers of 64 bits become numbers
- * where these hold them, else texts; dates become ISO texts.
+ * The rows of a Parquet file, one row group in memory at a time. Whole numbers of 64 bits become
+ * numbers where these hold them, else texts; dates become ISO texts.
  *
- * @throws FiresteelError ERR_OPTION where the file is damaged, or compressed in a way that this Node cannot read
+ * @throws FiresteelError ERR_OPTION where the file is damaged, or compressed in a way that this Node
+ *   cannot read
  */
 export async function* parquetRecords(path: string): AsyncGenerator<DataRecord> {
   const { file, metadata } = await attempt(path, async () => {

@@ -11,7 +11,10 @@ export interface ColumnMap {
   readonly prompt?: string;
   /** What answers are compared with; default "label". */
   readonly label?: string;
-  /** Texts or whole numbers, all different; default: the column "id" where there is one, else the file's name and the row. */
+  /**
+   * Texts or whole numbers, all different; default: the column "id" where there is one, else the
+   * file's name and the row.
+   */
   readonly id?: string;
 }
 
@@ -32,8 +35,8 @@ const MOST_LISTED = 5;
  * The questions of a file, in its order.
  *
  * @param name begins the ids that are made up
- * @throws FiresteelError ERR_OPTION where the file cannot be read, lacks a column, has no rows, or has rows
- *   that cannot be used: the first five by their number
+ * @throws FiresteelError ERR_OPTION where the file cannot be read, lacks a column, has no rows, or
+ *   has rows that cannot be used: the first five by their number
  */
 export async function readQuestions(
   path: string,
@@ -125,7 +128,8 @@ function messagesOf(value: unknown, column: string): Message[] | string {
     const { role, content } = (message ?? {}) as Record<string, unknown>;
     const at = typeof value === "string" ? column : `${column}[${i}].content`;
     if (!roles.includes(role as Message["role"])) {
-      return `Expected one of ${roles.map(show).join(", ")} for ${column}[${i}].role but received ${show(role)}`;
+      const one = roles.map(show).join(", ");
+      return `Expected one of ${one} for ${column}[${i}].role but received ${show(role)}`;
     }
     if (typeof content !== "string")
       return `Expected a text for ${at} but received ${show(content)}`;

@@ -10,8 +10,8 @@ export type DataRecord =
   | { readonly place: string; readonly wrong: string };
 
 /**
- * The rows of a JSONL file (one object a line, blank lines left out) or of a Parquet file, which its first
- * bytes tell apart; a line or a row group in memory at a time.
+ * The rows of a JSONL file (one object a line, blank lines left out) or of a Parquet file, which its
+ * first bytes tell apart; a line or a row group in memory at a time.
  *
  * @throws FiresteelError ERR_OPTION where the file cannot be read, ERR_RANGE for a line over 256 MiB
  */

@@ -18,9 +18,9 @@ interface PromptSource {
 }
 
 /**
- * The next `count` training prompts: the whole set in a new random order each epoch. Of a mixture, each draw
- * first chooses a task by weight, whose prompts go through epochs of their own. How many were drawn so far, of each
- * task, is the whole of the state.
+ * The next `count` training prompts: the whole set in a new random order each epoch. Of a mixture,
+ * each draw first chooses a task by weight, whose prompts go through epochs of their own. How many
+ * were drawn so far, of each task, is the whole of the state.
  */
 export function nextPrompts(source: PromptSource, count: number): Prompt[] {
   const { train, task, settings, state } = source;
@@ -94,8 +94,8 @@ export interface RunPrompts {
 }
 
 /**
- * All prompts of a task, as a policy reads them. Those that leave no room for an answer are refused by their ids, or
- * left out where the setting `longPrompts` is "drop".
+ * All prompts of a task, as a policy reads them. Those that leave no room for an answer are refused
+ * by their ids, or left out where the setting `longPrompts` is "drop".
  *
  * @param warn told what was left out, and how many answers cannot have their full length
  * @throws FiresteelError ERR_RANGE for a prompt that the policy cannot read; ERR_OPTION for long ones,
@@ -134,8 +134,11 @@ export function runPrompts(
     const more = long.length > shown.length ? ` and ${long.length - shown.length} more` : "";
     const which = `${long.length} prompts of task ${show(task.id)} fill ${context}: ${shown.join(", ")}${more}`;
     if (settings.longPrompts === "refuse") {
-      const message = `Expected prompts that leave room for an answer but ${which}; longPrompts: "drop" leaves them out`;
-      throw new FiresteelError("ERR_OPTION", message);
+      throw new FiresteelError(
+        "ERR_OPTION",
+        `Expected prompts that leave room for an answer but ${which}; ` +
+          'longPrompts: "drop" leaves them out',
+      );
     }
     warn(`Left out: ${which}`);
   }

@@ -6,9 +6,9 @@ export function firstBoxed(text: string): string | null {
 }
 
 /**
- * What the last `\boxed{...}` of a text holds, without the blanks around it. Braces balance (`\{` and `\}`
- * do not count); a box that is not closed runs to the end of the text; a box within a box belongs to the
- * outer one. Null where there is no box, or an empty one.
+ * What the last `\boxed{...}` of a text holds, without the blanks around it. Braces balance (`\{` and
+ * `\}` do not count); a box that is not closed runs to the end of the text; a box within a box
+ * belongs to the outer one. Null where there is no box, or an empty one.
  */
 export function lastBoxed(text: string): string | null {
   return boxes(text).at(-1) ?? null;

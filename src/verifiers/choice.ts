@@ -1,9 +1,14 @@
 import { clean } from "./math/clean.js";
 
+const lead =
+  "(?:(?:the\\s+)?(?:final\\s+|correct\\s+)*(?:answer|option|choice)(?:\\s+is)?\\s*:?\\s*)?";
+const letters = "(?:\\(([a-z])\\)|\\[([a-z])\\]|([a-z]))";
+const chosen = new RegExp(`^${lead}${letters}(?:\\s*[.):,-]\\s*(.*)|\\s*)$`, "is");
+
 /**
  * The letter that an answer chooses, as a capital: "B", "b", "(B)", "B.", "B) Paris", "\text{(B)}",
- * "option B", "answer: B". With `options` also an option's own text, which settles on its letter; a letter with the
- * text of another option chooses nothing. Null where none or several are chosen.
+ * "option B", "answer: B". With `options` also an option's own text, which settles on its letter; a
+ * letter with the text of another option chooses nothing. Null where none or several are chosen.
  *
  * @param options texts of A, B, C ...
  */
@@ -17,10 +22,7 @@ export function chosenLetter(answer: string, options: readonly string[] = []): s
     const twice = options.filter((option) => plain(option) === plain(text)).length > 1;
     return twice ? null : letterOf(known);
   }
-  const match =
-    /^(?:(?:the\s+)?(?:final\s+)?(?:correct\s+)?(?:answer|option|choice)\s*(?:is)?\s*:?\s*)?(?:\(([A-Za-z])\)|\[([A-Za-z])\]|([A-Za-z]))(?:\s*[.):,-]\s*(.*)|\s*)$/is.exec(
-      text,
-    );
+  const match = chosen.exec(text);
   if (match === null) return null;
   const letter = (match[1] ?? match[2] ?? match[3]!).toUpperCase();
   const place = letter.charCodeAt(0) - 65;
@@ -47,8 +49,8 @@ function plain(text: string): string {
 }
 
 /**
- * 1 where an answer chooses what the label chooses, else 0. The label is a letter, or one of the options'
- * texts.
+ * 1 where an answer chooses what the label chooses, else 0. The label is a letter, or one of the
+ * options' texts.
  */
 export function choice(
   answer: string | null,
@@ -56,6 +58,6 @@ export function choice(
   options: readonly string[] = [],
 ): 0 | 1 {
   if (answer === null) return 0;
-  const chosen = chosenLetter(answer, options);
-  return chosen !== null && chosen === chosenLetter(label, options) ? 1 : 0;
+  const letter = chosenLetter(answer, options);
+  return letter !== null && letter === chosenLetter(label, options) ? 1 : 0;
 }

@@ -15,11 +15,11 @@ const WORK = 60_000;
  * answer or without a label. A text that cannot be read as mathematics is compared by its letters.
  *
  * Numbers are exact fractions: 0.5 is \frac12 and 50\%, 0.333 is not 1/3. Formulas with symbols are
- * equal where they are at fixed points and are defined at the same ones, so x^2-1 is (x-1)(x+1) and \sqrt{x^2} is
- * not x; irrational numbers are equal to 12 digits, decimals that only approximate them are not equal.
- * `x = 3` is 3; tuples and intervals are ordered and their brackets count; sets and listed values
- * are not ordered. A unit counts where both sides have one. \log is of base 10. What has two
- * readings (1/2x) is compared by its letters.
+ * equal where they are at fixed points and are defined at the same ones, so x^2-1 is (x-1)(x+1) and
+ * \sqrt{x^2} is not x; irrational numbers are equal to 12 digits, decimals that only approximate them
+ * are not equal. `x = 3` is 3; tuples and intervals are ordered and their brackets count; sets and
+ * listed values are not ordered. A unit counts where both sides have one. \log is of base 10. What
+ * has two readings (1/2x) is compared by its letters.
  *
  * Never throws; bounded in time for any text.
  */

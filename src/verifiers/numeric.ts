@@ -18,12 +18,14 @@ export interface NumericOptions {
   units?: readonly string[];
 }
 
-const number =
-  /^([+-]?)\s*(?:(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d*)?|\.\d+)(?:\s*(?:[eE]|(?:x|×|\*)\s*10\s*\^)\s*\(?([+-]?\d{1,3})\)?)?)(?:\s*\/\s*(\d+(?:\.\d+)?))?\s*(%?)$/;
+const digits = "(\\d{1,3}(?:,\\d{3})+(?:\\.\\d+)?|\\d+(?:\\.\\d*)?|\\.\\d+)";
+const power = "(?:(?:[eE]|\\s*[x×*]\\s*10\\s*\\^\\s*)\\(?([+-]?\\d{1,3})\\)?)?";
+const divisor = "(?:\\s*/\\s*(\\d+(?:\\.\\d+)?))?";
+const number = new RegExp(`^([+-]?)\\s*${digits}${power}${divisor}\\s*(%?)$`);
 
 /**
- * The number that a whole text writes, exactly: 1,234.5, -3/4, 2.5e-3, 1.2 x 10^3, 12.5% (0.125). Null for
- * anything else: "3 apples", "1,23", "1/0".
+ * The number that a whole text writes, exactly: 1,234.5, -3/4, 2.5e-3, 1.2 x 10^3, 12.5% (0.125). Null
+ * for anything else: "3 apples", "1,23", "1/0".
  *
  * @param units see `NumericOptions`
  */
@@ -32,9 +34,9 @@ export function parseNumber(text: string, units: readonly string[] = []): Ration
   if (bare.length > 200) return null;
   const match = number.exec(bare);
   if (match === null) return null;
-  const [, sign, digits = "", exponent = "0", divisor, percent] = match;
-  const value = decimal(digits.replaceAll(",", ""), Number(exponent));
-  const below = divisor === undefined ? integer(1) : decimal(divisor);
+  const [, sign, mantissa = "", exponent = "0", denominator, percent] = match;
+  const value = decimal(mantissa.replaceAll(",", ""), Number(exponent));
+  const below = denominator === undefined ? integer(1) : decimal(denominator);
   if (value === null || below === null || below.n === 0n) return null;
   const quotient = fraction(value.n * below.d, value.d * below.n)!;
   const scaled = percent === "%" ? multiply(quotient, { n: 1n, d: 100n }) : quotient;

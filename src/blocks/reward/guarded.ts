@@ -19,7 +19,10 @@ export interface GuardOptions {
   retries?: number;
   /** Before the first further attempt, doubling with each; >= 0, default 0.5. */
   retryDelaySeconds?: number;
-  /** What becomes of completions whose attempts all failed. "error" (default); "null": they leave the statistics and are counted. */
+  /**
+   * What becomes of completions whose attempts all failed. "error" (default); "null": they leave the
+   * statistics and are counted.
+   */
   onFailure?: "error" | "null";
 }
 
@@ -42,10 +45,10 @@ const shape = {
 };
 
 /**
- * A reward under a time limit, with further attempts and a limit of calls at once. A call fails where it
- * throws, answers too late or gives what is no reward; a late answer is dropped. The call's signal is aborted at its
- * time limit and with the run. Share of completions without a value because of failures:
- * `rewards/{name}/failed_ratio`.
+ * A reward under a time limit, with further attempts and a limit of calls at once. A call fails where
+ * it throws, answers too late or gives what is no reward; a late answer is dropped. The call's signal
+ * is aborted at its time limit and with the run. Share of completions without a value because of
+ * failures: `rewards/{name}/failed_ratio`.
  *
  * A function that never returns to the event loop cannot be interrupted: `workerReward` can.
  *
@@ -143,7 +146,9 @@ async function once(
   }
 }
 
-/** A signal that is aborted with another, until it is released: nothing of it stays with a run's own. */
+/**
+ * A signal that is aborted with another, until it is released: nothing of it stays with a run's own.
+ */
 function following(leader: AbortSignal) {
   const own = new AbortController();
   const follow = () => own.abort(leader.reason);

@@ -43,7 +43,10 @@ export function rewardContext(
   };
 }
 
-/** The first thing about values that makes them no rewards, and at which completion; null where they are. */
+/**
+ * The first thing about values that makes them no rewards, and at which completion; null where they
+ * are.
+ */
 export function unfitRewards(
   values: unknown,
   count: number,

@@ -36,8 +36,8 @@ const shape = {
 };
 
 /**
- * What a thread runs: loads the module, then answers one call after the other. As text, so that it is the same from
- * sources, from the package and from a bundle.
+ * What a thread runs: loads the module, then answers one call after the other. As text, so that it is
+ * the same from sources, from the package and from a bundle.
  */
 const threadCode = `
 const { parentPort, workerData } = require("node:worker_threads");
@@ -60,15 +60,16 @@ parentPort.on("message", async ({ call, ctx }) => {
 `;
 
 /**
- * A reward that runs in worker threads: work that is heavy or may not end, beside this process's event
- * loop. A thread that does not answer in time, or whose call's signal is aborted, is terminated and
- * replaced with the next call; what it still had to say is lost with it. The function sees what rewards
- * see, copied, with a signal that is never aborted. A thread is no sandbox: what a model wrote needs one.
+ * A reward that runs in worker threads: work that is heavy or may not end, beside this process's
+ * event loop. A thread that does not answer in time, or whose call's signal is aborted, is terminated
+ * and replaced with the next call; what it still had to say is lost with it. The function sees what
+ * rewards see, copied, with a signal that is never aborted. A thread is no sandbox: what a model
+ * wrote needs one.
  *
  * @param module a URL, or a path from the working folder
- * @throws FiresteelError ERR_OPTION for options that are none. The reward throws where the module cannot be
- *   loaded, the function throws, its thread dies or time is over; `guarded` says for which completion, tries again or
- *   counts
+ * @throws FiresteelError ERR_OPTION for options that are none. The reward throws where the module
+ *   cannot be loaded, the function throws, its thread dies or time is over; `guarded` says for which
+ *   completion, tries again or counts
  * @example
  * const tests = workerReward(new URL("./runTests.js", import.meta.url), { workers: 4, timeoutSeconds: 10 });
  * rewards: { tests: guarded(tests, { batch: "each", concurrency: 4, onFailure: "null" }) }

@@ -55,7 +55,8 @@ function sameRelation(a: Answer, b: Answer, budget: Budget): boolean {
   const same = (x: Answer, y: Answer) => sameAnswer(x, y, budget);
   const [p, q] = [assignedTo(a), assignedTo(b)];
   if (p !== null && p === q) return ordered(valuesOf(a), valuesOf(b), same);
-  // "x = 3" and "3"; "x = 6/4 = 3/2" and "3/2". Both sides of an equation without a symbol are values too.
+  // "x = 3" and "3"; "x = 6/4 = 3/2" and "3/2". Both sides of an equation without a symbol are values
+  // too.
   const [one, other] = a.kind === "relation" ? [a, b] : [b as Relation, a];
   if (other.kind !== "relation") {
     const asInterval = interval(one);
@@ -85,7 +86,10 @@ function nameOf(side: Answer): string | null {
   return names.includes(null) ? null : `(${names.join()})`;
 }
 
-/** What an equation says is equal, without the symbol that it is given to; nothing for other relations. */
+/**
+ * What an equation says is equal, without the symbol that it is given to; nothing for other
+ * relations.
+ */
 function valuesOf(answer: Answer): readonly Answer[] {
   if (answer.kind !== "relation") return [];
   if (assignedTo(answer) !== null) return answer.sides.slice(1);

@@ -10,8 +10,8 @@ const tolerance = 1e-12;
 const longest = { n: 10n ** 9n, d: 10n ** 5n };
 
 /**
- * Whether two formulas are equal wherever both are defined, exactly or, where that cannot be decided, at
- * `points` of fixed rational numbers: positive ones, negative ones, small and large. Unequal where
+ * Whether two formulas are equal wherever both are defined, exactly or, where that cannot be decided,
+ * at `points` of fixed rational numbers: positive ones, negative ones, small and large. Unequal where
  * they are defined at different points, or too rarely to tell.
  */
 export function sameExpression(a: Expression, b: Expression, budget: Budget): boolean {

@@ -14,8 +14,8 @@ import {
 } from "./rational.js";
 
 /**
- * An exact fraction where all that leads to it is exact, else a double. NaN: not defined here. Infinite:
- * too large, or not precise enough to be compared with anything.
+ * An exact fraction where all that leads to it is exact, else a double. NaN: not defined here.
+ * Infinite: too large, or not precise enough to be compared with anything.
  */
 export type Value = Rational | number;
 
@@ -111,8 +111,8 @@ function unless0(out: number, ...factors: readonly number[]): number {
 }
 
 /**
- * A sum in which digits that matter may have been lost is lost itself: where a summand disappears in the
- * other, or where the two cancel almost. To rounding they cancel whole.
+ * A sum in which digits that matter may have been lost is lost itself: where a summand disappears in
+ * the other, or where the two cancel almost. To rounding they cancel whole.
  */
 function sum(a: number, b: number): number {
   const [large, small] = [Math.max(Math.abs(a), Math.abs(b)), Math.min(Math.abs(a), Math.abs(b))];
