@@ -29,6 +29,43 @@ describe("math", () => {
   });
 });
 
+/** A random sum, product or quotient as LaTeX, and its value n / d from arithmetic of the test's own. */
+function randomTerm(draw: (most: number) => number, depth: number): [string, bigint, bigint] {
+  if (depth === 0 || draw(4) === 0) {
+    const n = draw(30);
+    return draw(2) === 0 ? [`${n}.5`, BigInt(2 * n + 1), 2n] : [`${n}`, BigInt(n), 1n];
+  }
+  const [a, n, d] = randomTerm(draw, depth - 1);
+  const [b, m, e] = randomTerm(draw, depth - 1);
+  switch (draw(m === 0n ? 2 : 3)) {
+    case 0:
+      return [`\\left(${a}+${b}\\right)`, n * e + m * d, d * e];
+    case 1:
+      return [`(${a} - ${b})`, n * e - m * d, d * e];
+    case 2:
+      return [draw(1) === 0 ? `(${a})(${b})` : `${a} \\cdot {${b}}`, n * m, d * e];
+    default:
+      return [`\\frac{${a}}{${b}}`, n * e, d * m];
+  }
+}
+
+test("math computes exactly: random terms are their values, and nothing beside them", () => {
+  const random = xoroshiro128plus(7);
+  const draw = (most: number) => uniformInt(random, 0, most);
+  for (let i = 0; i < 300; ++i) {
+    const [text, n, d] = randomTerm(draw, 3);
+    expect([text, math(text, `${n}/${d}`)]).toEqual([text, 1]);
+    const beside = `\\frac{${n * 10n ** 12n + 1n}}{${d * 10n ** 12n}}`;
+    expect([text, math(text, beside)]).toEqual([text, 0]);
+    const symbolic = text.replace(/\b7\b(?!\.)/g, "x");
+    expect([symbolic, math(`(${symbolic})^2`, `(${symbolic})(${symbolic})`)]).toEqual([
+      symbolic,
+      1,
+    ]);
+    expect([symbolic, math(`${symbolic} + y`, `${symbolic} - y`)]).toEqual([symbolic, 0]);
+  }
+});
+
 describe("math takes any text", () => {
   const pieces = (
     "0 1 2 9 10 1,000 .5 3. x y e i ab word \\frac \\sqrt \\sqrt[3] { } ( ) [ ] \\{ \\} ^ _ + - * / ! % = < > " +
