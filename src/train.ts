@@ -4,6 +4,8 @@ import type { RunCallback } from "./contract/run.js";
 import type { Sampler } from "./contract/sampler.js";
 import type { System } from "./contract/system.js";
 import type { Task } from "./contract/task.js";
+import { MAX_SYMBOLS } from "./data/alphabet.js";
+import type { DatasetOptions } from "./data/datasetTask.js";
 import { checkBoolean, checkChoice, checkKeys, invalid, show } from "./engine/checks.js";
 import { Engine, type EngineOptions } from "./engine/engine.js";
 import { FiresteelError } from "./engine/error.js";
@@ -16,7 +18,7 @@ import { EmbeddedSampler } from "./samplers/embedded.js";
 import { OpenAISampler } from "./samplers/openai.js";
 import type { OpenAISamplerOptions } from "./samplers/openaiOptions.js";
 import { systems } from "./systems/index.js";
-import { tasks } from "./tasks/index.js";
+import { type MixedPart, type TaskSource, taskOf, writtenSource } from "./taskSource.js";
 import { type Checkpoint, readCheckpoint } from "./trainer/checkpoint.js";
 import { streamAt } from "./trainer/random.js";
 import type { SavedRun } from "./trainer/save.js";
@@ -31,8 +33,12 @@ export interface TrainOptions
     Pick<TrainJob, "signal" | "abort" | "onWarning"> {
   /** Default "grpo". */
   system?: string | System;
-  /** Default "arithmetic". */
+  /** An id, ids with weights ("a:2,b:1"), or a task; default "arithmetic". */
   task?: string | Task;
+  /** Instead of a task: questions in files. */
+  data?: DatasetOptions;
+  /** Instead of a task: several, whose prompts are drawn by weight. */
+  mix?: readonly MixedPart[];
   /** "tiny" (default): fresh weights. A folder or a policy: its weights, by default without warm start. */
   policy?: string | Policy;
   /**
@@ -69,6 +75,8 @@ const optionNames = [
   ...[
     "system",
     "task",
+    "data",
+    "mix",
     "policy",
     "dtype",
     "models",
@@ -87,11 +95,6 @@ const optionNames = [
 /** The system of an id. @throws FiresteelError ERR_OPTION with the nearest id */
 export function namedSystem(id: string): System {
   return systems[checkChoice("system", id, Object.keys(systems))]!;
-}
-
-/** The task of an id. @throws FiresteelError ERR_OPTION with the nearest id */
-export function namedTask(id: string): Task {
-  return tasks[checkChoice("task", id, Object.keys(tasks))]!;
 }
 
 /**
@@ -138,9 +141,12 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
     const expected = `${show(saved.policy)}, with which the run began,`;
     throw invalid("ERR_OPTION", "policy", expected, policy);
   }
-  const { system = saved?.system ?? "grpo", task = saved?.task ?? "arithmetic" } = options;
+  const { system = saved?.system ?? "grpo" } = options;
   const theSystem = isObject(system) ? system : namedSystem(system);
-  const theTask = isObject(task) ? task : namedTask(task);
+  const { task, data, mix } = options;
+  const none = task === undefined && data === undefined && mix === undefined;
+  const source = none && saved?.source ? (saved.source as TaskSource) : { task, data, mix };
+  const theTask = await taskOf(source, saved?.task ?? "arithmetic");
   const origin = saved?.policy ?? (isObject(policy) ? "given" : (policy ?? "tiny"));
   const given = settingNames
     .map((name) => [name, options[name as keyof TrainSettings]] as const)
@@ -188,7 +194,10 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
       sampler: await samplerOf(options, thePolicy, onWarning),
       settings,
       given: opened.models,
-      names: { firesteel: version, policy: origin, models: opened.names },
+      names: {
+        ...{ firesteel: version, policy: origin },
+        ...{ models: opened.names, source: writtenSource(source) },
+      },
       out: folder,
       resume: from,
       force: options.force,
@@ -303,7 +312,9 @@ function tinyPolicy(
   { dtype = "f32", valueHead }: { dtype?: PolicyDType; valueHead: boolean },
 ): TokenPolicy {
   if (task.alphabet === null) {
-    const message = `Expected a folder for policy: task ${show(task.id)} has no closed alphabet`;
+    const message =
+      `Expected a folder for policy (--policy DIR): the texts of task ${show(task.id)} have no closed ` +
+      `alphabet of at most ${MAX_SYMBOLS} symbols`;
     throw new FiresteelError("ERR_OPTION", message);
   }
   const tokenizer = new CharTokenizer(task.alphabet);

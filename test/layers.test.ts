@@ -13,7 +13,8 @@ const below: Readonly<Record<string, readonly string[]>> = {
   engine: [],
   statistics: ["engine"],
   options: ["engine"],
-  verifiers: [],
+  verifiers: ["engine"],
+  data: ["verifiers", "options", "engine"],
   reference: [],
   nn: ["engine"],
   policies: ["nn", "engine"],
@@ -25,7 +26,7 @@ const below: Readonly<Record<string, readonly string[]>> = {
   systems: ["blocks", "verifiers", "options", "statistics", "engine"],
   trainer: ["nn", "options", "engine"],
   report: ["engine"],
-  score: ["trainer", "nn", "options", "engine"],
+  score: ["trainer", "data", "nn", "options", "engine"],
   verify: ["reference", "engine"],
   bench: ["verify", "reference", "engine"],
   // The command line and the files at the top bind names to what they stand for.

@@ -1,16 +1,18 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
+import { datasetName } from "../data/datasetTask.js";
 import { invalid } from "../engine/checks.js";
 import { FiresteelError, type TrainOptions, type TrainResult, train } from "../index.js";
 import { reportFile } from "../report/report.js";
+import { type DataFlags, dataOptions } from "./dataFlags.js";
 import { readKey } from "./keyFile.js";
 import { count, duration, evaluationName, ProgressBlock, percent } from "./progress.js";
 import { acceptSettings, showSettings, withSet } from "./settings.js";
 import { stopSignal } from "./stopSignal.js";
 import { type Terminal, table } from "./terminal.js";
 
-interface TrainFlags {
+interface TrainFlags extends DataFlags {
   system?: string;
   task?: string;
   policy?: string;
@@ -37,7 +39,15 @@ export function registerTrain(program: Command, terminal: Terminal): void {
   acceptSettings(program.command("train"))
     .description("train a policy with a system on a task")
     .option("--system <id>", "what to train with (see `firesteel systems`); default grpo")
-    .option("--task <id>", "what to train on; default arithmetic")
+    .option("--task <id>", "what to train on, or several by weight (a:2,b:1); default arithmetic")
+    .option("--data <file...>", "train on the questions in JSONL or Parquet files instead")
+    .option("--columns <map>", "which columns to read, e.g. prompt=question,label=answer")
+    .option("--verifier <name>", "exact (default), numeric, choice, fill-in or math")
+    .option(
+      "--answer <where>",
+      "text (default), last-boxed, first-boxed, last-line, last-number ...",
+    )
+    .option("--eval-data <file...>", "held-out questions; default a tenth of --data")
     .option("--policy <tiny|DIR>", "a fresh tiny policy, or a folder with weights; default tiny")
     .option(
       "--dtype <f32|bf16>",
@@ -74,6 +84,7 @@ Examples:
   firesteel train --system opd --model teacher=runs/median/checkpoint-50/policy
   firesteel train --resume runs/median --steps 100  go on, to 100 steps in all
   firesteel train --resume runs/median/checkpoint-20 --out runs/branch --force --set temperature=0.8
+  firesteel train --data sums.jsonl --columns prompt=question,label=answer --verifier numeric
   firesteel train --config run.json --json          {"numGenerations": 16, "learningRate": 1e-4}
   firesteel train --set lrSchedulerType=cosine --set warmupRatio=0.1 --set evalPassAtK=[1,4]
   firesteel train --settings                        all that --set and --config take
@@ -93,13 +104,16 @@ Examples:
 async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSignal): Promise<void> {
   // Commander says true where neither --report nor --no-report stands.
   const { config, json, set, settings, model, report, ...flagged } = flags;
-  const { samplerUrl, samplerDir, samplerKeyFile, ...named } = flagged;
+  const { samplerUrl, samplerDir, samplerKeyFile, ...unserved } = flagged;
+  const { data, columns, verifier, answer, evalData, ...named } = unserved;
+  const fromFile = config === undefined ? {} : readConfig(config);
   const options = {
     report: true,
-    ...(config === undefined ? {} : readConfig(config)),
+    ...fromFile,
     ...(report === false ? { report } : {}),
     ...samplerFlags({ samplerUrl, samplerDir, samplerKeyFile }),
     ...withSet(named, set),
+    ...dataOptions({ data, columns, verifier, answer, evalData }, fromFile),
     ...(model === undefined ? {} : { models: model }),
   } as TrainOptions;
   if (settings) return showSettings(options, json === true, terminal);
@@ -200,8 +214,10 @@ function readConfig(path: string): Partial<TrainOptions> {
 }
 
 /** A folder under runs/ that no run has used yet. What is no id is refused before it is made. */
-function freshFolder({ system = "grpo", task = "arithmetic", seed = 0 }: TrainOptions): string {
-  const base = join("runs", `${system}-${task}-seed${seed}`);
+function freshFolder({ system = "grpo", task, data, mix, seed = 0 }: TrainOptions): string {
+  const name =
+    data?.path !== undefined ? datasetName(data.path) : mix ? "mix" : (task ?? "arithmetic");
+  const base = join("runs", `${system}-${name}-seed${seed}`.replace(/[^\w.-]+/g, "-"));
   for (let i = 1; ; ++i) {
     const folder = i === 1 ? base : `${base}-${i}`;
     if (!existsSync(folder)) return folder;

@@ -51,7 +51,7 @@ export function stepContext(run: Run, phase: Phase, step: number, measure: Measu
     step,
     signal: run.signal,
     sample,
-    prompts: (count) => nextPrompts(run.train, count, settings.seed, run.state),
+    prompts: (count) => nextPrompts(run, count),
     tokenize: (question) => tokenized(question, tokenizer),
     async fork(trajectory, at, children) {
       const prompt = continuedPrompt(trajectory, at);

@@ -10,6 +10,7 @@ const purposes = {
   stage: 4,
   minibatch: 5,
   evaluation: 6,
+  mixture: 7,
 } as const;
 
 /**
