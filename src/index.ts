@@ -143,6 +143,7 @@ export {
   type ScoreSummary,
   scoreFile,
 } from "./score/score.js";
+export { type Solution, type SolveOptions, solve } from "./solve.js";
 export {
   defineSystem,
   type PhaseDefinition,
@@ -155,4 +156,5 @@ export { namedSystem, namedTask, type TrainOptions, train } from "./train.js";
 export { printSystem, systemBlocks } from "./trainer/printSystem.js";
 export type { TrainSettings } from "./trainer/settings.js";
 export type { TrainResult } from "./trainer/train.js";
+export { firstBoxed, lastBoxed } from "./verifiers/boxed.js";
 export { version } from "./version.js";

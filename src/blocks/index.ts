@@ -15,11 +15,38 @@ export { teacherAdvantage, teacherAdvantages } from "./advantage/teacherAdvantag
 export { groupOffsets, mapRows, perAction, withColumn } from "./columns.js";
 export { type Conventions, conventions } from "./conventions.js";
 export { dropZeroVariance, isConstant, splitByVariance } from "./filter/zeroVariance.js";
+export {
+  nextCall,
+  type ReflectInfo,
+  reflect,
+  reflectionCourse,
+  type SolveCall,
+} from "./inference/reflect.js";
 export { clippedValueLoss } from "./loss/clippedValue.js";
 export { type SurrogateOptions, surrogate } from "./loss/surrogate.js";
+export {
+  type AnsweredRollouts,
+  type JudgeItem,
+  type JudgeItemOptions,
+  judgeItem,
+} from "./observe/judgeItem.js";
+export { recycle } from "./observe/recycle.js";
+export type { RecyclingOptions } from "./observe/recycleOptions.js";
+export {
+  balanceVerdicts,
+  type FinishedGroup,
+  type RecycleOptions,
+  recycleStep,
+  subsample,
+} from "./observe/recycleStep.js";
+export { type ReflectionItem, reflectionItem } from "./observe/reflectionItem.js";
 export { type OverlongOptions, overlongPenalty, softOverlong } from "./reward/overlongPenalty.js";
 export { callReward, reward, rewardContext, weightedSum } from "./reward/reward.js";
 export { extraRollouts } from "./rollout/extraRollouts.js";
 export { intoGroups, rollout } from "./rollout/rollout.js";
 export { compensate, dropPivot, lowerMedian, pivotIndex } from "./select/dropPivot.js";
+export { lookOnly } from "./select/lookOnly.js";
 export { maskTruncated } from "./select/maskTruncated.js";
+export { takeBatch } from "./source/promptQueue.js";
+export { recycled } from "./source/recycled.js";
+export { type RecycledOnceOptions, recycledOnce } from "./source/recycledOnce.js";

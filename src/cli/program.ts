@@ -3,6 +3,7 @@ import { FiresteelError, version } from "../index.js";
 import { registerBench } from "./bench.js";
 import { registerDoctor } from "./doctor.js";
 import { registerScore } from "./score.js";
+import { registerSolve } from "./solve.js";
 import { registerSystems } from "./systems.js";
 import type { Terminal } from "./terminal.js";
 import { registerTrain } from "./train.js";
@@ -27,6 +28,7 @@ export async function runCommand(args: readonly string[], terminal: Terminal): P
   for (const register of [
     registerTrain,
     registerScore,
+    registerSolve,
     registerSystems,
     registerBench,
     registerVerify,

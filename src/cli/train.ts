@@ -1,10 +1,10 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
-import { invalid } from "../engine/checks.js";
 import { FiresteelError, type TrainOptions, type TrainResult, train } from "../index.js";
 import { count, ProgressLine, percent } from "./progress.js";
 import { type Terminal, table } from "./terminal.js";
+import { wholeNumber } from "./wholeNumber.js";
 
 interface TrainFlags {
   system?: string;
@@ -135,11 +135,4 @@ function freshFolder({ system = "grpo", task = "arithmetic", seed = 0 }: TrainOp
     const folder = i === 1 ? base : `${base}-${i}`;
     if (!existsSync(folder)) return folder;
   }
-}
-
-function wholeNumber(name: string): (text: string) => number {
-  return (text) => {
-    if (/^\d+$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text);
-    throw invalid("ERR_OPTION", name, "a whole number", text);
-  };
 }

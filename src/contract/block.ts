@@ -1,3 +1,4 @@
+import type { QuestionForms } from "./forms.js";
 import type { Capability } from "./sampler.js";
 import type { StepContext } from "./stage.js";
 
@@ -49,6 +50,10 @@ export interface RunFacts {
   readonly rewards: readonly string[];
   /** Whether every reward of the task is 0 or 1. */
   readonly binaryRewards: boolean;
+  /** Of the task, where it has its own. */
+  readonly forms?: QuestionForms;
+  /** Every symbol that prompts may be made of; undefined where the vocabulary is open. */
+  readonly alphabet?: string;
 }
 
 export interface StageBlock<A, B> extends Block {

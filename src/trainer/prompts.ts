@@ -29,6 +29,11 @@ export function nextPrompts(
   });
 }
 
+/** The epoch of the prompt that was drawn last; 0 before the first. */
+export function epochOf(train: readonly Prompt[], state: StateStore): number {
+  return Math.floor(Math.max(0, state.get(drawnKey, 0) - 1) / train.length);
+}
+
 /** A question as a policy reads it. Policies whose actions are not text get no tokens. */
 export function tokenized(question: Question, tokenizer: Tokenizer | null): Prompt {
   const text = question.messages.map(({ content }) => content).join("");
