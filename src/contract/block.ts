@@ -50,10 +50,10 @@ export interface RunFacts {
   readonly rewards: readonly string[];
   /** Whether every reward of the task is 0 or 1. */
   readonly binaryRewards: boolean;
-  /** Of the task, where it has its own. */
-  readonly forms?: QuestionForms;
-  /** Every symbol that prompts may be made of; undefined where the vocabulary is open. */
-  readonly alphabet?: string;
+  /** Of the task; null where it has none of its own, undefined where there is no task. */
+  readonly forms?: QuestionForms | null;
+  /** Every symbol that prompts may be made of; null where the vocabulary is open. */
+  readonly alphabet?: string | null;
 }
 
 export interface StageBlock<A, B> extends Block {

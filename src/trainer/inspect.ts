@@ -37,8 +37,8 @@ export function inspectSystem(run: {
     maxCompletionLength: settings.maxCompletionLength,
     rewards: Object.keys(task.rewards),
     binaryRewards: task.binaryRewards,
-    forms: task.forms,
-    alphabet: task.alphabet ?? undefined,
+    forms: task.forms ?? null,
+    alphabet: task.alphabet,
   };
   const warnings: string[] = [];
   for (const phase of system.phases) {

@@ -217,7 +217,8 @@ describe("recycle is refused before the first rollout", () => {
     expect(() => recycle().inspect?.({ ...facts, alphabet: "0123=" })).toThrow(
       /in the symbols of the task \("0123="\) for recycle but its templates hold "S"/,
     );
-    expect(recycle().inspect?.(facts)).toEqual([
+    expect(recycle().inspect?.(facts)).toEqual([]);
+    expect(recycle().inspect?.({ ...facts, forms: null, alphabet: null })).toEqual([
       "The task has no forms of its own: recycle asks in English",
     ]);
     expect(recycle({ templates: "english" }).inspect?.({ ...facts, binaryRewards: false })).toEqual(

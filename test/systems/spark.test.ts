@@ -1,14 +1,18 @@
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { recycle, recycled } from "../../src/blocks/index.js";
-import type { Observer, PhaseReport, System } from "../../src/contract/index.js";
+import type { Observer, PhaseReport, Sampler, System, Task } from "../../src/contract/index.js";
 import { Engine } from "../../src/engine/engine.js";
+import { CharTokenizer } from "../../src/policies/token/charTokenizer.js";
+import { tinyConfig } from "../../src/policies/token/config.js";
 import { TokenPolicy } from "../../src/policies/token/tokenPolicy.js";
+import { EmbeddedSampler } from "../../src/samplers/embedded.js";
 import { systems } from "../../src/systems/index.js";
 import { sparkSystem } from "../../src/systems/language/sparkSystem.js";
 import { tasks } from "../../src/tasks/index.js";
 import { type TrainOptions, train } from "../../src/train.js";
 import { scoreRows } from "../../src/trainer/scores.js";
+import { lastBoxed } from "../../src/verifiers/boxed.js";
 import { metricsOf, shortTask, small, temporaryFolder, weightsOf } from "../trainer/runs.js";
 
 /** The phases of a short run, in order. */
@@ -52,8 +56,12 @@ test("the recipes say what they are", () => {
 });
 
 describe("SPARK", () => {
-  test("asks recycled prompts of the step's own rollouts, as many as the policy's batch", async () => {
-    const phases = await phasesOf({ system: "spark", steps: 6 });
+  let phases: PhaseReport[];
+  beforeAll(async () => {
+    phases = await phasesOf({ system: "spark", steps: 6 });
+  });
+
+  test("asks recycled prompts of the step's own rollouts, as many as the policy's batch", () => {
     const recycledPhases = phases.filter(({ phase }) => phase === "recycled");
     expect(phases.filter(({ phase }) => phase === "policy")).toHaveLength(6);
     expect(recycledPhases.length).toBeGreaterThan(0);
@@ -73,8 +81,7 @@ describe("SPARK", () => {
     }
   });
 
-  test("counts what it makes, and never more than half of the batch of a kind", async () => {
-    const phases = await phasesOf({ system: "spark", steps: 6 });
+  test("counts what it makes, and never more than half of the batch of a kind", () => {
     let queue = 0;
     for (const { phase, metrics } of phases) {
       if (phase === "recycled") queue -= 4;
@@ -162,6 +169,73 @@ describe("SPARK", () => {
     initial.dispose();
     engine.dispose();
   });
+});
+
+test("a task without forms is recycled in English: first boxes are quoted, last ones verified", async () => {
+  const printable = Array.from({ length: 95 }, (_, i) => String.fromCharCode(32 + i)).join("");
+  const tokenizer = new CharTokenizer(`${printable}\n`);
+  const engine = new Engine({ device: "cpu" });
+  const policy = TokenPolicy.create(engine, tinyConfig(tokenizer.vocabularySize), { tokenizer });
+  const suffix = "\nBox the answer.";
+  const train4 = [1, 2, 3, 4].map((n) => ({
+    id: `sum/${n}`,
+    messages: [{ role: "user" as const, content: `What is 1 + ${n}?${suffix}` }],
+    label: String(n + 1),
+    columns: { suffix },
+    kind: "policy",
+  }));
+  const { forms: _, ...rest } = shortTask;
+  const task: Task = {
+    ...rest,
+    alphabet: null,
+    train: train4,
+    evaluation: train4,
+    rewards: {
+      correct: ({ completions, prompts }) =>
+        completions.map((text, i) => (lastBoxed(text) === prompts[i]!.label ? 1 : 0)),
+    },
+  };
+  // Says its first box and then its last one; every second rollout is right.
+  const embedded = new EmbeddedSampler(policy);
+  const sampler: Sampler = {
+    name: "scripted",
+    capabilities: embedded.capabilities,
+    refresh: async () => {},
+    sample: async (request) =>
+      (await embedded.sample({ ...request, greedy: true })).map((t, i) => {
+        const last = i % 2 === 0 ? String(t.prompt.label) : "0";
+        const text = `First \\boxed{${last}0}, no: \\boxed{${last}}`;
+        const ids = Int32Array.from([...tokenizer.encode(text), tokenizer.endOfSequence]);
+        const actions = { kind: "tokens" as const, length: ids.length, ids };
+        const mask = new Uint8Array(ids.length).fill(1);
+        return { ...t, text, actions, mask, columns: {} };
+      }),
+  };
+  const warnings: string[] = [];
+  const phases = await phasesOf({
+    ...{ engine, policy, sampler, task, device: undefined },
+    system: "spark",
+    steps: 2,
+    maxCompletionLength: 64,
+    onWarning: (warning) => warnings.push(warning),
+  });
+  expect(warnings).toEqual(["The task has no forms of its own: recycle asks in English"]);
+  const again = phases.filter(({ phase }) => phase === "recycled");
+  expect(again.length).toBeGreaterThan(0);
+  for (const { groups } of again) {
+    for (const { prompt, trajectories } of groups) {
+      const text = prompt.messages[0]!.content;
+      expect(text).toContain("What is 1 + ");
+      expect(text).not.toContain("Box the answer.");
+      expect(trajectories.map(({ reward }) => reward)).toEqual([1, 0, 1, 0]);
+      if (prompt.kind === "reflectTrace")
+        expect(text).toContain("First \\boxed{00}, no: \\boxed{0}");
+      else if (prompt.kind === "pointwise") expect(text).toMatch(/\n(\d0|00)\n/);
+      else if (prompt.kind === "reflectAnswer") expect(text).toContain("\n00\n");
+    }
+  }
+  policy.dispose();
+  engine.dispose();
 });
 
 test("a run reports how well it judges and revises held-out questions", async () => {

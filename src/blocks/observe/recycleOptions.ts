@@ -58,7 +58,7 @@ function textsOf({ pointwise, pairwise, reflectTrace, reflectAnswer }: QuestionF
 export function inspectRecycling(block: string, values: Values, run: RunFacts): string[] {
   const forms = formsOf(values, run.forms);
   const { alphabet } = run;
-  if (alphabet !== undefined) {
+  if (typeof alphabet === "string") {
     const symbols = textsOf(forms)
       .join("")
       .replace(/\{\w+\}/g, "");
@@ -72,7 +72,7 @@ export function inspectRecycling(block: string, values: Values, run: RunFacts): 
     }
   }
   const notes: string[] = [];
-  if (values.templates === "task" && run.forms === undefined) {
+  if (values.templates === "task" && run.forms === null) {
     notes.push(`The task has no forms of its own: ${block} asks in English`);
   }
   if (!run.binaryRewards) notes.push(`${block} takes answers with a reward above 0.5 as right`);
