@@ -133,6 +133,13 @@ export {
 } from "./engine/kernels/tokenLoss.js";
 export { Offsets, type OffsetsLike } from "./engine/offsets.js";
 export { type ReadOptions, Tensor } from "./engine/tensor.js";
+export {
+  naturalLanguage,
+  pairwiseQuestion,
+  pointwiseQuestion,
+  type QuestionKind,
+  reflectionQuestion,
+} from "./forms/index.js";
 export { CharTokenizer } from "./policies/token/charTokenizer.js";
 export { type PolicyDType, type TokenConfig, tinyConfig } from "./policies/token/config.js";
 export { TokenPolicy } from "./policies/token/tokenPolicy.js";
@@ -151,6 +158,7 @@ export {
 } from "./systems/defineSystem.js";
 export { type FromTRL, fromTRL } from "./systems/fromTRL.js";
 export { systems } from "./systems/index.js";
+export { type SparkOptions, sparkSystem } from "./systems/language/sparkSystem.js";
 export { tasks } from "./tasks/index.js";
 export { namedSystem, namedTask, type TrainOptions, train } from "./train.js";
 export { printSystem, systemBlocks } from "./trainer/printSystem.js";

@@ -30,7 +30,7 @@ export {
   type JudgeItemOptions,
   judgeItem,
 } from "./observe/judgeItem.js";
-export { recycle } from "./observe/recycle.js";
+export { type RecycleBlockOptions, recycle } from "./observe/recycle.js";
 export type { RecyclingOptions } from "./observe/recycleOptions.js";
 export {
   balanceVerdicts,

@@ -5,6 +5,5 @@ export {
   pairwiseQuestion,
   pointwiseQuestion,
   type QuestionKind,
-  questionKinds,
   reflectionQuestion,
 } from "./questions.js";

@@ -2,8 +2,7 @@ import type { Label, Message, Question } from "../contract/data.js";
 import type { QuestionForms } from "../contract/forms.js";
 
 /** What a question that quotes another one asks for. */
-export const questionKinds = ["pointwise", "pairwise", "reflectTrace", "reflectAnswer"] as const;
-export type QuestionKind = (typeof questionKinds)[number];
+export type QuestionKind = "pointwise" | "pairwise" | "reflectTrace" | "reflectAnswer";
 
 /**
  * A template with what it quotes put in. One pass: quoted text that looks like a placeholder stays as

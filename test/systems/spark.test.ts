@@ -120,21 +120,22 @@ describe("SPARK", () => {
     expect(metrics[3]!["recycle/queue"]).toBeGreaterThan(0);
   });
 
-  test("empties the queue where an epoch begins", async () => {
+  test("empties the queue where an epoch begins, unless told otherwise", async () => {
+    // Two steps are an epoch; the batch is never full.
     const task = { ...shortTask, train: shortTask.train.slice(0, 8) };
-    const spark = sparkSystem();
-    const [policy, again] = spark.phases;
-    const system = { ...spark, phases: [policy!, { ...again!, source: recycled({ batch: 99 }) }] };
-    const phases = await phasesOf({ system, task, steps: 4 });
-    const waiting = phases.map(({ metrics: m }) => [
-      m["recycle/queue"],
-      m["recycle/judge"]! + m["recycle/reflection"]!,
-    ]);
-    const [first, second, third, fourth] = waiting as [number, number][];
-    expect(first![0]).toBe(first![1]);
-    expect(second![0]).toBe(first![1] + second![1]);
-    expect(third![0]).toBe(third![1]);
-    expect(fourth![0]).toBe(third![1] + fourth![1]);
+    const waiting = async (clear: "epoch" | "never") => {
+      const spark = sparkSystem();
+      const [policy, again] = spark.phases;
+      const never = { ...again!, source: recycled({ batch: 99 }) };
+      const system = { ...spark, phases: [{ ...policy!, observe: [recycle({ clear })] }, never] };
+      const phases = await phasesOf({ system, task, steps: 4 });
+      const made = phases.map(({ metrics: m }) => m["recycle/judge"]! + m["recycle/reflection"]!);
+      return { queue: phases.map(({ metrics }) => metrics["recycle/queue"]), made };
+    };
+    const { queue, made } = await waiting("epoch");
+    const [a, b, c, d] = made as [number, number, number, number];
+    expect(queue).toEqual([a, a + b, c, c + d]);
+    expect((await waiting("never")).queue).toEqual([a, a + b, a + b + c, a + b + c + d]);
   });
 
   test("leaves out what would not fit the policy's context, and counts it", async () => {

@@ -1,4 +1,5 @@
 import type { Observer } from "../../contract/system.js";
+import { choice } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
 import { readQueue, writeQueue } from "../source/promptQueue.js";
 import {
@@ -12,25 +13,35 @@ import {
 } from "./recycleOptions.js";
 import { recycleStep } from "./recycleStep.js";
 
+const shape = {
+  ...recyclingShape,
+  clear: choice("epoch", ["epoch", "never"], "when prompts that still wait are dropped"),
+};
+
+export interface RecycleBlockOptions extends RecyclingOptions {
+  /** "epoch" (default): what waits is dropped where an epoch begins; "never": it waits on. */
+  clear?: "epoch" | "never";
+}
+
 /**
  * Makes new prompts of a phase's finished rollouts, before any filter, and queues them for `recycled`:
  * is this answer right, which of these two is, and try again after this attempt. Their labels are the
  * verdicts that the rollouts have got, and the question's own for reflection (SPARK, arXiv 2509.22624,
- * section 3). The queue is emptied where an epoch begins and is saved with every checkpoint; what would
+ * section 3). The queue is emptied where an epoch begins (unless told otherwise) and is saved with every checkpoint; what would
  * not fit the policy's context is left out and counted. Draws come from a stream of its own.
  *
  * Reports recycle/{judge,reflection,queue,too_long}: prompts made by this step, waiting after it, and
  * left out.
  */
-export function recycle(options: RecyclingOptions = {}): Observer {
-  const { values, described } = parseOptions("recycle", recyclingShape, options);
+export function recycle(options: RecycleBlockOptions = {}): Observer {
+  const { values, described } = parseOptions("recycle", shape, options);
   return {
     block: "recycle",
     options: described,
     inspect: (run) => inspectRecycling("recycle", values, run),
     run({ groups }, ctx) {
       const forms = formsOf(values, ctx.forms);
-      const { epoch, questions } = readQueue(ctx.state, ctx.epoch);
+      const { questions } = readQueue(ctx.state, ctx.epoch);
       const made = recycleStep(
         finished(groups, forms),
         forms,
@@ -39,6 +50,7 @@ export function recycle(options: RecyclingOptions = {}): Observer {
       );
       const fitting = made.filter(fits(ctx));
       const queue = [...questions, ...fitting];
+      const epoch = values.clear === "epoch" ? ctx.epoch : null;
       writeQueue(ctx.state, { epoch, questions: queue });
       const reflections = fitting.filter(({ kind }) => kind?.startsWith("reflect")).length;
       const counts = {

@@ -11,9 +11,10 @@ export function takeBatch<T>(queue: readonly T[], size: number): { batch: T[]; r
   return { batch: queue.slice(0, count), rest: queue.slice(count) };
 }
 
-/** Prompts that were made on the way and wait to be asked, with the epoch that they belong to. */
+/** Prompts that were made on the way and wait to be asked. */
 export interface PromptQueue {
-  readonly epoch: number;
+  /** Their epoch, with which they end; null where they outlast it. */
+  readonly epoch: number | null;
   readonly questions: readonly Question[];
 }
 
@@ -22,7 +23,8 @@ const key = "recycle/queue";
 /** What waits; what an earlier epoch has left behind is gone. */
 export function readQueue(state: StateStore, epoch: number): PromptQueue {
   const stored = state.get<StateValue>(key, null) as unknown as PromptQueue | null;
-  return stored?.epoch === epoch ? stored : { epoch, questions: [] };
+  const holds = stored !== null && (stored.epoch === null || stored.epoch === epoch);
+  return holds ? stored : { epoch, questions: [] };
 }
 
 export function writeQueue(state: StateStore, queue: PromptQueue): void {
