@@ -56,7 +56,11 @@ export interface SparkOptions {
  * minibatches of 256 rollouts for the policy, 32 for the recycled prompts. Plain, once the policy is
  * nearly always right, so is a judge that always says yes.
  *
- * The ablations are those of the paper's table 3.
+ * The ablations are those of the paper's table 3. On `arithmetic`, 50 steps, seeds 1 to 3 (held-out accuracy
+ * at T = 1 of policy/pointwise/pairwise/reflection): plain .998/.58/.82/1.00; balanced .995/.80/.85/1.00;
+ * policy-only with as many rollouts and updates as balanced .998/.71/.67/.99; balanced static-judge
+ * .998/.91/.94/1.00; balanced reward-only .92/.90/.88/.99. So the judge gains by being trained, and not, at
+ * this size, by co-evolving.
  */
 export function sparkSystem({ balanced = false, ablation }: SparkOptions = {}): System {
   const policy: PhaseDefinition = {

@@ -13,7 +13,13 @@ import {
 /**
  * Sums of four digits modulo 4: `qqqq=` is answered by the trace of running sums `ttt`, whose last
  * digit is the answer. 256 questions, 64 of them held out. A small transformer learns the exact skill
- * from demonstrations, a blurred stage then hides it, and reinforcement recovers it.
+ * from demonstrations, a blurred stage then hides it, and reinforcement recovers it. The same policy judges
+ * answers and revises them, in the compact forms.
+ *
+ * Measured on held-out questions (T = 1, 16 samples; policy/pointwise/pairwise/reflection). After the
+ * correct stage, seeds 1 to 5: .98-1.00 each; 500 to 900 steps at this rate, or 900 at 5e-3, leave one seed
+ * in five at .55-.95. After the blurred one, mean of seeds 1 to 3: .37/.52/.52/.36. After 50 steps:
+ * .998/.70/.67/.99 with the policy's phase alone, .995/.80/.85/1.00 with spark-balanced.
  */
 export const arithmetic: Task = {
   id: "arithmetic",
