@@ -50,6 +50,8 @@ export interface RunFacts {
   readonly rewards: readonly string[];
   /** Whether every reward of the task is 0 or 1. */
   readonly binaryRewards: boolean;
+  /** Names of the models that stages can reach; undefined where nothing is trained. */
+  readonly models?: readonly string[];
   /** Of the task; null where it has none of its own, undefined where there is no task. */
   readonly forms?: QuestionForms | null;
   /** Every symbol that prompts may be made of; null where the vocabulary is open. */

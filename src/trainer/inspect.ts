@@ -32,11 +32,13 @@ export function inspectSystem(run: {
     const message = `Expected training prompts in task ${show(task.id)} but there are none`;
     throw new FiresteelError("ERR_OPTION", message);
   }
+  const read = system.phases.flatMap(({ loss }) => loss.flatMap(({ models }) => models));
   const facts: RunFacts = {
     numGenerations: settings.numGenerations,
     maxCompletionLength: settings.maxCompletionLength,
     rewards: Object.keys(task.rewards),
     binaryRewards: task.binaryRewards,
+    models: ["policy", ...Object.keys(system.models), ...read],
     forms: task.forms ?? null,
     alphabet: task.alphabet,
   };

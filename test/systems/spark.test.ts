@@ -1,12 +1,13 @@
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
-import { recycle, recycled } from "../../src/blocks/index.js";
+import { recycle, recycled, surrogate } from "../../src/blocks/index.js";
 import type { Observer, PhaseReport, Sampler, System, Task } from "../../src/contract/index.js";
 import { Engine } from "../../src/engine/engine.js";
 import { CharTokenizer } from "../../src/policies/token/charTokenizer.js";
 import { tinyConfig } from "../../src/policies/token/config.js";
 import { TokenPolicy } from "../../src/policies/token/tokenPolicy.js";
 import { EmbeddedSampler } from "../../src/samplers/embedded.js";
+import { defineSystem } from "../../src/systems/defineSystem.js";
 import { systems } from "../../src/systems/index.js";
 import { sparkSystem } from "../../src/systems/language/sparkSystem.js";
 import { tasks } from "../../src/tasks/index.js";
@@ -279,6 +280,18 @@ describe("ablations", () => {
       }),
     );
     expect(coevolving[0]).not.toEqual(coevolving[1]);
+  });
+
+  test("static judge data without a reference model are refused before the first rollout", async () => {
+    const { phases } = sparkSystem({ ablation: "static-judge" });
+    const system = defineSystem({
+      ...{ id: "test", title: "Without KL", arxiv: null, evidence: "low" },
+      phases: phases.map((phase) => ({ ...phase, loss: [surrogate()] })),
+    });
+    await expect(train({ ...small, system })).rejects.toMatchObject({
+      code: "ERR_OPTION",
+      message: /a loss that keeps the model "reference"/,
+    });
   });
 
   test("static judge goes round its data, and resumes within", async () => {

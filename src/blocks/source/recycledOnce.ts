@@ -2,6 +2,7 @@ import type { Question } from "../../contract/data.js";
 import type { StepContext } from "../../contract/stage.js";
 import type { StateValue } from "../../contract/state.js";
 import type { Source } from "../../contract/system.js";
+import { FiresteelError } from "../../engine/error.js";
 import { integer, orNull } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
 import {
@@ -60,7 +61,16 @@ export function recycledOnce(options: RecycledOnceOptions = {}): Source {
   return {
     block: "recycledOnce",
     options: described,
-    inspect: (run) => inspectRecycling("recycledOnce", values, run),
+    inspect(run) {
+      if (run.models?.includes("reference") === false) {
+        throw new FiresteelError(
+          "ERR_OPTION",
+          'Expected a loss that keeps the model "reference" (surrogate.beta above 0) beside ' +
+            "recycledOnce but there is none",
+        );
+      }
+      return inspectRecycling("recycledOnce", values, run);
+    },
     async run(_, ctx) {
       let pool = ctx.state.get<StateValue>(poolKey, null) as unknown as Question[] | null;
       if (pool === null) {
