@@ -136,6 +136,13 @@ export {
 } from "./engine/kernels/tokenLoss.js";
 export { Offsets, type OffsetsLike } from "./engine/offsets.js";
 export { type ReadOptions, Tensor } from "./engine/tensor.js";
+export {
+  naturalLanguage,
+  pairwiseQuestion,
+  pointwiseQuestion,
+  type QuestionKind,
+  reflectionQuestion,
+} from "./forms/index.js";
 export { mixWeights } from "./nn/mixWeights.js";
 export { CharTokenizer } from "./policies/token/charTokenizer.js";
 export { type PolicyDType, type TokenConfig, tinyConfig } from "./policies/token/config.js";
@@ -169,6 +176,7 @@ export {
   scoreFile,
 } from "./score/score.js";
 export { type PolicyServer, type ServeOptions, serve } from "./serve/serve.js";
+export { type Solution, type SolveOptions, solve } from "./solve.js";
 export { type Interval, meanInterval } from "./statistics/interval.js";
 export { tQuantile } from "./statistics/studentT.js";
 export {
@@ -178,6 +186,7 @@ export {
 } from "./systems/defineSystem.js";
 export { type FromTRL, fromTRL } from "./systems/fromTRL.js";
 export { systems } from "./systems/index.js";
+export { type SparkOptions, sparkSystem } from "./systems/language/sparkSystem.js";
 export { type MixedPart, namedTask } from "./taskSource.js";
 export { tasks } from "./tasks/index.js";
 export { namedSystem, type TrainOptions, train } from "./train.js";

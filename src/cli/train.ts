@@ -11,6 +11,7 @@ import { count, duration, evaluationName, ProgressBlock, percent } from "./progr
 import { acceptSettings, showSettings, withSet } from "./settings.js";
 import { stopSignal } from "./stopSignal.js";
 import { type Terminal, table } from "./terminal.js";
+import { wholeNumber } from "./wholeNumber.js";
 
 interface TrainFlags extends DataFlags {
   system?: string;
@@ -229,11 +230,4 @@ function namedFolder(text: string, before: Record<string, string> = {}): Record<
   const at = text.indexOf("=");
   if (at > 0 && at < text.length - 1) return { ...before, [text.slice(0, at)]: text.slice(at + 1) };
   throw invalid("ERR_OPTION", "--model", "NAME=DIR", text);
-}
-
-export function wholeNumber(name: string): (text: string) => number {
-  return (text) => {
-    if (/^\d+$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text);
-    throw invalid("ERR_OPTION", name, "a whole number", text);
-  };
 }

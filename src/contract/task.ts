@@ -1,4 +1,5 @@
 import type { Actions, Question } from "./data.js";
+import type { QuestionForms } from "./forms.js";
 import type { RewardFunction } from "./reward.js";
 
 /** One supervised example: cross entropy over the completion and its end, given the question. */
@@ -62,6 +63,8 @@ export interface Task {
    * "judge/pointwise_accuracy".
    */
   readonly evaluations?: Readonly<Record<string, readonly Question[]>>;
+  /** How its questions are put to a judge and to a reviser; without: in English. */
+  readonly forms?: QuestionForms;
   readonly rewards: Readonly<Record<string, RewardFunction>>;
   /** Whether every reward is 0 or 1. */
   readonly binaryRewards: boolean;

@@ -8,8 +8,8 @@ import { checkChoice } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 import { demonstration } from "./demonstration.js";
 import { continued, continuedPrompt } from "./fork.js";
-import { nextPrompts, tokenized } from "./prompts.js";
-import { streamAt, uniformAt } from "./random.js";
+import { epochOf, nextPrompts, tokenized } from "./prompts.js";
+import { nameKey, streamAt, uniformAt } from "./random.js";
 import type { Run } from "./run.js";
 import { scoreRows } from "./scores.js";
 import { fresh } from "./staleness.js";
@@ -44,9 +44,14 @@ export function stepContext(run: Run, phase: Phase, step: number, measure: Measu
     engine: run.engine,
     settings,
     rewards: task.rewards,
+    forms: task.forms ?? null,
     models,
     state: run.state,
     uniform: uniformAt(settings.seed, "stage", step, phaseIndex),
+    uniformOf: (name) => uniformAt(settings.seed, "stage", step, phaseIndex, ...nameKey(name)),
+    get epoch() {
+      return epochOf(run.train, run.state);
+    },
     measure,
     step,
     signal: run.signal,
