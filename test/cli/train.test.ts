@@ -86,7 +86,7 @@ describe("train", () => {
     expect(quiet.out).toMatch(/^run +.*\/a$/m);
     const shown = await firesteel([...args, "--out", join(folder, "b")], true);
     expect(shown.err).toMatch(
-      /^held out +accuracy [\d.]+%\n[\s\S]*training +█+ 1\/1 +reward 0\.\d+ +accuracy [\d.]+% /,
+      /^held out +accuracy [\d.]+%.*\n[\s\S]*training +█+ 1\/1 +reward 0\.\d+ +accuracy [\d.]+% /,
     );
     expect(shown.out).toMatch(/^steps +1$/m);
     expect(shown.out).toMatch(/^report +.*\/b\/report\.html$/m);

@@ -6,7 +6,7 @@ export function spark(_engine, firesteel, blocks) {
   };
 
   return {
-    spark_extract_boxed: ({ text }) => firesteel.firstBoxed(text),
+    spark_extract_boxed: ({ text }) => firesteel.verifiers.firstBoxed(text),
 
     spark_judge_item({
       rewards,
