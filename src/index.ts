@@ -31,11 +31,13 @@ export {
   divergenceBackward,
 } from "./engine/kernels/divergence.js";
 export type { DivergenceOptions, DivergenceTeacher } from "./engine/kernels/divergenceOptions.js";
+export { flowTimes } from "./engine/kernels/flowActions.js";
 export {
   type FlowCoefficients,
   type FlowNoise,
   type FlowSchedule,
   flowCoefficients,
+  type PerSample,
 } from "./engine/kernels/flowCoefficients.js";
 export {
   type FlowStepBackwardInputs,
@@ -133,6 +135,9 @@ export {
 } from "./engine/kernels/tokenLoss.js";
 export { Offsets, type OffsetsLike } from "./engine/offsets.js";
 export { type ReadOptions, Tensor } from "./engine/tensor.js";
+export { type FlowConfig, flowConfig } from "./policies/flow/config.js";
+export { FlowPolicy } from "./policies/flow/flowPolicy.js";
+export { openPolicy } from "./policies/openPolicy.js";
 export { CharTokenizer } from "./policies/token/charTokenizer.js";
 export { type PolicyDType, type TokenConfig, tinyConfig } from "./policies/token/config.js";
 export { TokenPolicy } from "./policies/token/tokenPolicy.js";

@@ -6,6 +6,9 @@ import type { Task } from "./contract/task.js";
 import { checkChoice, checkKeys, invalid, show } from "./engine/checks.js";
 import { Engine, type EngineOptions } from "./engine/engine.js";
 import { FiresteelError } from "./engine/error.js";
+import { flowConfig } from "./policies/flow/config.js";
+import { FlowPolicy } from "./policies/flow/flowPolicy.js";
+import { checkFlowDType, openPolicy } from "./policies/openPolicy.js";
 import { CharTokenizer } from "./policies/token/charTokenizer.js";
 import { type PolicyDType, policyDTypes, tinyConfig } from "./policies/token/config.js";
 import { TokenPolicy } from "./policies/token/tokenPolicy.js";
@@ -25,7 +28,7 @@ export interface TrainOptions
     Pick<TrainJob, "signal" | "onWarning"> {
   /** Default "grpo". */
   system?: string | System;
-  /** Default "arithmetic". */
+  /** Default: the one on which the system is shown. */
   task?: string | Task;
   /** "tiny" (default): fresh weights. A folder or a policy: its weights, by default without warm start. */
   policy?: string | Policy;
@@ -110,8 +113,9 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
     const expected = `${show(saved.policy)}, with which the run began,`;
     throw invalid("ERR_OPTION", "policy", expected, policy);
   }
-  const { system = saved?.system ?? "grpo", task = saved?.task ?? "arithmetic" } = options;
+  const { system = saved?.system ?? "grpo" } = options;
   const theSystem = isObject(system) ? system : namedSystem(system);
+  const { task = saved?.task ?? theSystem.task } = options;
   const theTask = isObject(task) ? task : namedTask(task);
   const origin = saved?.policy ?? (isObject(policy) ? "given" : (policy ?? "tiny"));
   const given = settingNames
@@ -124,16 +128,17 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
 
   const chosen = device === undefined || device === "auto" ? (saved?.device ?? "auto") : device;
   const theEngine = engine ?? new Engine({ device: chosen as EngineOptions["device"], threads });
-  let own: TokenPolicy | null = null;
+  let own: TokenPolicy | FlowPolicy | null = null;
   try {
     if (!isObject(policy)) {
       const folder = from === null ? origin : `${from.folder}/policy`;
       own =
         folder === "tiny"
           ? tinyPolicy(theEngine, theTask, settings.seed, dtype)
-          : await TokenPolicy.open(theEngine, folder, from === null ? { dtype } : {});
-      if (dtype !== undefined && own.config.dtype !== dtype) {
-        const expected = `${show(own.config.dtype)}, with which the run began,`;
+          : await openPolicy(theEngine, folder, from === null ? { dtype } : {});
+      const weights = own.kind === "flow" ? "f32" : own.config.dtype;
+      if (dtype !== undefined && weights !== dtype) {
+        const expected = `${show(weights)}, with which the run began,`;
         throw invalid("ERR_OPTION", "dtype", expected, dtype);
       }
     }
@@ -207,12 +212,18 @@ function tinyPolicy(
   task: Task,
   seed: number,
   dtype: PolicyDType = "f32",
-): TokenPolicy {
+): TokenPolicy | FlowPolicy {
+  const weights = { seed: streamAt(seed, "policy")[0] };
+  const { policy: shape } = task;
+  if (shape.kind === "flow") {
+    checkFlowDType(dtype);
+    return FlowPolicy.create(engine, flowConfig(shape), weights);
+  }
   if (task.alphabet === null) {
     const message = `Expected a folder for policy: task ${show(task.id)} has no closed alphabet`;
     throw new FiresteelError("ERR_OPTION", message);
   }
   const tokenizer = new CharTokenizer(task.alphabet);
-  const config = { ...tinyConfig(tokenizer.vocabularySize, task.policy), dtype };
-  return TokenPolicy.create(engine, config, { tokenizer, seed: streamAt(seed, "policy")[0] });
+  const config = { ...tinyConfig(tokenizer.vocabularySize, shape), dtype };
+  return TokenPolicy.create(engine, config, { tokenizer, ...weights });
 }

@@ -1,8 +1,9 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
+import type { Metrics } from "../contract/metrics.js";
 import { invalid } from "../engine/checks.js";
-import { FiresteelError, type TrainOptions, type TrainResult, train } from "../index.js";
+import { FiresteelError, systems, type TrainOptions, type TrainResult, train } from "../index.js";
 import { count, ProgressLine, percent } from "./progress.js";
 import { type Terminal, table } from "./terminal.js";
 
@@ -25,7 +26,7 @@ export function registerTrain(program: Command, terminal: Terminal): void {
     .command("train")
     .description("train a policy with a system on a task")
     .option("--system <id>", "what to train with (see `firesteel systems`); default grpo")
-    .option("--task <id>", "what to train on; default arithmetic")
+    .option("--task <id>", "what to train on; default: as `firesteel systems` says")
     .option("--policy <tiny|DIR>", "a fresh tiny policy, or a folder with weights; default tiny")
     .option(
       "--dtype <f32|bf16>",
@@ -44,6 +45,7 @@ export function registerTrain(program: Command, terminal: Terminal): void {
 Examples:
   firesteel train                                   GRPO on arithmetic, from random weights
   firesteel train --system mc-grpo --seed 3 --out runs/median
+  firesteel train --system flow-grpo                a flow model, on the task that it is shown on
   firesteel train --resume runs/median --steps 100  go on, to 100 steps in all
   firesteel train --config run.json --json          {"numGenerations": 16, "learningRate": 1e-4}`,
     )
@@ -103,10 +105,7 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSign
 function closingTable({ steps, seconds, device, start, metrics, out }: TrainResult): string {
   const speed = `${count(metrics["tokens_per_second/generate"])} generating, ${count(metrics["tokens_per_second/train"])} training`;
   return table([
-    [
-      "accuracy (held out)",
-      `${percent(start["eval/accuracy"])} -> ${percent(metrics["eval/accuracy"])}`,
-    ],
+    ...heldOut(start, metrics),
     ["reward", metrics.reward?.toFixed(3) ?? "-"],
     ["steps", count(steps)],
     ["tokens sampled", count(metrics.num_tokens)],
@@ -114,6 +113,22 @@ function closingTable({ steps, seconds, device, start, metrics, out }: TrainResu
     ["time", `${seconds.toFixed(1)} s on ${device}`],
     ["run", out ?? "-"],
   ]);
+}
+
+/** What was evaluated, before and after: accuracy, or the rewards where nothing is right or wrong. */
+function heldOut(start: Metrics, end: Metrics): [string, string][] {
+  const rewards = Object.keys(end).flatMap((name) => {
+    const reward = /^eval\/rewards\/(.+)\/mean$/.exec(name)?.[1];
+    return reward === undefined ? [] : [[name, reward] as const];
+  });
+  if (rewards.length === 0) {
+    const accuracy = [start, end].map((metrics) => percent(metrics["eval/accuracy"]));
+    return [["accuracy (held out)", accuracy.join(" -> ")]];
+  }
+  return rewards.map(([name, reward]) => {
+    const values = [start, end].map((metrics) => metrics[name]?.toFixed(3) ?? "-");
+    return [`${reward} (held out)`, values.join(" -> ")];
+  });
 }
 
 /** The settings of a JSON file. @throws FiresteelError ERR_OPTION */
@@ -129,8 +144,9 @@ function readConfig(path: string): Partial<TrainOptions> {
 }
 
 /** A folder under runs/ that no run has used yet. What is no id is refused before it is made. */
-function freshFolder({ system = "grpo", task = "arithmetic", seed = 0 }: TrainOptions): string {
-  const base = join("runs", `${system}-${task}-seed${seed}`);
+function freshFolder({ system = "grpo", task, seed = 0 }: TrainOptions): string {
+  const shownOn = systems[system as string]?.task;
+  const base = join("runs", `${system}-${task ?? shownOn}-seed${seed}`);
   for (let i = 1; ; ++i) {
     const folder = i === 1 ? base : `${base}-${i}`;
     if (!existsSync(folder)) return folder;

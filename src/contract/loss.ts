@@ -26,10 +26,16 @@ export interface LossBatch {
   readonly mask: Uint8Array;
   readonly logProb: DeviceTensor;
   readonly entropy: DeviceTensor | null;
+  /** f32 [T, width], where a term reads means. */
+  readonly mean?: DeviceTensor | null;
   /** Of the policy that the step's rollouts were scored with. */
   readonly oldLogProb: Float32Array;
   /** By model name, of the models that the phase's terms name. */
   readonly modelLogProb: Readonly<Record<string, Float32Array>>;
+  /** [T * width], where a term reads means: of the policy that the rollouts were scored with. */
+  readonly oldMean?: Float32Array;
+  /** The same of the models that the phase's terms name. */
+  readonly modelMean?: Readonly<Record<string, Float32Array>>;
   readonly scale: LossScale;
   readonly step: number;
 }
@@ -40,6 +46,8 @@ export interface LossResult {
   /** d loss / d logProb. */
   readonly dLogProb: DeviceTensor;
   readonly dEntropy: DeviceTensor | null;
+  /** d loss / d mean, f32 [T, width]. */
+  readonly dMean?: DeviceTensor | null;
   /** f64; read once at the end of the step, then named by `decode`. */
   readonly metrics: DeviceTensor | null;
   decode(values: Float64Array): Record<string, Measure>;
@@ -53,6 +61,8 @@ export interface LossTerm extends Block {
   readonly models: readonly string[];
   /** Whether it reads the entropy with a gradient. */
   readonly entropy: boolean;
+  /** Whether it reads the means of Gaussian actions (flow), with a gradient. Default false. */
+  readonly mean?: boolean;
   /** Columns that the rows must have, e.g. "advantage". */
   readonly columns: readonly string[];
   evaluate(batch: LossBatch): LossResult;

@@ -36,6 +36,8 @@ export interface StepContext {
   reward(ts: readonly Trajectory[]): Promise<Trajectory[]>;
   /** The task's own rewards. */
   readonly rewards: Readonly<Record<string, RewardFunction>>;
+  /** The task's factors of them; 1 where there is none. */
+  readonly rewardWeights?: Readonly<Record<string, number>>;
   readonly models: Readonly<Record<string, Policy>>;
   readonly state: StateStore;
   /** In [0, 1); one stream per step and phase, the same whether resumed or not. */

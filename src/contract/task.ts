@@ -2,10 +2,21 @@ import type { Scheduled } from "./block.js";
 import type { Actions, Question } from "./data.js";
 import type { RewardFunction } from "./reward.js";
 
-/** One supervised example: cross entropy over the completion and its end, given the question. */
-export interface Demonstration {
+/** One supervised example, as policies of a kind learn from it. */
+export type Demonstration = TextDemonstration | SampleDemonstration;
+
+/** For token policies: cross entropy over the completion and its end, given the question. */
+export interface TextDemonstration {
   readonly question: Question;
   readonly completion: string;
+  readonly target?: undefined;
+}
+
+/** For flow policies: a sample of the data, learned by flow matching. */
+export interface SampleDemonstration {
+  readonly question: Question;
+  readonly target: Float32Array;
+  readonly completion?: undefined;
 }
 
 /** Consecutive supervised steps with one learning-rate schedule and one kind of data. */
@@ -33,8 +44,9 @@ export interface TaskSettings {
   readonly evalSamples: number;
 }
 
-/** Shape of the policy that a task was measured with. */
+/** Shape of the token policy that a task was measured with. */
 export interface PolicyShape {
+  readonly kind?: "tokens";
   readonly layers: number;
   readonly width: number;
   readonly heads: number;
@@ -42,12 +54,27 @@ export interface PolicyShape {
   readonly hidden: number;
 }
 
+/** Shape of the flow policy that a task was measured with. */
+export interface FlowShape {
+  readonly kind: "flow";
+  /** Elements of a sample. */
+  readonly width: number;
+  /** Numbers that a question's column `condition` stands for: classes, or features. */
+  readonly conditionWidth: number;
+  readonly hidden: number;
+  /** Hidden layers. */
+  readonly layers: number;
+}
+
 /** Something to learn: prompts, held-out prompts, rewards and how to begin. */
 export interface Task {
   readonly id: string;
   readonly title: string;
   readonly kind: Actions["kind"];
-  /** Every symbol of its texts, for a policy that is made for it; null where the vocabulary is open. */
+  /**
+   * Every symbol of its texts, for a policy that is made for it; null where the vocabulary is open or
+   * actions are no text.
+   */
   readonly alphabet: string | null;
   readonly train: readonly Question[];
   readonly evaluation: readonly Question[];
@@ -57,11 +84,16 @@ export interface Task {
    */
   readonly evaluations?: Readonly<Record<string, readonly Question[]>>;
   readonly rewards: Readonly<Record<string, RewardFunction>>;
+  /** Factor of each reward in the sum, 1 where not given; 0: reported alone. A system may say otherwise. */
+  readonly rewardWeights?: Readonly<Record<string, number>>;
   /** Whether every reward is 0 or 1. */
   readonly binaryRewards: boolean;
-  /** Which reward says that an answer is right (> 0.5), for eval/accuracy. */
-  readonly accuracy: string;
+  /**
+   * Which reward says that an answer is right (> 0.5), for eval/accuracy. null: answers are not right or
+   * wrong, and eval/rewards/NAME/mean of greedy samples stand for it.
+   */
+  readonly accuracy: string | null;
   readonly warmStart: readonly WarmStartStage[];
-  readonly policy: PolicyShape;
+  readonly policy: PolicyShape | FlowShape;
   readonly settings: TaskSettings;
 }

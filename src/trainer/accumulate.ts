@@ -25,12 +25,18 @@ export function accumulate(
   const { rows, groupOffsets } = part;
   const { temperature } = run.settings;
   const entropy = phase.loss.some((term) => term.entropy);
-  const logProbOf = (model: string) =>
+  const mean = phase.loss.some((term) => term.mean);
+  const joined = (model: string, name: "logProb" | "mean") =>
     concatenate(
       Float32Array,
-      rows.map((row) => scored.get(row)![model]!.logProb),
+      rows.map((row) => scored.get(row)![model]![name]!),
     );
-  const forward = run.models[phase.model]!.forward(rows, { temperature, entropy });
+  const ofModels = (name: "logProb" | "mean") =>
+    Object.fromEntries(
+      phase.loss.flatMap(({ models }) => models.map((model) => [model, joined(model, name)])),
+    );
+  const how = { temperature, entropy, ...(mean && { mean }) };
+  const forward = run.models[phase.model]!.forward(rows, how);
   const batch: LossBatch = {
     engine: run.engine,
     rows,
@@ -42,10 +48,13 @@ export function accumulate(
     ),
     logProb: forward.logProb,
     entropy: forward.entropy,
-    oldLogProb: logProbOf(phase.model),
-    modelLogProb: Object.fromEntries(
-      phase.loss.flatMap((term) => term.models.map((name) => [name, logProbOf(name)])),
-    ),
+    oldLogProb: joined(phase.model, "logProb"),
+    modelLogProb: ofModels("logProb"),
+    ...(mean && {
+      mean: forward.mean ?? null,
+      oldMean: joined(phase.model, "mean"),
+      modelMean: ofModels("mean"),
+    }),
     scale,
     step,
   };
@@ -60,6 +69,7 @@ export function accumulate(
   forward.backward(gradient);
   gradient.logProb.dispose();
   gradient.entropy?.dispose();
+  gradient.mean?.dispose();
   return results;
 }
 
@@ -69,6 +79,7 @@ export type EvaluatedTerm = Pick<LossResult, "loss" | "metrics" | "decode">;
 interface Gradient {
   logProb: Tensor;
   entropy: Tensor | null;
+  mean: Tensor | null;
 }
 
 /** All terms at once: their gradients added up. */
@@ -79,14 +90,16 @@ export function evaluateTerms(
 ): { results: EvaluatedTerm[]; gradient: Gradient } {
   const results = terms.map((term) => term.evaluate(batch));
   const sum = (parts: readonly Tensor[]) => parts.reduce((a, b) => add(engine, a, b));
-  const entropies = results.flatMap(({ dEntropy }) =>
-    dEntropy === null ? [] : [tensorOf(dEntropy, "dEntropy")],
-  );
+  const sumOf = (name: "dEntropy" | "dMean") => {
+    const parts = results.flatMap(({ [name]: d }) => (d == null ? [] : [tensorOf(d, name)]));
+    return parts.length === 0 ? null : sum(parts);
+  };
   return {
     results: results.map(({ loss, metrics, decode }) => ({ loss, metrics, decode })),
     gradient: {
       logProb: sum(results.map(({ dLogProb }) => tensorOf(dLogProb, "dLogProb"))),
-      entropy: entropies.length === 0 ? null : sum(entropies),
+      entropy: sumOf("dEntropy"),
+      mean: sumOf("dMean"),
     },
   };
 }

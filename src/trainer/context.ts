@@ -1,12 +1,12 @@
 import type { Column, Trajectory } from "../contract/data.js";
 import type { Measurer } from "../contract/metrics.js";
 import type { Policy } from "../contract/policy.js";
-import type { SamplePlan, SampleRequest } from "../contract/sampler.js";
+import type { RandomStream, SamplePlan, SampleRequest } from "../contract/sampler.js";
 import type { StepContext } from "../contract/stage.js";
 import type { Phase } from "../contract/system.js";
 import { checkChoice } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
-import { continued, continuedPrompt } from "./fork.js";
+import { continuation, continued } from "./fork.js";
 import { nextPrompts, tokenized } from "./prompts.js";
 import { streamAt, uniformAt } from "./random.js";
 import type { Run } from "./run.js";
@@ -22,9 +22,9 @@ export function stepContext(run: Run, phase: Phase, step: number, measure: Measu
 
   async function sample(plan: SamplePlan): Promise<Trajectory[]> {
     const call = calls++;
-    const request = sampleRequest(run, plan, (prompt, i) =>
-      streamAt(settings.seed, "rollout", step, phaseIndex, call, prompt, i),
-    );
+    const streams = (purpose: "rollout" | "initialNoise") => (prompt: number, i: number) =>
+      streamAt(settings.seed, purpose, step, phaseIndex, call, prompt, i);
+    const request = sampleRequest(run, plan, streams("rollout"), streams("initialNoise"));
     const model = plan.model ?? "policy";
     const source = model === "policy" ? run.sampler : modelNamed(models, model);
     const wanted = request.streams.length;
@@ -51,6 +51,7 @@ export function stepContext(run: Run, phase: Phase, step: number, measure: Measu
     engine: run.engine,
     settings,
     rewards: task.rewards,
+    rewardWeights: task.rewardWeights,
     models,
     state: run.state,
     uniform: uniformAt(settings.seed, "stage", step, phaseIndex),
@@ -61,9 +62,8 @@ export function stepContext(run: Run, phase: Phase, step: number, measure: Measu
     prompts: (count) => nextPrompts(run.train, count, settings.seed, run.state),
     tokenize: (question) => tokenized(question, tokenizer),
     async fork(trajectory, at, children) {
-      const prompt = continuedPrompt(trajectory, at);
-      const maxCompletionLength = settings.maxCompletionLength - at;
-      const tails = await sample({ prompts: [prompt], counts: children, maxCompletionLength });
+      const plan = continuation(trajectory, at, settings.maxCompletionLength);
+      const tails = await sample({ ...plan, counts: children });
       return tails.map((tail) => continued(trajectory, at, tail, tokenizer));
     },
     async score(trajectories, how = {}): Promise<Column[]> {
@@ -81,9 +81,10 @@ export function stepContext(run: Run, phase: Phase, step: number, measure: Measu
 export function sampleRequest(
   run: Run,
   plan: SamplePlan,
-  stream: (prompt: number, sample: number) => readonly [number, number],
+  stream: (prompt: number, sample: number) => RandomStream,
+  noiseStream = stream,
 ): SampleRequest {
-  const { prompts } = plan;
+  const { prompts, flow, sharedNoise = false, starts } = plan;
   const given = plan.counts;
   const counts = typeof given === "number" ? prompts.map(() => given) : given;
   if (counts.length !== prompts.length) {
@@ -103,6 +104,11 @@ export function sampleRequest(
     hook: plan.hook ?? null,
     // A run stops at the end of a step: what is being sampled is finished.
     signal: null,
+    ...(flow !== undefined && { flow }),
+    ...(starts !== undefined && { starts }),
+    ...(sharedNoise && {
+      noiseStreams: counts.flatMap((count, p) => new Array(count).fill(noiseStream(p, 0))),
+    }),
   };
 }
 

@@ -1,9 +1,9 @@
 import type { RunFacts } from "../contract/block.js";
 import type { Policy } from "../contract/policy.js";
 import type { Sampler } from "../contract/sampler.js";
-import type { System } from "../contract/system.js";
+import type { Phase, System } from "../contract/system.js";
 import type { Task } from "../contract/task.js";
-import { show } from "../engine/checks.js";
+import { invalid, show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 import { phaseBlocks } from "./printSystem.js";
 import type { TrainSettings } from "./settings.js";
@@ -28,6 +28,18 @@ export function inspectSystem(run: {
       `Expected a policy over ${task.kind} for task ${show(task.id)} but it acts in ${policy.kind}`,
     );
   }
+  if (system.policy !== policy.kind) {
+    throw new FiresteelError(
+      "ERR_OPTION",
+      `Expected a policy over ${system.policy} for system ${show(system.id)} but that of task ` +
+        `${show(task.id)} acts in ${policy.kind}`,
+    );
+  }
+  if (policy.kind === "flow" && settings.temperature !== 1) {
+    const expected = "1 (a flow policy has no logits)";
+    throw invalid("ERR_OPTION", "temperature", expected, settings.temperature);
+  }
+  for (const question of [...task.train, ...task.evaluation]) policy.checkQuestion?.(question);
   if (task.train.length === 0) {
     const message = `Expected training prompts in task ${show(task.id)} but there are none`;
     throw new FiresteelError("ERR_OPTION", message);
@@ -47,6 +59,7 @@ export function inspectSystem(run: {
           `but ${show(phase.model)} is frozen`,
       );
     }
+    checkTerms(phase, policy);
     for (const { block } of phaseBlocks(phase)) {
       const missing = block.requires?.find((capability) => !sampler.capabilities.has(capability));
       if (missing !== undefined) {
@@ -60,4 +73,18 @@ export function inspectSystem(run: {
     }
   }
   return warnings;
+}
+
+/** What a loss reads besides log-probs must be there. */
+function checkTerms({ name, loss }: Phase, { kind }: Policy): void {
+  for (const { block, entropy, mean = false } of loss) {
+    const lacks =
+      entropy && kind === "flow" ? "an entropy" : mean && kind === "tokens" ? "means" : null;
+    if (lacks === null) continue;
+    throw new FiresteelError(
+      "ERR_OPTION",
+      `Expected a policy with ${lacks} that its weights move for phase ${show(name)} (${block} ` +
+        `reads it) but it acts in ${kind}`,
+    );
+  }
 }

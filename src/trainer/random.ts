@@ -10,6 +10,8 @@ const purposes = {
   stage: 4,
   minibatch: 5,
   evaluation: 6,
+  imitation: 7,
+  initialNoise: 8,
 } as const;
 
 /**

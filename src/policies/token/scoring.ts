@@ -104,7 +104,8 @@ export class DifferentiableTokenScores implements DifferentiableScores {
   }
 }
 
-function seedOf(tensor: DeviceTensor, name: string, { value }: Var): Tensor {
+/** A gradient as a tape takes it. @throws FiresteelError ERR_SHAPE */
+export function seedOf(tensor: DeviceTensor, name: string, { value }: Var): Tensor {
   const seed = tensorOf(tensor, name);
   if (seed.dtype === "f32" && seed.shape.join() === value.shape.join()) return seed;
   throw invalid("ERR_SHAPE", name, `f32 [${value.shape}]`, `${seed.dtype} [${seed.shape}]`);

@@ -1,7 +1,9 @@
 import type {
+  Demonstration,
   DifferentiableScores,
   Policy,
   PolicyRow,
+  RandomStream,
   SampleRequest,
   ScoreOptions,
   Tokenizer,
@@ -17,6 +19,7 @@ import { formatTokenizer } from "./charTokenizer.js";
 import { checkTokenConfig, type PolicyDType, policyDTypes, type TokenConfig } from "./config.js";
 import { readPolicy, writePolicy } from "./files.js";
 import { type Completion, generate } from "./generate.js";
+import { imitate } from "./imitation.js";
 import { DifferentiableTokenScores, scoreRows } from "./scoring.js";
 import { Transformer } from "./transformer.js";
 import { checkNoOthers, freshWeights, storedWeights, weightOf, writeWeight } from "./weights.js";
@@ -153,6 +156,18 @@ export class TokenPolicy implements Policy {
   /** @throws FiresteelError ERR_SHAPE, ERR_RANGE, ERR_OPTION, ERR_OUT_OF_MEMORY */
   forward(rows: readonly PolicyRow[], options: ScoreOptions = {}): DifferentiableScores {
     return new DifferentiableTokenScores(scoreRows(this.#model, rows, options, true));
+  }
+
+  /**
+   * Cross entropy over the completions and their ends, mean over tokens. Draws nothing.
+   *
+   * @throws FiresteelError ERR_OPTION (no tokenizer, a demonstration without a completion), ERR_RANGE
+   */
+  async imitate(
+    demonstrations: readonly Demonstration[],
+    { measure }: { stream: RandomStream; measure: boolean },
+  ): Promise<number | null> {
+    return imitate(this, demonstrations, measure);
   }
 
   clone(): TokenPolicy {
