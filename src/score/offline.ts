@@ -34,7 +34,8 @@ export function offlinePhase(system: System, name?: string): Phase {
     );
   const probe = phase.probe[0] ?? phase.rows;
   if (probe) throw needs(probe.block, "asks the policy");
-  for (const { block, models } of phase.loss) {
+  for (const { block, models, mean } of phase.loss) {
+    if (mean) throw needs(block, "reads the means of its steps");
     const model = models.find((model) => !recordedModels.includes(model));
     if (model !== undefined) throw needs(block, `reads the model ${show(model)}`);
   }

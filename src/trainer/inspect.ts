@@ -40,6 +40,10 @@ export function inspectSystem(run: {
     throw invalid("ERR_OPTION", "temperature", expected, settings.temperature);
   }
   for (const question of [...task.train, ...task.evaluation]) policy.checkQuestion?.(question);
+  if (task.accuracy === null && Object.keys(task.evaluations ?? {}).length > 0) {
+    const expected = `nothing (answers of task ${show(task.id)} are not right or wrong)`;
+    throw invalid("ERR_OPTION", "evaluations", expected, task.evaluations);
+  }
   if (task.train.length === 0) {
     const message = `Expected training prompts in task ${show(task.id)} but there are none`;
     throw new FiresteelError("ERR_OPTION", message);
