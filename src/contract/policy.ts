@@ -70,7 +70,7 @@ export interface Policy {
    * @returns the loss, or null where it is not measured
    */
   imitate(
-    demonstrations: readonly Demonstration[],
+    demonstrations: readonly Demonstration<Prompt>[],
     how: { stream: RandomStream; measure: boolean },
   ): Promise<number | null>;
   /** An independent copy with the same weights: a reference, an old policy, a teacher. */

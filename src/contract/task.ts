@@ -2,19 +2,21 @@ import type { Scheduled } from "./block.js";
 import type { Actions, Question } from "./data.js";
 import type { RewardFunction } from "./reward.js";
 
-/** One supervised example, as policies of a kind learn from it. */
-export type Demonstration = TextDemonstration | SampleDemonstration;
+/** One supervised example, as policies of a kind learn from it; `Q` is Prompt for a policy to read. */
+export type Demonstration<Q extends Question = Question> =
+  | TextDemonstration<Q>
+  | SampleDemonstration<Q>;
 
 /** For token policies: cross entropy over the completion and its end, given the question. */
-export interface TextDemonstration {
-  readonly question: Question;
+export interface TextDemonstration<Q extends Question = Question> {
+  readonly question: Q;
   readonly completion: string;
   readonly target?: undefined;
 }
 
 /** For flow policies: a sample of the data, learned by flow matching. */
-export interface SampleDemonstration {
-  readonly question: Question;
+export interface SampleDemonstration<Q extends Question = Question> {
+  readonly question: Q;
   readonly target: Float32Array;
   readonly completion?: undefined;
 }

@@ -1,4 +1,5 @@
 import type { WarmStartStage } from "../contract/task.js";
+import { tokenized } from "./prompts.js";
 import { streamAt, uniformAt } from "./random.js";
 import type { Run } from "./run.js";
 
@@ -34,10 +35,14 @@ export async function warmStartStep(run: Run, measure: boolean): Promise<number 
   const at = warmStartAt(task.warmStart, progress.warmStartStep)!;
   const uniform = uniformAt(settings.seed, "warmStart", progress.warmStartStep);
   const stream = streamAt(settings.seed, "imitation", progress.warmStartStep);
-  const batch = Array.from({ length: at.stage.batchSize }, () => at.stage.draw(uniform));
+  const policy = models.policy!;
+  const batch = Array.from({ length: at.stage.batchSize }, () => {
+    const demonstration = at.stage.draw(uniform);
+    return { ...demonstration, question: tokenized(demonstration.question, policy.tokenizer) };
+  });
   const optimizer = optimizers.policy!;
   optimizer.zeroGrad();
-  const loss = await models.policy!.imitate(batch, { stream, measure });
+  const loss = await policy.imitate(batch, { stream, measure });
   optimizer.step(rateAt(at.stage.learningRate, at.within));
   progress.warmStartStep += 1;
   return loss;

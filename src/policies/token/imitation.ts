@@ -1,4 +1,4 @@
-import type { Demonstration, PolicyRow } from "../../contract/index.js";
+import type { Demonstration, PolicyRow, Prompt } from "../../contract/index.js";
 import { invalid } from "../../engine/checks.js";
 import { tensorOf } from "../../engine/device.js";
 import type { TokenPolicy } from "./tokenPolicy.js";
@@ -11,7 +11,7 @@ import type { TokenPolicy } from "./tokenPolicy.js";
  */
 export async function imitate(
   policy: TokenPolicy,
-  demonstrations: readonly Demonstration[],
+  demonstrations: readonly Demonstration<Prompt>[],
   measure: boolean,
 ): Promise<number | null> {
   const forward = policy.forward(demonstrations.map((one, i) => rowOf(policy, one, i)));
@@ -33,20 +33,19 @@ export async function imitate(
   return loss;
 }
 
-function rowOf({ tokenizer }: TokenPolicy, demonstration: Demonstration, i: number): PolicyRow {
-  const { question, completion } = demonstration;
+function rowOf(
+  { tokenizer }: TokenPolicy,
+  { question, completion }: Demonstration<Prompt>,
+  i: number,
+): PolicyRow {
   if (tokenizer === null) {
     throw invalid("ERR_OPTION", "the policy's tokenizer", "one to learn texts with", null);
   }
   if (completion === undefined) {
     throw invalid("ERR_OPTION", `demonstrations[${i}].completion`, "a text", completion);
   }
-  const text = question.messages.map(({ content }) => content).join("");
   const ids = Int32Array.from([...tokenizer.encode(completion), tokenizer.endOfSequence]);
-  return {
-    prompt: { ...question, tokens: tokenizer.encode(text) },
-    actions: { kind: "tokens", length: ids.length, ids },
-  };
+  return { prompt: question, actions: { kind: "tokens", length: ids.length, ids } };
 }
 
 function meanLoss(logProb: Float32Array): number {

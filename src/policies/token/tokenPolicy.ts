@@ -3,6 +3,7 @@ import type {
   DifferentiableScores,
   Policy,
   PolicyRow,
+  Prompt,
   RandomStream,
   SampleRequest,
   ScoreOptions,
@@ -164,7 +165,7 @@ export class TokenPolicy implements Policy {
    * @throws FiresteelError ERR_OPTION (no tokenizer, a demonstration without a completion), ERR_RANGE
    */
   async imitate(
-    demonstrations: readonly Demonstration[],
+    demonstrations: readonly Demonstration<Prompt>[],
     { measure }: { stream: RandomStream; measure: boolean },
   ): Promise<number | null> {
     return imitate(this, demonstrations, measure);
