@@ -29,8 +29,11 @@ export function nextPrompts(
   });
 }
 
+const noTokens = new Int32Array(0);
+
 /** A question as a policy reads it. Policies whose actions are not text get no tokens. */
 export function tokenized(question: Question, tokenizer: Tokenizer | null): Prompt {
+  if (tokenizer === null) return { ...question, tokens: noTokens };
   const text = question.messages.map(({ content }) => content).join("");
-  return { ...question, tokens: tokenizer?.encode(text) ?? new Int32Array(0) };
+  return { ...question, tokens: tokenizer.encode(text) };
 }

@@ -17,12 +17,15 @@ const timeFeatures = 5;
 export class VelocityNetwork {
   readonly engine: Engine;
   readonly config: FlowConfig;
+  /** Numbers that go into the network. */
+  readonly inputs: number;
   readonly #layers: readonly Linear[];
 
   constructor(engine: Engine, config: FlowConfig, source: ParameterSource) {
     this.engine = engine;
     this.config = config;
     const sizes = layerSizes(config);
+    this.inputs = sizes[0]!;
     this.#layers = sizes.slice(1).map((outputs, i) => {
       const name = i + 1 < sizes.length - 1 ? `layers.${i}` : "output";
       return new Linear(source, { name, inputs: sizes[i]!, outputs, bias: true });
@@ -31,11 +34,6 @@ export class VelocityNetwork {
 
   get parameters(): readonly Parameter[] {
     return this.#layers.flatMap((layer) => layer.parameters);
-  }
-
-  /** Numbers that go into the network. */
-  get inputs(): number {
-    return layerSizes(this.config)[0]!;
   }
 
   /** f32 [N, inputs] to velocities [N, width]. */
@@ -57,12 +55,13 @@ export class VelocityNetwork {
     const begin = at * this.inputs;
     out.set(state, begin);
     const angle = Math.PI * sigma;
-    const time = [
-      ...[sigma, Math.sin(angle), Math.cos(angle)],
-      ...[Math.sin(2 * angle), Math.cos(2 * angle)],
-    ];
-    out.set(time, begin + width);
-    out.set(condition, begin + width + timeFeatures);
+    const time = begin + width;
+    out[time] = sigma;
+    out[time + 1] = Math.sin(angle);
+    out[time + 2] = Math.cos(angle);
+    out[time + 3] = Math.sin(2 * angle);
+    out[time + 4] = Math.cos(2 * angle);
+    out.set(condition, time + timeFeatures);
   }
 
   /**
@@ -73,12 +72,14 @@ export class VelocityNetwork {
    */
   conditionOf({ id, columns }: Question): Float32Array {
     const { conditionWidth } = this.config;
-    const name = `column "condition" of question ${show(id)}`;
     const { condition } = columns;
-    if (typeof condition === "number") {
-      checkInteger(name, condition, 0, conditionWidth - 1);
-      return Float32Array.from({ length: conditionWidth }, (_, i) => (i === condition ? 1 : 0));
+    const out = new Float32Array(conditionWidth);
+    if (Number.isInteger(condition) && (condition as number) in out) {
+      out[condition as number] = 1;
+      return out;
     }
+    const name = `column "condition" of question ${show(id)}`;
+    if (typeof condition === "number") checkInteger(name, condition, 0, conditionWidth - 1);
     const features = condition instanceof Float32Array || Array.isArray(condition);
     if (!features || condition.length !== conditionWidth) {
       const expected = `an integer below ${conditionWidth} or an array of ${conditionWidth} numbers`;
@@ -87,7 +88,8 @@ export class VelocityNetwork {
     const wrong = condition.findIndex((value) => !Number.isFinite(value));
     if (wrong !== -1)
       throw invalid("ERR_RANGE", `${name} at ${wrong}`, "a number", condition[wrong]);
-    return Float32Array.from(condition);
+    out.set(condition);
+    return out;
   }
 }
 

@@ -137,7 +137,7 @@ export function flows(
         logProb: lp.flat(),
         oldLogProb: old.flat(),
         advantage: adv,
-        mask: mask && mask.flat(),
+        mask: mask?.flat() ?? null,
         rowOffsets: offsetsOf(lp),
       };
       const options = { form: "clip", epsilon: clip, aggregation: "token-mean" };
