@@ -25,5 +25,6 @@ export { extraRollouts } from "./rollout/extraRollouts.js";
 export { type FlowRolloutOptions, flowRollout } from "./rollout/flowRollout.js";
 export { intoGroups, rollout } from "./rollout/rollout.js";
 export { compensate, dropPivot, lowerMedian, pivotIndex } from "./select/dropPivot.js";
+export { extremeIndices, keepExtremes } from "./select/keepExtremes.js";
 export { maskTruncated } from "./select/maskTruncated.js";
 export { type SampleStepsOptions, sampleSteps, stepMask } from "./select/sampleSteps.js";

@@ -108,6 +108,8 @@ export type Capability =
   | "force"
   | "fork"
   | "drop"
+  /** Flow plans, shared noise, starts. */
+  | "flow"
   /** Weights are this process's and always current. */
   | "currentWeights";
 

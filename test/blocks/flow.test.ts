@@ -2,10 +2,12 @@ import { afterAll, describe, expect, test } from "vitest";
 import {
   clampAdvantage,
   clampColumn,
+  extremeIndices,
   flowKl,
   flowRollout,
   flowStds,
   groupNormalize,
+  keepExtremes,
   sampleSteps,
   stepMask,
 } from "../../src/blocks/index.js";
@@ -53,6 +55,24 @@ describe("sampleSteps", () => {
       [1, 0],
     ]);
     expect(() => sampleSteps({ fraction: 0 })).toThrow(/sampleSteps\.fraction/);
+  });
+});
+
+describe("keepExtremes", () => {
+  test.each<[string, (number | null)[], number[]]>([
+    ["the best two and the worst one", [1, 5, 2, 4, 3], [0, 1, 3]],
+    ["earlier rows among equals", [1, 1, 1, 1, 1], [0, 1, 4]],
+    ["no row without a reward", [null, 2, null, 1, 3, 4, 5], [3, 5, 6]],
+    ["all where there are no more", [2, 1, null], [0, 1]],
+    ["none of none", [], []],
+  ])("keeps %s", (_, rewards, rows) => {
+    expect(extremeIndices(rewards, { best: 2, worst: 1 })).toEqual(rows);
+  });
+
+  test("leaves those rows to the loss", async () => {
+    const groups = await keepExtremes({ best: 1, worst: 1 }).run([groupOf("a", [3, 1, 2])], ctx);
+    expect(groups[0]!.trajectories.map(({ reward }) => reward)).toEqual([3, 1]);
+    expect(() => keepExtremes({ best: 0, worst: 0 })).toThrow(/a number above 0 \(best is 0\)/);
   });
 });
 

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { flowKl, flowRollout, groupNormalize, surrogate } from "../../src/blocks/index.js";
-import type { Metrics, RolloutPlan, System, Task } from "../../src/contract/index.js";
+import type { Metrics, RolloutPlan, Sampler, System, Task } from "../../src/contract/index.js";
 import { defineSystem, type PhaseDefinition } from "../../src/systems/defineSystem.js";
 import { tasks } from "../../src/tasks/index.js";
 import { type TrainOptions, train } from "../../src/train.js";
@@ -179,6 +179,11 @@ describe("what cannot be trained is refused before anything is computed", () => 
       "a flow system on a token task",
       { system: "flow-grpo", task: shortTask },
       /over flow for system "flow-grpo" but that of task "arithmetic" acts in tokens/,
+    ],
+    [
+      "a sampler that does not know flows",
+      { sampler: { name: "far", capabilities: new Set(["logProbs"]) } as unknown as Sampler },
+      /a sampler that can do "flow" \(block flowRollout of flow-grpo\) but "far" cannot/,
     ],
     ["a temperature", { temperature: 0.5 }, /1 \(a flow policy has no logits\) for temperature/],
     ["a question without condition", { task: nameless }, /column "condition" of question "q"/],

@@ -42,7 +42,7 @@ export function flowRollout(options: FlowRolloutOptions = {}): RolloutPlan {
   return {
     block: "flowRollout",
     options: described,
-    requires: ["logProbs"],
+    requires: ["logProbs", "flow"],
     async run(prompts, ctx) {
       const count = ctx.settings.numGenerations;
       const flow = { noise, noiseLevel, ...(shift !== null && { shift }) };

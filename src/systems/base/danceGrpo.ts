@@ -12,7 +12,8 @@ import { defineSystem } from "../defineSystem.js";
  * Constants as in the released train_grpo_flux.py (eta 0.3, sample standard deviation + 1e-8, advantages
  * within 5, no KL), but for the clip distance: measured on flow2d, where the released 1e-4 hardly moves.
  * The release rewards the prediction of the last step without its noise; here it is the sample itself.
- * The paper's choice of best and worst rollouts is not part of the released trainer, nor of this.
+ * The paper's choice of the best and worst rollouts of a larger group, which the released trainer does
+ * not have, is `keepExtremes`.
  */
 export default defineSystem({
   id: "dance-grpo",
