@@ -6,6 +6,7 @@ import type { Task } from "./contract/task.js";
 import { checkChoice, checkKeys, invalid, show } from "./engine/checks.js";
 import { Engine, type EngineOptions } from "./engine/engine.js";
 import { FiresteelError } from "./engine/error.js";
+import { type GivenModels, type OpenedModels, openModels } from "./givenModels.js";
 import { flowConfig } from "./policies/flow/config.js";
 import { FlowPolicy } from "./policies/flow/flowPolicy.js";
 import { checkFlowDType, openPolicy } from "./policies/openPolicy.js";
@@ -37,6 +38,8 @@ export interface TrainOptions
    * the optimiser. Default: as the policy's folder says; "f32" for fresh weights.
    */
   dtype?: PolicyDType;
+  /** Models that the system leaves to you, by name: a folder or a policy, e.g. { teacher: "runs/x/policy" }. */
+  models?: GivenModels;
   /** Told of every step, as a callback's `step`. */
   onStep?: RunCallback["step"];
   onWarmStart?: RunCallback["warmStart"];
@@ -60,6 +63,7 @@ const optionNames = [
     "task",
     "policy",
     "dtype",
+    "models",
     "sampler",
     "engine",
     "device",
@@ -101,7 +105,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
       "Expected either engine or device and threads, not both",
     );
   }
-  if (isObject(policy) && engine === undefined) {
+  if ([policy, ...Object.values(options.models ?? {})].some(isObject) && engine === undefined) {
     throw new FiresteelError(
       "ERR_OPTION",
       "Expected the policy's engine in engine but it is missing",
@@ -128,14 +132,22 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
 
   const chosen = device === undefined || device === "auto" ? (saved?.device ?? "auto") : device;
   const theEngine = engine ?? new Engine({ device: chosen as EngineOptions["device"], threads });
+  const valueHead = theSystem.phases.some(({ loss }) => loss.some(({ value }) => value === true));
   let own: TokenPolicy | FlowPolicy | null = null;
+  let opened: OpenedModels | null = null;
   try {
     if (!isObject(policy)) {
       const folder = from === null ? origin : `${from.folder}/policy`;
       own =
         folder === "tiny"
-          ? tinyPolicy(theEngine, theTask, settings.seed, dtype)
-          : await openPolicy(theEngine, folder, from === null ? { dtype } : {});
+          ? tinyPolicy(theEngine, theTask, settings.seed, { dtype, valueHead })
+          : await openFolder(
+              theEngine,
+              folder,
+              from === null ? { dtype } : {},
+              valueHead,
+              onWarning,
+            );
       const weights = own.kind === "flow" ? "f32" : own.config.dtype;
       if (dtype !== undefined && weights !== dtype) {
         const expected = `${show(weights)}, with which the run began,`;
@@ -143,6 +155,12 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
       }
     }
     const thePolicy = own ?? (policy as Policy);
+    const names = saved?.models ?? {};
+    opened = await openModels(
+      theEngine,
+      options.models ?? {},
+      from === null ? null : { folder: from.folder, names },
+    );
     return await trainPolicy({
       engine: theEngine,
       system: theSystem,
@@ -150,7 +168,8 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
       policy: thePolicy,
       sampler: sampler ?? new EmbeddedSampler(thePolicy),
       settings,
-      names: { firesteel: version, policy: origin },
+      given: opened.models,
+      names: { firesteel: version, policy: origin, models: opened.names },
       out: resume ?? out ?? null,
       resume: from,
       signal: options.signal,
@@ -162,6 +181,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
     });
   } finally {
     own?.dispose();
+    opened?.dispose();
     if (engine === undefined) theEngine.dispose();
   }
 }
@@ -197,6 +217,14 @@ function checkOptions(options: TrainOptions): void {
       throw invalid("ERR_OPTION", "dtype", "nothing (the policy has its own)", options.dtype);
     }
   }
+  const { models = {} } = options;
+  if (!isObject(models) || Array.isArray(models)) {
+    throw invalid("ERR_OPTION", "models", "an object of folders and policies", models);
+  }
+  for (const [name, model] of Object.entries(models)) {
+    if (typeof model === "string" || isObject(model)) continue;
+    throw invalid("ERR_OPTION", `models.${name}`, "a folder or a policy", model);
+  }
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw invalid("ERR_OPTION", "signal", "an AbortSignal", signal);
   }
@@ -206,12 +234,27 @@ function isObject(value: unknown): value is object {
   return typeof value === "object" && value !== null;
 }
 
+/** A folder's policy, with a value head where the system learns one. */
+async function openFolder(
+  engine: Engine,
+  folder: string,
+  options: { dtype?: PolicyDType },
+  valueHead: boolean,
+  onWarning: (warning: string) => void,
+): Promise<TokenPolicy | FlowPolicy> {
+  const policy = await openPolicy(engine, folder, options);
+  if (!valueHead || policy.kind === "flow" || policy.valueHead) return policy;
+  policy.dispose();
+  onWarning(`${folder} has no value head: the run begins with a fresh one`);
+  return TokenPolicy.open(engine, folder, { ...options, valueHead });
+}
+
 /** Fresh weights in the shape that was measured for the task. */
 function tinyPolicy(
   engine: Engine,
   task: Task,
   seed: number,
-  dtype: PolicyDType = "f32",
+  { dtype = "f32", valueHead }: { dtype?: PolicyDType; valueHead: boolean },
 ): TokenPolicy | FlowPolicy {
   const weights = { seed: streamAt(seed, "policy")[0] };
   const { policy: shape } = task;
@@ -224,6 +267,6 @@ function tinyPolicy(
     throw new FiresteelError("ERR_OPTION", message);
   }
   const tokenizer = new CharTokenizer(task.alphabet);
-  const config = { ...tinyConfig(tokenizer.vocabularySize, shape), dtype };
+  const config = { ...tinyConfig(tokenizer.vocabularySize, shape), dtype, valueHead };
   return TokenPolicy.create(engine, config, { tokenizer, ...weights });
 }

@@ -3,7 +3,12 @@
  * makes the function a stage; a loss term's pure function is its kernel, which `firesteel` exports.
  */
 
-export { generalizedAdvantages } from "./advantage/generalizedAdvantage.js";
+export { constantAdvantage } from "./advantage/constantAdvantage.js";
+export {
+  explainedVariance,
+  generalizedAdvantage,
+  generalizedAdvantages,
+} from "./advantage/generalizedAdvantage.js";
 export {
   type GroupAdvantageOptions,
   type GroupNormalizeOptions,
@@ -15,15 +20,22 @@ export { teacherAdvantage, teacherAdvantages } from "./advantage/teacherAdvantag
 export { groupOffsets, mapRows, perAction, withColumn } from "./columns.js";
 export { type Conventions, conventions } from "./conventions.js";
 export { clampAdvantage, clampColumn } from "./credit/clampAdvantage.js";
+export { type WhitenOptions, whiten, whitened } from "./credit/whiten.js";
 export { dropZeroVariance, isConstant, splitByVariance } from "./filter/zeroVariance.js";
-export { clippedValueLoss } from "./loss/clippedValue.js";
+export { clippedValue, clippedValueLoss } from "./loss/clippedValue.js";
+export { type DistillationOptions, distillation } from "./loss/distillation.js";
 export { type FlowKlOptions, flowKl, flowStds } from "./loss/flowKl.js";
+export { type GroupLossOptions, groupLoss } from "./loss/groupLoss.js";
+export { klHinge } from "./loss/klHinge.js";
 export { type SurrogateOptions, surrogate } from "./loss/surrogate.js";
+export { topTokens } from "./loss/topTokens.js";
 export { type OverlongOptions, overlongPenalty, softOverlong } from "./reward/overlongPenalty.js";
 export { callReward, reward, rewardContext, weightedSum } from "./reward/reward.js";
+export { demonstrations } from "./rollout/demonstrations.js";
 export { extraRollouts } from "./rollout/extraRollouts.js";
 export { type FlowRolloutOptions, flowRollout } from "./rollout/flowRollout.js";
 export { intoGroups, rollout } from "./rollout/rollout.js";
+export { bestWorstPair, bestWorstPairs } from "./select/bestWorstPairs.js";
 export { compensate, dropPivot, lowerMedian, pivotIndex } from "./select/dropPivot.js";
 export { extremeIndices, keepExtremes } from "./select/keepExtremes.js";
 export { maskTruncated } from "./select/maskTruncated.js";

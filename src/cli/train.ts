@@ -12,6 +12,7 @@ interface TrainFlags {
   task?: string;
   policy?: string;
   dtype?: string;
+  model?: Record<string, string>;
   steps?: number;
   seed?: number;
   device?: string;
@@ -32,6 +33,11 @@ export function registerTrain(program: Command, terminal: Terminal): void {
       "--dtype <f32|bf16>",
       "of weights and activations; default as DIR says, f32 where fresh",
     )
+    .option(
+      "--model <name=DIR>",
+      "a model that the system leaves to you, e.g. teacher=runs/x/checkpoint-50/policy; repeatable",
+      namedFolder,
+    )
     .option("--steps <n>", "steps of sampling and learning", wholeNumber("--steps"))
     .option("--seed <n>", "decides every random draw; default 0", wholeNumber("--seed"))
     .option("--device <auto|cpu|cuda>", "where the kernels run; default auto")
@@ -46,6 +52,7 @@ Examples:
   firesteel train                                   GRPO on arithmetic, from random weights
   firesteel train --system mc-grpo --seed 3 --out runs/median
   firesteel train --system flow-grpo                a flow model, on the task that it is shown on
+  firesteel train --system opd --model teacher=runs/median/checkpoint-50/policy
   firesteel train --resume runs/median --steps 100  go on, to 100 steps in all
   firesteel train --config run.json --json          {"numGenerations": 16, "learningRate": 1e-4}`,
     )
@@ -64,8 +71,13 @@ Examples:
 }
 
 async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSignal): Promise<void> {
-  const { config, json, ...given } = flags;
-  const options = { ...(config === undefined ? {} : readConfig(config)), ...given } as TrainOptions;
+  const { config, json, model, ...given } = flags;
+  const models = model === undefined ? {} : { models: model };
+  const options = {
+    ...(config === undefined ? {} : readConfig(config)),
+    ...given,
+    ...models,
+  } as TrainOptions;
   if (options.resume === undefined) options.out ??= freshFolder(options);
   const progress = new ProgressLine(terminal);
   const announce = () => {
@@ -151,6 +163,13 @@ function freshFolder({ system = "grpo", task, seed = 0 }: TrainOptions): string 
     const folder = i === 1 ? base : `${base}-${i}`;
     if (!existsSync(folder)) return folder;
   }
+}
+
+/** Adds NAME=DIR to those given before. */
+function namedFolder(text: string, before: Record<string, string> = {}): Record<string, string> {
+  const at = text.indexOf("=");
+  if (at > 0 && at < text.length - 1) return { ...before, [text.slice(0, at)]: text.slice(at + 1) };
+  throw invalid("ERR_OPTION", "--model", "NAME=DIR", text);
 }
 
 function wholeNumber(name: string): (text: string) => number {

@@ -34,6 +34,8 @@ export interface Block {
   readonly options: readonly DescribedOption[];
   /** What it requires of the sampler. */
   readonly requires?: readonly Capability[];
+  /** Models that it asks, beside the one that learns, e.g. "reference". */
+  readonly models?: readonly string[];
   /**
    * Called before the first rollout. Throws FiresteelError ERR_OPTION where the block cannot work in
    * this run; returns what a user should know about this combination, in one sentence each.
@@ -49,6 +51,10 @@ export interface RunFacts {
   readonly rewards: readonly string[];
   /** Whether every reward of the task is 0 or 1. */
   readonly binaryRewards: boolean;
+  /** Whether the policy estimates values. */
+  readonly valueHead?: boolean;
+  /** Whether every training question has an answer to learn from (`StepContext.demonstrate`). */
+  readonly demonstrations?: boolean;
 }
 
 export interface StageBlock<A, B> extends Block {

@@ -28,6 +28,10 @@ export interface LossBatch {
   readonly entropy: DeviceTensor | null;
   /** f32 [T, width], where a term reads means. */
   readonly mean?: DeviceTensor | null;
+  /** The value head's estimate before each action; null unless a term asks. The old ones are a column. */
+  readonly value: DeviceTensor | null;
+  /** [T, V], not divided by the temperature; null unless a term asks. */
+  readonly logits: DeviceTensor | null;
   /** Of the policy that the step's rollouts were scored with. */
   readonly oldLogProb: Float32Array;
   /** By model name, of the models that the phase's terms name. */
@@ -36,6 +40,10 @@ export interface LossBatch {
   readonly oldMean?: Float32Array;
   /** The same of the models that the phase's terms name. */
   readonly modelMean?: Readonly<Record<string, Float32Array>>;
+  /** [T, V] by model name, as `logits`, of the models whose logits a term names. */
+  readonly modelLogits: Readonly<Record<string, DeviceTensor>>;
+  /** What the log-probs' logits were divided by. */
+  readonly temperature: number;
   readonly scale: LossScale;
   readonly step: number;
 }
@@ -44,10 +52,13 @@ export interface LossResult {
   /** f64 [1]; the parts of an optimiser step add up to its loss. */
   readonly loss: DeviceTensor;
   /** d loss / d logProb. */
-  readonly dLogProb: DeviceTensor;
+  readonly dLogProb: DeviceTensor | null;
   readonly dEntropy: DeviceTensor | null;
   /** d loss / d mean, f32 [T, width]. */
   readonly dMean?: DeviceTensor | null;
+  readonly dValue?: DeviceTensor | null;
+  /** [T, V], not in the memory of `logits`. */
+  readonly dLogits?: DeviceTensor | null;
   /** f64; read once at the end of the step, then named by `decode`. */
   readonly metrics: DeviceTensor | null;
   decode(values: Float64Array): Record<string, Measure>;
@@ -55,7 +66,10 @@ export interface LossResult {
 
 /** One term of a phase's objective; terms are added. */
 export interface LossTerm extends Block {
-  /** What an optimiser step must keep whole for it. */
+  /**
+   * What it must see at once. A step over micro-batches scores all its rows first and evaluates terms over
+   * groups and pairs once, on all of them; other terms see one micro-batch of whole rows at a time.
+   */
   readonly coupling: "token" | "row" | "group" | "pair";
   /** Frozen or other models whose log-probs it reads, e.g. "reference". */
   readonly models: readonly string[];
@@ -63,6 +77,14 @@ export interface LossTerm extends Block {
   readonly entropy: boolean;
   /** Whether it reads the means of Gaussian actions (flow), with a gradient. Default false. */
   readonly mean?: boolean;
+  /** Whether it reads the values with a gradient. Default false. */
+  readonly value?: boolean;
+  /** Whether it reads the logits with a gradient: coupling "token" or "row" only. Default false. */
+  readonly logits?: boolean;
+  /** Whether even whole groups cannot be evaluated apart: it reads sums over the step. Default false. */
+  readonly whole?: boolean;
+  /** Models whose logits it reads, without a gradient, e.g. "teacher". Needs the same vocabulary. */
+  readonly modelLogits?: readonly string[];
   /** Columns that the rows must have, e.g. "advantage". */
   readonly columns: readonly string[];
   evaluate(batch: LossBatch): LossResult;

@@ -18,6 +18,10 @@ export interface ScoreOptions {
   entropy?: boolean;
   /** Also the means of every action's distribution, of a policy whose actions are Gaussian. Default false. */
   mean?: boolean;
+  /** Also the value head's estimates; ERR_OPTION where there is no value head. Default false. */
+  value?: boolean;
+  /** Also the logits: vocabulary times actions in memory. Default false. */
+  logits?: boolean;
 }
 
 /** Actions of all rows lie one after the other; prompts are not scored. T = all actions, R = rows. */
@@ -30,16 +34,25 @@ export interface Scores {
   readonly entropy: DeviceTensor | null;
   /** f32 [T, width]; only where asked for. 0 for actions with mask 0. */
   readonly mean?: DeviceTensor | null;
+  /** f32 [T]: the return that is expected before each action is chosen; null or absent unless asked for. */
+  readonly value?: DeviceTensor | null;
+  /** f32 [T, V], as the network gives them: not divided by the temperature. As `value`. */
+  readonly logits?: DeviceTensor | null;
+}
+
+/** d loss / d scores, each of its score's shape, none in its memory. What is null or absent is 0. */
+export interface ScoreGradient {
+  readonly logProb?: DeviceTensor | null;
+  readonly entropy?: DeviceTensor | null;
+  readonly value?: DeviceTensor | null;
+  readonly logits?: DeviceTensor | null;
+  readonly mean?: DeviceTensor | null;
 }
 
 /** Scores that remember how they came about. Ends with exactly one of backward and dispose. */
 export interface DifferentiableScores extends Scores {
   /** Accumulates into every parameter's gradient and frees the intermediates and the scores. */
-  backward(gradient: {
-    logProb: DeviceTensor;
-    entropy?: DeviceTensor | null;
-    mean?: DeviceTensor | null;
-  }): void;
+  backward(gradient: ScoreGradient): void;
   /** Frees without a gradient. */
   dispose(): void;
 }
@@ -51,6 +64,8 @@ export interface Policy {
   readonly tokenizer: Tokenizer | null;
   /** Prompt and completion together, in actions. */
   readonly maxLength: number;
+  /** Whether it estimates the value of states, with parameters of its own. Default false. */
+  readonly valueHead?: boolean;
   readonly parameters: readonly DeviceParameter[];
   /**
    * Refuses a question that it could not be asked, before work starts. Not there: what it lacks shows
@@ -77,7 +92,10 @@ export interface Policy {
   clone(): Policy;
   /** Writes weights and configuration as files into an existing folder. */
   save(directory: string): Promise<void>;
-  /** Replaces the weights in place by those of a folder that `save` wrote. ERR_CHECKPOINT if they do not fit. */
+  /**
+   * Replaces the weights in place by those of a folder that `save` wrote. ERR_CHECKPOINT if they do not fit.
+   * A value head that one of the two lacks is left out.
+   */
   load(directory: string): Promise<void>;
   dispose(): void;
 }

@@ -32,6 +32,10 @@ export interface StepContext {
     ts: readonly Trajectory[],
     how?: { model?: string; prompts?: readonly Prompt[] },
   ): Promise<Column[]>;
+  /** The estimate of the learning model's value head before each action (action level). */
+  values(ts: readonly Trajectory[]): Promise<Column[]>;
+  /** A right answer to a training prompt, as the task shows it: rows that nobody sampled. */
+  demonstrate(prompt: Prompt): Trajectory;
   /** The same rollouts with `rewards` and `reward` as the phase's reward plan has them. */
   reward(ts: readonly Trajectory[]): Promise<Trajectory[]>;
   /** The task's own rewards. */

@@ -59,8 +59,8 @@ export interface Phase {
 }
 
 export interface ModelSpec {
-  /** Where its weights come from at the start: the run's policy, or a folder. */
-  readonly from: "policy" | { readonly directory: string };
+  /** Where its weights come from at the start: the run's policy, a folder, or the user's choice for this run. */
+  readonly from: "policy" | "given" | { readonly directory: string };
   /** Whether phases may train it. */
   readonly trained: boolean;
 }

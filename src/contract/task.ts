@@ -96,6 +96,11 @@ export interface Task {
    */
   readonly accuracy: string | null;
   readonly warmStart: readonly WarmStartStage[];
+  /**
+   * A right answer to one of its questions, drawn with `uniform` alone where there are several; what "sft"
+   * learns from. Without it labels that are text are the answers.
+   */
+  readonly demonstrate?: (question: Question, uniform: () => number) => string;
   readonly policy: PolicyShape | FlowShape;
   readonly settings: TaskSettings;
 }

@@ -12,7 +12,7 @@ export interface InitializationOptions {
 }
 
 /**
- * Starting values of a weight: normal; norms 1, biases 0. Each weight has a stream of its own, named
+ * Starting values of a weight: normal; norms 1, biases and value heads 0. Each weight has a stream of its own, named
  * by (seed, name): its values do not depend on what else the network has.
  */
 export function initialValues(
@@ -22,7 +22,7 @@ export function initialValues(
 ): Float32Array {
   const values = new Float32Array(shape.reduce((a, b) => a * b, 1));
   if (role === "norm") return values.fill(1);
-  if (role === "bias") return values;
+  if (role === "bias" || role === "value") return values;
   const own = role === "residual" ? std / Math.sqrt(residualLayers) : std;
   const label = deriveSeed(0, ...Array.from(name, (symbol) => symbol.codePointAt(0)!));
   const { normal } = random(deriveStream(seed, label));

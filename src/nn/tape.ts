@@ -91,9 +91,14 @@ export class Tape extends Recording {
     })[0];
   }
 
-  /** x [T, N] + bias [N] in every row. */
+  /** x [T, N] + bias [N] in every row, in the type of x. */
   addBias(x: Var, bias: Var): Var {
-    return this.record([x, bias], [addBias(this.engine, x.value, bias.value)], [], (y) => {
+    const { engine } = this;
+    const same = x.value.dtype === bias.value.dtype;
+    const added = same ? bias.value : cast(engine, bias.value, x.value.dtype as Float);
+    const value = addBias(engine, x.value, added);
+    if (!same) added.dispose();
+    return this.record([x, bias], [value], [], (y) => {
       if (bias.differentiable) this.accumulate(bias, sumRows(this.engine, y.grad!));
       if (x.differentiable) this.share(x, y.grad!);
     })[0];

@@ -34,8 +34,14 @@ export function offlinePhase(system: System, name?: string): Phase {
     );
   const probe = phase.probe[0] ?? phase.rows;
   if (probe) throw needs(probe.block, "asks the policy");
-  for (const { block, models, mean } of phase.loss) {
-    if (mean) throw needs(block, "reads the means of its steps");
+  for (const term of phase.loss) {
+    if (term.value || term.logits) throw needs(term.block, "reads values or logits");
+    if (term.mean) throw needs(term.block, "reads the means of its steps");
+    // A file has its rollouts in one order; a pair has the chosen one first.
+    if (term.coupling === "pair") throw needs(term.block, "compares pairs");
+    if (term.whole === true) throw needs(term.block, "reads the whole file at once");
+  }
+  for (const { block, models = [] } of phaseBlocks(phase).map(({ block }) => block)) {
     const model = models.find((model) => !recordedModels.includes(model));
     if (model !== undefined) throw needs(block, `reads the model ${show(model)}`);
   }
@@ -138,6 +144,8 @@ export function offlineContext(
     sample: refuse("sample"),
     fork: refuse("fork"),
     score: refuse("score"),
+    values: refuse("estimate values"),
+    demonstrate: refuse("demonstrate"),
     reward: refuse("reward"),
     rewards: Object.fromEntries([...names].map((name) => [name, recorded(name)])),
     models: {},

@@ -6,7 +6,7 @@ import { tensorOf } from "../engine/device.js";
 import type { Engine } from "../engine/engine.js";
 import { FiresteelError } from "../engine/error.js";
 import { concatenate, offsetsOf } from "../engine/ragged.js";
-import { evaluateTerms } from "../trainer/accumulate.js";
+import { disposeGradient, evaluateTerms, isCoupled } from "../trainer/lossTerms.js";
 import { Measures, rolloutMetrics, stepMetrics } from "../trainer/metrics.js";
 import { lossScale } from "../trainer/minibatches.js";
 import { trainingGroups } from "../trainer/phase.js";
@@ -96,7 +96,7 @@ export async function* scoreFile(
   let [seen, loss] = [0, 0];
   const job = async (unit: readonly Indexed[]) =>
     scoreUnit(engine, phase, unit, rows, scale, options.gradients ?? false);
-  const coupled = phase.loss.some(({ coupling }) => coupling === "group" || coupling === "pair");
+  const coupled = phase.loss.some(isCoupled);
   for await (const window of windows(units(path, phase, coupled), WINDOW)) {
     for (const scored of await Promise.all(window.map(job))) {
       seen += scored.results.length;
@@ -297,10 +297,14 @@ async function evaluate(
     ),
     logProb,
     entropy,
+    value: null,
+    logits: null,
     oldLogProb: joined((r) => r.oldLogProbs),
     modelLogProb: used.every(({ rollout }) => rollout.refLogProbs !== null)
       ? { reference: joined((r) => r.refLogProbs!) }
       : {},
+    modelLogits: {},
+    temperature: 1,
     scale,
     step: 1,
   };
@@ -313,10 +317,12 @@ async function evaluate(
       const sums = (await tensorOf(result.metrics, "metrics").read()) as Float64Array;
       for (const [name, part] of Object.entries(result.decode(sums))) measures.add(name, part);
     }
-    const values = gradients ? await gradient.logProb.read() : new Float32Array(0);
+    if (!gradients) return { loss, gradient: new Float32Array(0) };
+    const values = (await gradient.logProb?.read()) ?? new Float32Array(logProb.size);
     return { loss, gradient: values as Float32Array };
   } finally {
-    for (const tensor of [logProb, entropy, gradient.logProb, gradient.entropy]) tensor?.dispose();
+    disposeGradient(gradient);
+    for (const tensor of [logProb, entropy]) tensor?.dispose();
     for (const { loss, metrics } of results) for (const t of [loss, metrics]) t?.dispose();
   }
 }

@@ -104,10 +104,15 @@ export function defineSystem(definition: SystemDefinition): System {
     if (!known.includes(phase.model)) {
       throw refused(`${phase.name}.model`, `one of ${known.map(show).join(", ")}`, phase.model);
     }
-    for (const needed of phase.loss.flatMap((term) => term.models)) {
+    for (const { block, needed } of modelsAsked(phase)) {
       if (!known.includes(needed) && needed !== "reference") {
-        throw refused(`${id}.models`, `a model ${show(needed)} (a loss reads it)`, "none");
+        throw refused(`${id}.models`, `a model ${show(needed)} (${block} asks it)`, "none");
       }
+    }
+    for (const { block, coupling, logits = false, modelLogits = [] } of phase.loss) {
+      const reads = logits || modelLogits.length > 0;
+      if (!reads || coupling === "token" || coupling === "row") continue;
+      throw refused(`${block}.coupling`, '"token" or "row" (it reads logits)', coupling);
     }
   }
   for (const stage of stages ?? []) {
@@ -151,6 +156,27 @@ function definePhase(phase: PhaseDefinition, fallback: string, flat: boolean): P
     update: phase.update ?? {},
     observe: several(phase.observe),
   });
+}
+
+/** Models beside the learning one, by the block that asks them. */
+function modelsAsked(phase: Phase): { block: string; needed: string }[] {
+  const { source, rollout, probe, reward, filter, advantage, credit, rows, select, weight } = phase;
+  const stages = [
+    source,
+    rollout,
+    ...probe,
+    reward,
+    ...filter,
+    advantage,
+    ...credit,
+    rows,
+    ...select,
+  ];
+  const blocks = [...stages, ...weight, ...phase.loss, ...phase.observe].filter((b) => b !== null);
+  const logits = phase.loss.map(({ block, modelLogits = [] }) => ({ block, models: modelLogits }));
+  return [...blocks, ...logits].flatMap(({ block, models = [] }) =>
+    models.map((needed) => ({ block, needed })),
+  );
 }
 
 function several<T>(blocks: Some<T> | undefined): readonly T[] {

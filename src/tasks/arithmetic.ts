@@ -96,6 +96,7 @@ export const arithmetic: Task = {
   },
   binaryRewards: true,
   accuracy: "correct",
+  demonstrate: ({ id }) => trace([...id.slice(-digits)].map(Number)).join(""),
   warmStart: [
     {
       name: "correct",

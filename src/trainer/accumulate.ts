@@ -1,105 +1,161 @@
 import type { Trajectory } from "../contract/data.js";
-import type { LossBatch, LossResult, LossScale, LossTerm } from "../contract/loss.js";
+import type { DeviceTensor } from "../contract/device.js";
+import type { LossBatch, LossScale, LossTerm } from "../contract/loss.js";
 import type { Phase } from "../contract/system.js";
-import { tensorOf } from "../engine/device.js";
-import type { Engine } from "../engine/engine.js";
-import { add } from "../engine/nn/elementwise.js";
-import { concatenate } from "../engine/ragged.js";
-import type { Tensor } from "../engine/tensor.js";
+import { concatenate, offsetsOf } from "../engine/ragged.js";
+import {
+  disposeGradient,
+  type EvaluatedTerm,
+  evaluateTerms,
+  type Gradient,
+  isCoupled,
+  noGradient,
+} from "./lossTerms.js";
 import type { RowBatch } from "./minibatches.js";
 import type { Run } from "./run.js";
-import type { RowScores } from "./scores.js";
+import { type RowScores, scoreRows } from "./scores.js";
 
 /** Log-probs of every row before the first update of a phase, by model; the learning one's are the old. */
 export type Scored = ReadonlyMap<Trajectory, Readonly<Record<string, RowScores>>>;
 
-/** Forward and backward of one micro-batch; gradients are added to the parameters'. */
+/** One optimiser step of a phase, of which micro-batches are parts. */
+export interface UpdateFrame {
+  readonly run: Run;
+  readonly phase: Phase;
+  readonly scored: Scored;
+  readonly scale: LossScale;
+  readonly step: number;
+}
+
+/**
+ * Forward and backward of one micro-batch; gradients are added to the parameters'.
+ *
+ * @param whole what `evaluateWhole` made for these rows: then only the other terms are evaluated here
+ */
 export function accumulate(
-  run: Run,
-  phase: Phase,
+  frame: UpdateFrame,
   part: RowBatch,
-  scored: Scored,
-  scale: LossScale,
-  step: number,
+  whole: Gradient | null,
 ): EvaluatedTerm[] {
-  const { rows, groupOffsets } = part;
+  const { run, phase } = frame;
   const { temperature } = run.settings;
-  const entropy = phase.loss.some((term) => term.entropy);
-  const mean = phase.loss.some((term) => term.mean);
-  const joined = (model: string, name: "logProb" | "mean") =>
+  const asks = (score: "entropy" | "value" | "logits" | "mean") =>
+    phase.loss.some((term) => term[score]);
+  const wanted = {
+    ...{ entropy: asks("entropy"), value: asks("value"), logits: asks("logits") },
+    ...(asks("mean") && { mean: true }),
+  };
+  const forward = run.models[phase.model]!.forward(part.rows, { temperature, ...wanted });
+  const terms = whole === null ? phase.loss : phase.loss.filter((term) => !isCoupled(term));
+  let evaluated: { results: EvaluatedTerm[]; gradient: Gradient };
+  const modelLogits: Record<string, DeviceTensor> = {};
+  try {
+    addLogits(modelLogits, run, terms, part.rows);
+    const { rowOffsets, logProb, entropy, value = null, logits = null, mean = null } = forward;
+    const scores = { rowOffsets, logProb, entropy, value, logits, mean, modelLogits };
+    evaluated = run.engine.scope(() =>
+      evaluateTerms(run.engine, terms, lossBatch(frame, part, scores), whole ?? noGradient),
+    );
+  } catch (error) {
+    forward.dispose();
+    throw error;
+  } finally {
+    for (const logits of Object.values(modelLogits)) logits.dispose();
+  }
+  const { results, gradient } = evaluated;
+  forward.backward(gradient);
+  disposeGradient(gradient);
+  return results;
+}
+
+/**
+ * The coupled terms of an optimiser step that is cut into micro-batches, once over all its rows: these are
+ * scored without a gradient first. What each micro-batch gets of the gradient is `gradientRows`.
+ */
+export async function evaluateWhole(
+  frame: UpdateFrame,
+  batch: RowBatch,
+): Promise<{ results: EvaluatedTerm[]; gradient: Gradient }> {
+  const { run, phase } = frame;
+  const { engine } = run;
+  const terms = phase.loss.filter(isCoupled);
+  const asks = (score: "entropy" | "value" | "mean") => terms.some((term) => term[score]);
+  const wanted = {
+    ...{ entropy: asks("entropy"), value: asks("value") },
+    ...(asks("mean") && { mean: true }),
+  };
+  const scored = await scoreRows(run.models[phase.model]!, batch.rows, run.settings, wanted);
+  return engine.scope(() => {
+    const tensor = (kind: keyof RowScores) =>
+      engine.tensor(
+        concatenate(
+          Float32Array,
+          scored.map((scores) => scores[kind]!),
+        ),
+      );
+    const logProb = tensor("logProb");
+    const mean = wanted.mean === true ? tensor("mean") : null;
+    const scores = {
+      rowOffsets: offsetsOf(batch.rows.map(({ actions }) => actions.length)),
+      logProb,
+      entropy: wanted.entropy ? tensor("entropy") : null,
+      value: wanted.value ? tensor("value") : null,
+      logits: null,
+      mean: mean?.view([logProb.size, mean.size / (logProb.size || 1)]) ?? null,
+      modelLogits: {},
+    };
+    return evaluateTerms(engine, terms, lossBatch(frame, batch, scores), noGradient);
+  });
+}
+
+/** Logits of the models that a micro-batch's terms compare the policy with. */
+function addLogits(
+  into: Record<string, DeviceTensor>,
+  { models }: Run,
+  terms: readonly LossTerm[],
+  rows: readonly Trajectory[],
+): void {
+  for (const name of new Set(terms.flatMap((term) => term.modelLogits ?? []))) {
+    const { logProb, logits } = models[name]!.score(rows, { logits: true });
+    logProb.dispose();
+    into[name] = logits!;
+  }
+}
+
+function lossBatch(
+  { run, phase, scored, scale, step }: UpdateFrame,
+  { rows, groupOffsets }: RowBatch,
+  scores: Pick<
+    LossBatch,
+    "rowOffsets" | "logProb" | "entropy" | "value" | "logits" | "mean" | "modelLogits"
+  >,
+): LossBatch {
+  const joined = (model: string, kind: "logProb" | "mean") =>
     concatenate(
       Float32Array,
-      rows.map((row) => scored.get(row)![model]![name]!),
+      rows.map((row) => scored.get(row)![model]![kind]!),
     );
-  const ofModels = (name: "logProb" | "mean") =>
+  const ofModels = (kind: "logProb" | "mean") =>
     Object.fromEntries(
-      phase.loss.flatMap(({ models }) => models.map((model) => [model, joined(model, name)])),
+      phase.loss.flatMap(({ models }) => models.map((model) => [model, joined(model, kind)])),
     );
-  const how = { temperature, entropy, ...(mean && { mean }) };
-  const forward = run.models[phase.model]!.forward(rows, how);
-  const batch: LossBatch = {
+  const { rowOffsets, logProb, entropy, value, logits, mean = null, modelLogits } = scores;
+  return {
     engine: run.engine,
     rows,
     groupOffsets,
-    rowOffsets: forward.rowOffsets,
+    rowOffsets,
     mask: concatenate(
       Uint8Array,
       rows.map((row) => row.mask),
     ),
-    logProb: forward.logProb,
-    entropy: forward.entropy,
+    ...{ logProb, entropy, value, logits, mean },
     oldLogProb: joined(phase.model, "logProb"),
     modelLogProb: ofModels("logProb"),
-    ...(mean && {
-      mean: forward.mean ?? null,
-      oldMean: joined(phase.model, "mean"),
-      modelMean: ofModels("mean"),
-    }),
+    ...(mean !== null && { oldMean: joined(phase.model, "mean"), modelMean: ofModels("mean") }),
+    modelLogits,
+    temperature: run.settings.temperature,
     scale,
     step,
-  };
-  let evaluated: { results: EvaluatedTerm[]; gradient: Gradient };
-  try {
-    evaluated = run.engine.scope(() => evaluateTerms(run.engine, phase.loss, batch));
-  } catch (error) {
-    forward.dispose();
-    throw error;
-  }
-  const { results, gradient } = evaluated;
-  forward.backward(gradient);
-  gradient.logProb.dispose();
-  gradient.entropy?.dispose();
-  gradient.mean?.dispose();
-  return results;
-}
-
-/** What is left of a term once its gradient has been used. */
-export type EvaluatedTerm = Pick<LossResult, "loss" | "metrics" | "decode">;
-
-interface Gradient {
-  logProb: Tensor;
-  entropy: Tensor | null;
-  mean: Tensor | null;
-}
-
-/** All terms at once: their gradients added up. */
-export function evaluateTerms(
-  engine: Engine,
-  terms: readonly LossTerm[],
-  batch: LossBatch,
-): { results: EvaluatedTerm[]; gradient: Gradient } {
-  const results = terms.map((term) => term.evaluate(batch));
-  const sum = (parts: readonly Tensor[]) => parts.reduce((a, b) => add(engine, a, b));
-  const sumOf = (name: "dEntropy" | "dMean") => {
-    const parts = results.flatMap(({ [name]: d }) => (d == null ? [] : [tensorOf(d, name)]));
-    return parts.length === 0 ? null : sum(parts);
-  };
-  return {
-    results: results.map(({ loss, metrics, decode }) => ({ loss, metrics, decode })),
-    gradient: {
-      logProb: sum(results.map(({ dLogProb }) => tensorOf(dLogProb, "dLogProb"))),
-      entropy: sumOf("dEntropy"),
-      mean: sumOf("dMean"),
-    },
   };
 }

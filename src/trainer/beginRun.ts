@@ -1,11 +1,11 @@
 import type { Question } from "../contract/data.js";
 import type { Policy } from "../contract/policy.js";
 import { newOptimizer } from "./optimizer.js";
-import { printSystem } from "./printSystem.js";
+import { phaseBlocks, printSystem } from "./printSystem.js";
 import { tokenized } from "./prompts.js";
 import { noProgress, type Run } from "./run.js";
 import { createRunFolder, rewindMetrics } from "./runFolder.js";
-import { checkSame, loadRun } from "./save.js";
+import { checkSame, loadRun, type RunNames } from "./save.js";
 import { printSettings } from "./settings.js";
 import { MemoryStateStore } from "./stateStore.js";
 import type { TrainJob } from "./train.js";
@@ -14,7 +14,7 @@ import type { TrainJob } from "./train.js";
 export async function beginRun(job: TrainJob): Promise<Run> {
   const { engine, system, task, policy, sampler, settings, out, resume } = job;
   const saved = resume?.body;
-  const models: Record<string, Policy> = { policy };
+  const models: Record<string, Policy> = { policy, ...job.given };
   const prompts = (questions: readonly Question[]) =>
     questions.map((question) => tokenized(question, policy.tokenizer));
   const run: Run = {
@@ -23,6 +23,7 @@ export async function beginRun(job: TrainJob): Promise<Run> {
     task,
     settings,
     models,
+    given: ["policy", ...Object.keys(job.given)],
     sampler,
     train: prompts(task.train),
     evaluation: prompts(task.evaluation),
@@ -37,7 +38,10 @@ export async function beginRun(job: TrainJob): Promise<Run> {
   };
   if (resume === null) {
     if (out !== null)
-      await createRunFolder(out, printSystem(system) + printSettings(task, settings));
+      await createRunFolder(
+        out,
+        printSystem(system) + printGiven(job.names.models) + printSettings(task, settings),
+      );
     run.optimizers.policy = newOptimizer(run, "policy");
     return run;
   }
@@ -55,10 +59,13 @@ export async function beginSteps(run: Run): Promise<void> {
   const { system, models, optimizers, progress } = run;
   const policy = models.policy!;
   for (const [name, { from }] of Object.entries(system.models)) {
+    if (from === "given") continue;
     models[name] = policy.clone();
     if (from !== "policy") await models[name].load(from.directory);
   }
-  const named = system.phases.flatMap((phase) => phase.loss.flatMap((term) => term.models));
+  const named = system.phases.flatMap((phase) =>
+    phaseBlocks(phase).flatMap(({ block }) => block.models ?? []),
+  );
   if (named.includes("reference")) models.reference ??= policy.clone();
   for (const name of new Set(["policy", ...system.phases.map((phase) => phase.model)])) {
     optimizers[name]?.dispose();
@@ -67,8 +74,16 @@ export async function beginSteps(run: Run): Promise<void> {
   progress.begun = true;
 }
 
-/** The policy and the engine are the caller's; the rest goes. */
+/** Where the models come from that the user chose. */
+function printGiven(models: RunNames["models"]): string {
+  const lines = Object.entries(models).map(([name, from]) => `model ${name} is ${from}\n`);
+  return lines.length === 0 ? "" : `\n${lines.join("")}`;
+}
+
+/** The policy, given models and the engine are the caller's; the rest goes. */
 export function endRun(run: Run): void {
   for (const optimizer of Object.values(run.optimizers)) optimizer.dispose();
-  for (const [name, model] of Object.entries(run.models)) if (name !== "policy") model.dispose();
+  for (const [name, model] of Object.entries(run.models)) {
+    if (!run.given.includes(name)) model.dispose();
+  }
 }

@@ -6,6 +6,7 @@ import type { StepContext } from "../contract/stage.js";
 import type { Phase } from "../contract/system.js";
 import { checkChoice } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
+import { demonstration } from "./demonstration.js";
 import { continuation, continued } from "./fork.js";
 import { nextPrompts, tokenized } from "./prompts.js";
 import { streamAt, uniformAt } from "./random.js";
@@ -72,6 +73,11 @@ export function stepContext(run: Run, phase: Phase, step: number, measure: Measu
       const scores = await scoreRows(policy, rows, settings);
       return scores.map(({ logProb }) => ({ level: "action", values: logProb }));
     },
+    async values(trajectories): Promise<Column[]> {
+      const scores = await scoreRows(models[phase.model]!, trajectories, settings, { value: true });
+      return scores.map(({ value }) => ({ level: "action", values: value! }));
+    },
+    demonstrate: (prompt) => ({ ...demonstration(run, prompt, ctx.uniform), id: rollouts++ }),
     reward: async (trajectories) => phase.reward.run(trajectories, ctx),
   };
   return ctx;

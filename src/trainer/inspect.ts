@@ -5,6 +5,8 @@ import type { Phase, System } from "../contract/system.js";
 import type { Task } from "../contract/task.js";
 import { invalid, show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
+import { canDemonstrate } from "./demonstration.js";
+import { inspectModels } from "./inspectModels.js";
 import { phaseBlocks } from "./printSystem.js";
 import type { TrainSettings } from "./settings.js";
 
@@ -20,8 +22,9 @@ export function inspectSystem(run: {
   policy: Policy;
   sampler: Sampler;
   settings: TrainSettings;
+  given: Readonly<Record<string, Policy>>;
 }): string[] {
-  const { system, task, policy, sampler, settings } = run;
+  const { system, task, policy, sampler, settings, given } = run;
   if (policy.kind !== task.kind) {
     throw new FiresteelError(
       "ERR_OPTION",
@@ -48,11 +51,14 @@ export function inspectSystem(run: {
     const message = `Expected training prompts in task ${show(task.id)} but there are none`;
     throw new FiresteelError("ERR_OPTION", message);
   }
+  inspectModels(system, policy, given);
   const facts: RunFacts = {
     numGenerations: settings.numGenerations,
     maxCompletionLength: settings.maxCompletionLength,
     rewards: Object.keys(task.rewards),
     binaryRewards: task.binaryRewards,
+    valueHead: policy.valueHead === true,
+    demonstrations: canDemonstrate(task),
   };
   const warnings: string[] = [];
   for (const phase of system.phases) {

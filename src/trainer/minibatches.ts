@@ -1,6 +1,7 @@
 import type { Group, Trajectory } from "../contract/data.js";
 import type { LossScale, LossTerm } from "../contract/loss.js";
 import { offsetsOf } from "../engine/ragged.js";
+import { isCoupled } from "./lossTerms.js";
 import { permutation } from "./random.js";
 
 /** Rows that go through the network together, group by group. */
@@ -21,28 +22,28 @@ export function minibatches(
   terms: readonly Pick<LossTerm, "coupling">[],
   uniform: () => number,
 ): RowBatch[] {
-  const coupled = terms.some(({ coupling }) => coupling === "group" || coupling === "pair");
-  const units = coupled
+  const units = terms.some(isCoupled)
     ? groups.map((group) => group.trajectories)
     : groups.flatMap((group) => group.trajectories.map((row) => [row]));
   const shuffled = permutation(units.length, uniform).map((i) => units[i]!);
   return packed(shuffled, size);
 }
 
-/** Parts of a minibatch of at most `size` rows, or one unit where that alone is larger. */
-export function microBatches(
-  batch: RowBatch,
-  size: number,
-  terms: readonly Pick<LossTerm, "coupling">[],
-): RowBatch[] {
-  const coupled = terms.some(({ coupling }) => coupling === "group" || coupling === "pair");
-  const { rows, groupOffsets } = batch;
-  const units = coupled
-    ? Array.from({ length: groupOffsets.length - 1 }, (_, g) =>
-        rows.slice(groupOffsets[g]!, groupOffsets[g + 1]!),
-      )
-    : rows.map((row) => [row]);
-  return packed(units, size);
+/**
+ * Parts of a minibatch of at most `size` rows, in its order. Groups may be cut: what of a group stands in a
+ * part is a group of the part. Terms that need whole groups are evaluated before, on the minibatch.
+ */
+export function microBatches({ rows, groupOffsets }: RowBatch, size: number): RowBatch[] {
+  const parts: RowBatch[] = [];
+  for (let begin = 0; begin < rows.length; begin += size) {
+    const end = Math.min(begin + size, rows.length);
+    const inside = groupOffsets.filter((offset) => offset > begin && offset < end);
+    parts.push({
+      rows: rows.slice(begin, end),
+      groupOffsets: Int32Array.of(begin, ...inside, end).map((offset) => offset - begin),
+    });
+  }
+  return parts;
 }
 
 function packed(units: readonly (readonly Trajectory[])[], size: number): RowBatch[] {

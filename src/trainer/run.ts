@@ -53,6 +53,8 @@ export interface Run {
   readonly evaluations: Readonly<Record<string, readonly Prompt[]>>;
   /** "policy" and whatever the system names; "reference" where a loss reads it. */
   readonly models: Record<string, Policy>;
+  /** Those of `models` that are the caller's. */
+  readonly given: readonly string[];
   /** Of the model "policy"; other models sample by themselves. */
   readonly sampler: Sampler;
   /** By model that learns. */

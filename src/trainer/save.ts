@@ -16,6 +16,7 @@ export interface SavedRun {
   printed: string;
   task: string;
   policy: string;
+  models: Readonly<Record<string, string>>;
   device: string;
   settings: TrainSettings;
   progress: Progress;
@@ -26,6 +27,8 @@ export interface SavedRun {
 export interface RunNames {
   firesteel: string;
   policy: string;
+  /** Where each model came from that the user chose: a folder, or "given". */
+  models: Readonly<Record<string, string>>;
 }
 
 /**

@@ -1,11 +1,14 @@
 import type { Policy, PolicyRow } from "../contract/policy.js";
 import { tensorOf } from "../engine/device.js";
 
-/** A row's log-probs and, where asked for, entropies and means, per action. */
+const kinds = ["logProb", "entropy", "value", "mean"] as const;
+
+/** A row's log-probs and, where asked for, entropies, values and means, per action. */
 export interface RowScores {
   readonly logProb: Float32Array;
   /** null also where the policy's entropies do not depend on its weights. */
   readonly entropy: Float32Array | null;
+  readonly value: Float32Array | null;
   /** [length * width]. */
   readonly mean: Float32Array | null;
 }
@@ -15,29 +18,31 @@ export async function scoreRows(
   policy: Policy,
   rows: readonly PolicyRow[],
   { temperature, microBatchSize }: { temperature: number; microBatchSize: number },
-  entropy = false,
-  mean = false,
+  wanted: { entropy?: boolean; value?: boolean; mean?: boolean } = {},
 ): Promise<RowScores[]> {
   const out: RowScores[] = [];
   for (let begin = 0; begin < rows.length; begin += microBatchSize) {
     const part = rows.slice(begin, begin + microBatchSize);
-    const scores = policy.score(part, { temperature, entropy, ...(mean && { mean }) });
-    const tensors = [scores.logProb, scores.entropy, scores.mean ?? null];
+    const scores = policy.score(part, { temperature, ...wanted });
     try {
-      const [logProb, entropies, means] = await Promise.all(
-        tensors.map(async (t) => t && ((await tensorOf(t, "scores").read()) as Float32Array)),
+      const [logProb, entropy, value, mean] = await Promise.all(
+        kinds.map(async (kind) => {
+          const tensor = scores[kind] ?? null;
+          return tensor && ((await tensorOf(tensor, kind).read()) as Float32Array);
+        }),
       );
-      const width = means ? means.length / scores.rowOffsets.at(-1)! : 0;
+      const width = mean ? mean.length / (scores.rowOffsets.at(-1)! || 1) : 0;
       for (let r = 0; r < part.length; ++r) {
-        const [begin, end] = [scores.rowOffsets[r]!, scores.rowOffsets[r + 1]!];
+        const [first, end] = [scores.rowOffsets[r]!, scores.rowOffsets[r + 1]!];
         out.push({
-          logProb: logProb!.slice(begin, end),
-          entropy: entropies?.slice(begin, end) ?? null,
-          mean: means?.slice(begin * width, end * width) ?? null,
+          logProb: logProb!.slice(first, end),
+          entropy: entropy?.slice(first, end) ?? null,
+          value: value?.slice(first, end) ?? null,
+          mean: mean?.slice(first * width, end * width) ?? null,
         });
       }
     } finally {
-      for (const tensor of tensors) tensor?.dispose();
+      for (const kind of kinds) scores[kind]?.dispose();
     }
   }
   return out;

@@ -42,6 +42,8 @@ export interface TrainJob {
   task: Task;
   policy: Policy;
   sampler: Sampler;
+  /** Models that the system leaves to the user, by name; they stay the caller's. */
+  given: Readonly<Record<string, Policy>>;
   settings: TrainSettings;
   names: RunNames;
   /** The run's folder; null: nothing is written. */

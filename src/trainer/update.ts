@@ -5,7 +5,8 @@ import { show } from "../engine/checks.js";
 import { tensorOf } from "../engine/device.js";
 import { FiresteelError } from "../engine/error.js";
 import { atStep } from "../options/option.js";
-import { accumulate, type EvaluatedTerm, type Scored } from "./accumulate.js";
+import { accumulate, evaluateWhole, type Scored, type UpdateFrame } from "./accumulate.js";
+import { disposeGradient, type EvaluatedTerm, gradientRows, isCoupled } from "./lossTerms.js";
 import { Measures, samplingMetrics } from "./metrics.js";
 import { lossScale, microBatches, minibatches, type RowBatch } from "./minibatches.js";
 import { uniformAt } from "./random.js";
@@ -44,7 +45,8 @@ export async function updatePhase(
   for (let pass = 0; pass < passes; ++pass) {
     const uniform = uniformAt(settings.seed, "minibatch", step, phaseIndex, pass);
     for (const batch of minibatches(groups, size, phase.loss, uniform)) {
-      await updateOnce(run, phase, batch, scored, rate, step, tell);
+      const frame = { run, phase, scored, scale: lossScale(batch), step };
+      await updateOnce(frame, batch, rate, tell);
       actions += batch.rows.reduce((sum, row) => sum + row.actions.length, 0);
     }
   }
@@ -71,10 +73,11 @@ function checkColumns(phase: Phase, rows: readonly Trajectory[]): void {
 async function scoreBefore(run: Run, phase: Phase, rows: readonly Trajectory[]): Promise<Scored> {
   const scored = new Map<Trajectory, Record<string, RowScores>>(rows.map((row) => [row, {}]));
   const names = new Set([phase.model, ...phase.loss.flatMap((term) => term.models)]);
-  const means = phase.loss.some((term) => term.mean);
+  const mean = phase.loss.some((term) => term.mean);
   for (const name of names) {
     const entropy = name === phase.model;
-    const scores = await scoreRows(run.models[name]!, rows, run.settings, entropy, means);
+    const wanted = { entropy, ...(mean && { mean }) };
+    const scores = await scoreRows(run.models[name]!, rows, run.settings, wanted);
     for (const [i, row] of rows.entries()) scored.get(row)![name] = scores[i]!;
   }
   return scored;
@@ -108,22 +111,40 @@ function measureScores(
   }
 }
 
+/** Gradients of a whole optimiser step, however many micro-batches it takes. */
+async function gradients(frame: UpdateFrame, batch: RowBatch): Promise<EvaluatedTerm[]> {
+  const { run, phase } = frame;
+  const parts = microBatches(batch, run.settings.microBatchSize);
+  if (parts.length === 1 || !phase.loss.some(isCoupled)) {
+    return parts.flatMap((part) => accumulate(frame, part, null));
+  }
+  const whole = await evaluateWhole(frame, batch);
+  const results = [...whole.results];
+  let begin = 0;
+  try {
+    for (const part of parts) {
+      const end = begin + part.rows.reduce((sum, { actions }) => sum + actions.length, 0);
+      const own = gradientRows(whole.gradient, begin, end);
+      results.push(...accumulate(frame, part, own));
+      disposeGradient(own);
+      begin = end;
+    }
+  } finally {
+    disposeGradient(whole.gradient);
+  }
+  return results;
+}
+
 async function updateOnce(
-  run: Run,
-  phase: Phase,
+  frame: UpdateFrame,
   batch: RowBatch,
-  scored: Scored,
   rate: number,
-  step: number,
   measure: Measurer,
 ): Promise<void> {
+  const { run, phase, step } = frame;
   const optimizer = run.optimizers[phase.model]!;
-  const scale = lossScale(batch);
   optimizer.zeroGrad();
-  const results: EvaluatedTerm[] = [];
-  for (const part of microBatches(batch, run.settings.microBatchSize, phase.loss)) {
-    results.push(...accumulate(run, phase, part, scored, scale, step));
-  }
+  const results = await gradients(frame, batch);
   optimizer.step(rate);
   const gradNorm = (await optimizer.gradNorm()) ?? Number.NaN;
 

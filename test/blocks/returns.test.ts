@@ -1,7 +1,10 @@
 import { describe, expect, test } from "vitest";
 import {
   clippedValueLoss,
+  constantAdvantage,
   discountedReturns,
+  explainedVariance,
+  generalizedAdvantage,
   generalizedAdvantages,
   overlongPenalty,
   reward,
@@ -69,6 +72,74 @@ describe("generalised advantages", () => {
   });
 });
 
+describe("advantages over a value head", () => {
+  const rollout = (reward: number | null, mask: number[], own?: number[]) => ({
+    ...rolloutOf(reward, {
+      length: mask.length,
+      ...(own && {
+        columns: { tokenReward: { level: "action", values: Float32Array.from(own) } } as const,
+      }),
+    }),
+    mask: Uint8Array.from(mask),
+  });
+  const rows = [rollout(2, [1, 0, 1]), rollout(null, [1, 1], [-0.5, 0.25])];
+  const values = [Float32Array.of(0.5, 9, 1), Float32Array.of(0.25, 0.75)];
+
+  test("take the reward at the last trained action and the tokens' own, and say what they stand on", async () => {
+    const measured: Record<string, unknown> = {};
+    const ctx = {
+      values: async () => values.map((own) => ({ level: "action", values: own })),
+      measure: (name: string, part: unknown) => {
+        measured[name] = part;
+      },
+    } as unknown as StepContext;
+    const group = { ...groupOf("a", []), trajectories: rows };
+    const [out] = await generalizedAdvantage({ gamma: 0.5, lambda: 1 }).run([group], ctx);
+    const column = (name: string) =>
+      out!.trajectories.map(({ columns: { [name]: c } }) =>
+        c?.level === "action" ? [...c.values] : c,
+      );
+    // 2 at the last action; the observation passes on what follows it.
+    expect(column("advantage")).toEqual([
+      [0.5, 1, 1],
+      [-0.625, -0.5],
+    ]);
+    expect(column("return")).toEqual([
+      [1, 10, 2],
+      [-0.375, 0.25],
+    ]);
+    expect(column("value")).toEqual(values.map((own) => [...own]));
+    const explained = explainedVariance([1, 2, -0.375, 0.25], [0.5, 1, 0.25, 0.75], [1, 1, 1, 1])!;
+    expect(measured.explained_variance).toEqual({ kind: "mean", sum: explained, count: 1 });
+  });
+
+  test("are refused without a value head, and with a discount beyond 1", () => {
+    const facts = { numGenerations: 2, maxCompletionLength: 9, rewards: [], binaryRewards: true };
+    expect(() => generalizedAdvantage().inspect!({ ...facts, valueHead: false })).toThrow(
+      /a policy with a value head for generalizedAdvantage/,
+    );
+    expect(() => generalizedAdvantage({ lambda: 2 })).toThrow(
+      /generalizedAdvantage.lambda but received 2/,
+    );
+  });
+
+  test("the explained variance is that of the trained actions", () => {
+    expect(explainedVariance([0, 2, 99], [0, 2, 0], [1, 1, 0])).toBe(1);
+    expect(explainedVariance([0, 2], [5, 5], [1, 1])).toBe(0);
+    expect(explainedVariance([0, 2], [2, 0], [1, 1])).toBe(-3);
+    expect(explainedVariance([1, 1], [0, 3], [1, 1])).toBeNull();
+    expect(explainedVariance([1, 2], [0, 3], [0, 0])).toBeNull();
+  });
+});
+
+test("a constant advantage is every row's, whatever its reward", async () => {
+  const [group] = await constantAdvantage({ value: 3 }).run([groupOf("a", [1, null])], noContext);
+  expect(group!.trajectories.map((t) => t.columns.advantage)).toEqual([
+    { level: "row", value: 3 },
+    { level: "row", value: 3 },
+  ]);
+});
+
 describe("the clipped value loss", () => {
   test.each<[number, number, number]>([
     [2, 1, 1],
@@ -130,9 +201,12 @@ test("a teacher's advantage is its log-prob minus the student's", async () => {
   expect(teacherAdvantages([-1, -2], [-3, -1])).toEqual([-2, 1]);
   expect(() => teacherAdvantages([1], [])).toThrow(/1 values, as in studentLogProb,/);
   const score = (value: number) => [{ level: "action", values: Float32Array.of(value, value) }];
+  const measured: [string, object][] = [];
   const ctx = {
     score: async (_: unknown, how?: { model?: string }) => score(how?.model ? -1 : -3),
+    measure: (name: string, part: object) => measured.push([name, part]),
   } as unknown as StepContext;
   const [group] = await teacherAdvantage().run([groupOf("a", [1])], ctx);
   expect(group!.trajectories[0]!.columns.advantage).toEqual(score(2)[0]);
+  expect(measured).toEqual([["teacher/kl", { kind: "mean", sum: -4, count: 2 }]]);
 });

@@ -57,8 +57,12 @@ function batchOf(rows: readonly Row[], begin = 0, end = rows.length): LossBatch 
     mask: Uint8Array.from(own.flatMap(({ mask }) => [...mask])),
     logProb: engine.tensor(wave(0.4)),
     entropy: engine.tensor(wave(0.5).map(Math.abs)),
+    value: null,
+    logits: null,
     oldLogProb: wave(0.1),
     modelLogProb: { reference: wave(0.2) },
+    modelLogits: {},
+    temperature: 1,
     scale: lossScale({ rows: all, groupOffsets: groups(all.length) }),
     step: 1,
   };

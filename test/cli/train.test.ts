@@ -134,3 +134,32 @@ describe("train", () => {
     expect(missing.err).toMatch(/^error: Expected a whole checkpoint in .* but there is none\n$/);
   });
 });
+
+describe("train --model", () => {
+  test("names the teacher of a distillation, and the run's folder says who it was", async () => {
+    const folder = await temporaryFolder();
+    const config = await shortConfig(folder);
+    const first = join(folder, "first");
+    const args = ["train", "--config", config, "--steps", "1", "--device", "cpu"];
+    expect(await firesteel([...args, "--out", first])).toMatchObject({ code: 0 });
+    const teacher = join(first, "checkpoint-1", "policy");
+    const out = join(folder, "distilled");
+    const distil = [...args, "--system", "opd", "--out", out];
+    expect(await firesteel([...distil, "--model", `teacher=${teacher}`])).toMatchObject({
+      code: 0,
+    });
+    const text = await readFile(join(out, "system.txt"), "utf8");
+    expect(text).toContain('model teacher: {"from":"given","trained":false}\n');
+    expect(text).toContain(`model teacher is ${teacher}\n`);
+  });
+
+  test.each([
+    [["--model", "teacher"], 'Expected NAME=DIR for --model but received "teacher"'],
+    [[], "or --model teacher=DIR) but received none"],
+  ])("%j is wrong use", async (flags, message) => {
+    const out = join(await temporaryFolder(), "run");
+    const { code, err } = await firesteel(["train", "--system", "opd", "--out", out, ...flags]);
+    expect(code).toBe(2);
+    expect(err).toContain(message);
+  });
+});

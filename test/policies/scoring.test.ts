@@ -118,6 +118,27 @@ describe("score", () => {
   });
 });
 
+describe("values and logits", () => {
+  it("are the heads of the same hidden states, and both learn from it", () => {
+    const policy = policyOf(engine, { ...plain, valueHead: true });
+    const of = (name: string) => policy.parameters.find((parameter) => parameter.name === name)!;
+    // A value head that is the first row of the output projection gives the first token's logit.
+    const head = floats(of("lm_head.weight").value);
+    of("value_head.weight").value.write(head.slice(0, plain.hiddenSize));
+    of("value_head.bias").value.write([0.5]);
+    const scores = policy.forward(rows, { value: true, logits: true });
+    const [value, logits] = [floats(scores.value), floats(scores.logits)];
+    expect(value).toHaveLength(logits.length / plain.vocabSize);
+    value.forEach((v, t) => {
+      expect(Math.abs(v - 0.5 - logits[t * plain.vocabSize]!)).toBeLessThan(1e-5);
+    });
+    scores.backward({ value: engine.tensor(new Float32Array(value.length).fill(1)) });
+    expect(floats(of("value_head.bias").grad)[0]).toBe(value.length);
+    expect(Math.max(...floats(of("model.embed_tokens.weight").grad))).toBeGreaterThan(0);
+    expect(new Set(floats(of("lm_head.weight").grad))).toEqual(new Set([0]));
+  });
+});
+
 describe("clone", () => {
   it("has the same weights and goes its own way", () => {
     const policy = policyOf(engine, plain);

@@ -2,7 +2,15 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { groupNormalize, surrogate } from "../../src/blocks/index.js";
+import {
+  clippedValue,
+  groupLoss,
+  groupNormalize,
+  klHinge,
+  surrogate,
+  teacherAdvantage,
+} from "../../src/blocks/index.js";
+import type { LossTerm } from "../../src/contract/index.js";
 import {
   defineSystem,
   Engine,
@@ -221,6 +229,13 @@ describe("lines that cannot be used", () => {
 });
 
 describe("losses that couple the rows of a group", () => {
+  const flat = {
+    id: "flat",
+    title: "Flat",
+    arxiv: null,
+    evidence: "low",
+    advantage: groupNormalize(),
+  } as const;
   const inner = surrogate();
   const system = defineSystem({
     id: "coupled",
@@ -249,13 +264,33 @@ describe("losses that couple the rows of a group", () => {
     );
   });
 
-  const flat = {
-    id: "flat",
-    title: "Flat",
-    arxiv: null,
-    evidence: "low",
-    advantage: groupNormalize(),
-  } as const;
+  const withLoss = (loss: LossTerm, more: object = {}) =>
+    defineSystem({ ...flat, ...more, loss: [loss] });
+
+  test("are divided by the groups of the whole file", async () => {
+    const rollouts = [..."aabb"].map((g, i) => rollout(g, i % 2, [-1 - 0.3 * i, -0.5]));
+    const { summary } = await scored(rollouts, { system: withLoss(groupLoss({ kind: "disco" })) });
+    const groups = [rollouts.slice(0, 2), rollouts.slice(2)];
+    const alone = await Promise.all(
+      groups.map((own) => scored(own, { system: withLoss(groupLoss({ kind: "disco" })) })),
+    );
+    const mean = alone.reduce((sum, { summary: { loss } }) => sum + loss / 2, 0);
+    expect(summary.loss).toBeCloseTo(mean, 12);
+  });
+
+  test.each<[string, LossTerm, object, RegExp]>([
+    ["pairs", groupLoss({ kind: "dpo" }), {}, /groupLoss of flat compares pairs/],
+    ["sums over the step", klHinge(), {}, /klHinge of flat reads the whole file at once/],
+    ["values", clippedValue(), {}, /clippedValue of flat reads values or logits/],
+    [
+      "a teacher",
+      inner,
+      { advantage: teacherAdvantage(), models: { teacher: { from: "given", trained: false } } },
+      /teacherAdvantage of flat reads the model "teacher"/,
+    ],
+  ])("are refused where they need %s", async (_, loss, more, message) => {
+    await expect(scored([], { system: withLoss(loss, more) })).rejects.toThrow(message);
+  });
 });
 
 test("a system that asks the policy is refused", async () => {

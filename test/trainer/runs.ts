@@ -41,6 +41,12 @@ afterEach(async () => {
   for (const folder of folders.splice(0)) await rm(folder, { recursive: true, force: true });
 });
 
+/** A folder that several tests share: whoever asks for it removes it. */
+export async function keptFolder(): Promise<{ folder: string; remove: () => Promise<void> }> {
+  const folder = await mkdtemp(join(tmpdir(), "firesteel-run-"));
+  return { folder, remove: () => rm(folder, { recursive: true, force: true }) };
+}
+
 /** What a run's last checkpoint holds of weights and moments, to the bit. */
 export function weightsOf(out: string, step: number): Record<string, string> {
   const files = ["policy/model.safetensors", "policy.optimizer.safetensors"];

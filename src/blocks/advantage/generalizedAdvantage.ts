@@ -1,4 +1,10 @@
+import type { Trajectory } from "../../contract/data.js";
+import type { Measurer } from "../../contract/metrics.js";
+import type { Advantage } from "../../contract/system.js";
 import { invalid } from "../../engine/checks.js";
+import { number } from "../../options/option.js";
+import { parseOptions } from "../../options/parseOptions.js";
+import { mapRows, perAction, withColumn } from "../columns.js";
 
 /**
  * Generalised advantage estimation (Schulman et al. 2016, eq. 16): delta_t = r_t + gamma V_{t+1} - V_t,
@@ -32,4 +38,100 @@ export function generalizedAdvantages(
     advantages[t] = nextAdvantage;
   }
   return { advantages, returns: advantages.map((advantage, t) => advantage + values[t]!) };
+}
+
+/**
+ * 1 - Var(return - value) / Var(return) over the actions with mask 1: 1 where the values foretell the
+ * returns, 0 where they are no better than a constant; null where there is nothing to foretell.
+ */
+export function explainedVariance(
+  returns: ArrayLike<number>,
+  values: ArrayLike<number>,
+  mask: ArrayLike<number>,
+): number | null {
+  const trained = Array.from({ length: mask.length }, (_, t) => t).filter((t) => mask[t] !== 0);
+  const variance = (of: (t: number) => number) => {
+    const center = trained.reduce((sum, t) => sum + of(t), 0) / trained.length;
+    return trained.reduce((sum, t) => sum + (of(t) - center) ** 2, 0) / trained.length;
+  };
+  const all = variance((t) => returns[t]!);
+  return all > 0 ? 1 - variance((t) => returns[t]! - values[t]!) / all : null;
+}
+
+const shape = {
+  gamma: number(1, { min: 0, max: 1 }, "discount per action"),
+  lambda: number(0.95, { min: 0, max: 1 }, "1: returns minus values, 0: one-step differences"),
+};
+
+/**
+ * Advantages over what the policy's value head expects: one per action, not whitened (that is the credit
+ * `whiten`). An action's reward is its own, from the column "tokenReward" where a reward plan wrote one, and
+ * the rollout's at its last trained action; a rollout without a reward gets 0 there. Writes the columns
+ * "advantage", "return" and "value" (the values that the advantages stand on), and reports
+ * `explained_variance`.
+ */
+export function generalizedAdvantage(options: { gamma?: number; lambda?: number } = {}): Advantage {
+  const { values: how, described } = parseOptions("generalizedAdvantage", shape, options);
+  return {
+    block: "generalizedAdvantage",
+    options: described,
+    inspect(run) {
+      if (run.valueHead !== false) return [];
+      throw invalid(
+        "ERR_OPTION",
+        "generalizedAdvantage",
+        "a policy with a value head",
+        "one without",
+      );
+    },
+    async run(groups, ctx) {
+      const rows = groups.flatMap((group) => group.trajectories);
+      const values = (await ctx.values(rows)).map((column, r) =>
+        perAction("value", column, rows[r]!.actions.length),
+      );
+      const found = rows.map((t, r) =>
+        generalizedAdvantages(tokenRewards(t), values[r]!, t.mask, how),
+      );
+      measureExplained(
+        found.flatMap(({ returns }) => returns),
+        values.flatMap((row) => [...row]),
+        rows.flatMap(({ mask }) => [...mask]),
+        ctx.measure,
+      );
+      return mapRows(groups, (t, r) => {
+        const columns = {
+          advantage: found[r]!.advantages,
+          return: found[r]!.returns,
+          value: values[r]!,
+        };
+        return Object.entries(columns).reduce(
+          (row, [name, column]) =>
+            withColumn(row, name, { level: "action", values: Float32Array.from(column) }),
+          t,
+        );
+      });
+    },
+  };
+}
+
+function tokenRewards({ columns, actions: { length }, mask, reward }: Trajectory): Float64Array {
+  const { tokenReward = { level: "row", value: 0 } as const } = columns;
+  const rewards = Float64Array.from(perAction("tokenReward", tokenReward, length));
+  const last = mask.lastIndexOf(1);
+  if (last >= 0) rewards[last]! += reward ?? 0;
+  return rewards;
+}
+
+function measureExplained(
+  returns: readonly number[],
+  values: readonly number[],
+  mask: readonly number[],
+  measure: Measurer,
+): void {
+  const explained = explainedVariance(returns, values, mask);
+  measure("explained_variance", {
+    kind: "mean",
+    sum: explained ?? 0,
+    count: explained === null ? 0 : 1,
+  });
 }

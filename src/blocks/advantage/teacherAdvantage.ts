@@ -1,7 +1,8 @@
+import type { Column } from "../../contract/data.js";
 import type { Advantage } from "../../contract/system.js";
 import { invalid } from "../../engine/checks.js";
 import { parseOptions } from "../../options/parseOptions.js";
-import { mapRows, withColumn } from "../columns.js";
+import { mapRows, perAction, withColumn } from "../columns.js";
 
 /**
  * On-policy distillation as a policy gradient: A_t = log p_teacher(y_t) - log p_student(y_t), held
@@ -20,26 +21,36 @@ export function teacherAdvantages(
   return Array.from(studentLogProb, (student, t) => teacherLogProb[t]! - student);
 }
 
-/** One advantage per action: the teacher's log-prob minus the policy's. The system names a model "teacher". */
+/**
+ * One advantage per action: the log-prob of the model "teacher", which the system names, minus the policy's.
+ * Reports their mean with the sign turned, which estimates the reverse KL, as `teacher/kl`.
+ */
 export function teacherAdvantage(options: Record<string, never> = {}): Advantage {
   const { described } = parseOptions("teacherAdvantage", {}, options);
   return {
     block: "teacherAdvantage",
     options: described,
+    models: ["teacher"],
     async run(groups, ctx) {
       const rows = groups.flatMap((group) => group.trajectories);
       const [student, teacher] = await Promise.all([
         ctx.score(rows),
         ctx.score(rows, { model: "teacher" }),
       ]);
-      return mapRows(groups, (t, row) => {
-        const [own, other] = [student[row]!, teacher[row]!];
-        if (own.level !== "action" || other.level !== "action") {
-          throw invalid("ERR_SHAPE", "scores", "one log-prob per action", own.level);
-        }
-        const values = Float32Array.from(teacherAdvantages(own.values, other.values));
-        return withColumn(t, "advantage", { level: "action", values });
-      });
+      const of = (name: string, columns: readonly Column[], row: number) =>
+        perAction(name, columns[row]!, rows[row]!.actions.length);
+      const advantages = rows.map((_, row) =>
+        teacherAdvantages(of("logProb", student, row), of("teacher", teacher, row)),
+      );
+      const trained = advantages.flatMap((row, r) => row.filter((_, t) => rows[r]!.mask[t] !== 0));
+      const sum = trained.reduce((total, advantage) => total - advantage, 0);
+      ctx.measure("teacher/kl", { kind: "mean", sum, count: trained.length });
+      return mapRows(groups, (t, row) =>
+        withColumn(t, "advantage", {
+          level: "action",
+          values: Float32Array.from(advantages[row]!),
+        }),
+      );
     },
   };
 }

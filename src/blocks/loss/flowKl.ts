@@ -82,7 +82,7 @@ export function flowKl(options: FlowKlOptions = {}): LossTerm {
       const counted = batch.mask.reduce((sum, trained) => sum + (trained === 0 ? 0 : 1), 0);
       return {
         loss: total(engine, scale(engine, factor, kl), batch.mask),
-        dLogProb: engine.zeros([batch.mask.length]),
+        dLogProb: null,
         dEntropy: null,
         dMean: gaussianKlBackward(engine, { mean, refMean, slope, dKl }),
         metrics: total(engine, kl, batch.mask),

@@ -19,7 +19,7 @@ export function actionColumn(rows: Rows, name: string, missing?: Column): Float3
 }
 
 /** A column that has one number in every row, f32 [R]; null where a row has more than one. */
-function rowColumn(rows: Rows, name: string): Float32Array | null {
+export function rowColumn(rows: Rows, name: string): Float32Array | null {
   const values = rows.map(({ columns: { [name]: c } }) => (c?.level === "row" ? c.value : null));
   return values.includes(null) ? null : Float32Array.from(values as number[]);
 }

@@ -1,3 +1,4 @@
+import type { Float } from "../../engine/dtype.js";
 import type { Parameter } from "../parameter.js";
 import type { Tape, Var } from "../tape.js";
 import type { Module, ParameterSource, WeightRole } from "./module.js";
@@ -7,19 +8,23 @@ export interface LinearOptions {
   inputs: number;
   outputs: number;
   bias?: boolean;
-  /** "residual" where the output is added to the residual stream. */
+  /** "residual" where the output is added to the residual stream, "value" where it estimates values. */
   role?: WeightRole;
+  /** Of the output; default the input's. */
+  dtype?: Float;
 }
 
 /** y = x W^T + b with W [outputs, inputs]. */
 export class Linear implements Module {
   readonly weight: Parameter;
   readonly bias: Parameter | null;
+  readonly #dtype: Float | undefined;
 
   constructor(source: ParameterSource, options: LinearOptions) {
     const { name, inputs, outputs, bias = false, role = "projection" } = options;
     this.weight = source({ name: `${name}.weight`, shape: [outputs, inputs], role });
     this.bias = bias ? source({ name: `${name}.bias`, shape: [outputs], role: "bias" }) : null;
+    this.#dtype = options.dtype;
   }
 
   get parameters(): readonly Parameter[] {
@@ -28,7 +33,8 @@ export class Linear implements Module {
 
   /** x [T, inputs] to [T, outputs]. */
   forward(tape: Tape, x: Var): Var {
-    const y = tape.matmul(x, tape.parameter(this.weight), { transposeB: true });
+    const how = { transposeB: true, dtype: this.#dtype };
+    const y = tape.matmul(x, tape.parameter(this.weight), how);
     return this.bias === null ? y : tape.addBias(y, tape.parameter(this.bias));
   }
 }

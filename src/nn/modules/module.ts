@@ -6,7 +6,7 @@ export interface Module {
 }
 
 /** What a weight is for: initialisation depends on it. */
-export type WeightRole = "embedding" | "projection" | "residual" | "bias" | "norm";
+export type WeightRole = "embedding" | "projection" | "residual" | "value" | "bias" | "norm";
 
 export interface WeightSpec {
   readonly name: string;

@@ -1,7 +1,7 @@
 import type {
-  DeviceTensor,
   DifferentiableScores,
   PolicyRow,
+  ScoreGradient,
   ScoreOptions,
 } from "../../contract/index.js";
 import { checkBoolean, checkKeys, invalid } from "../../engine/checks.js";
@@ -42,7 +42,10 @@ export function scoreSteps(
   options: ScoreOptions,
   grad: boolean,
 ): TapedFlowScores {
-  checkKeys("options", options, ["temperature", "entropy", "mean"]);
+  checkKeys("options", options, ["temperature", "entropy", "value", "logits", "mean"]);
+  for (const name of ["value", "logits"] as const) {
+    if (options[name]) throw invalid("ERR_OPTION", name, "false (a flow policy has none)", true);
+  }
   checkTemperature(options.temperature ?? 1);
   const wantsMean = checkBoolean("mean", options.mean ?? false);
   const { engine } = network;
@@ -145,28 +148,21 @@ export class DifferentiableFlowScores implements DifferentiableScores {
   }
 
   /** @throws FiresteelError ERR_DISPOSED (a second time), ERR_SHAPE, ERR_OPTION */
-  backward(gradient: {
-    logProb: DeviceTensor;
-    entropy?: DeviceTensor | null;
-    mean?: DeviceTensor | null;
-  }): void {
+  backward(gradient: ScoreGradient): void {
     if (this.#ended) {
       throw new FiresteelError("ERR_DISPOSED", "Expected scores that have not been differentiated");
     }
-    const { tape, logProb, mean } = this.#scores;
-    const { entropy = null } = gradient;
-    if (entropy !== null) {
-      throw invalid("ERR_OPTION", "gradient.entropy", "none (weights do not move it)", entropy);
-    }
-    const seeds: [Var, Tensor][] = [
-      [logProb, seedOf(gradient.logProb, "gradient.logProb", logProb)],
-    ];
-    if (gradient.mean != null) {
-      const name = "gradient.mean";
-      if (mean === null) {
-        throw invalid("ERR_OPTION", name, "none (no means were asked for)", gradient.mean);
+    const { tape } = this.#scores;
+    const scores = { ...this.#scores, entropy: null, value: null, logits: null };
+    const seeds: [Var, Tensor][] = [];
+    for (const name of ["logProb", "mean", "entropy", "value", "logits"] as const) {
+      const given = gradient[name] ?? null;
+      if (given === null) continue;
+      const score = scores[name];
+      if (score === null) {
+        throw invalid("ERR_OPTION", `gradient.${name}`, `none (no ${name} was asked for)`, given);
       }
-      seeds.push([mean, seedOf(gradient.mean, name, mean)]);
+      seeds.push([score, seedOf(given, `gradient.${name}`, score)]);
     }
     this.#ended = true;
     tape.backward(seeds);

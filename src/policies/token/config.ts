@@ -30,6 +30,8 @@ export interface TokenConfig {
   qkNorm: boolean;
   /** Biases of the query, key and value projections (Qwen2). */
   attentionBias: boolean;
+  /** Estimates of the value of states, for losses that learn them (PPO). */
+  valueHead: boolean;
   /** Prompt and completion together. */
   maxLength: number;
   /** Standard deviation of fresh weights. */
@@ -57,7 +59,14 @@ export function checkTokenConfig(config: TokenConfig): TokenConfig {
     headDim: MAX_HEAD_DIM.f32,
     maxLength: 2 ** 24,
   };
-  const others = ["ropeTheta", "rmsNormEps", "tieWordEmbeddings", "qkNorm", "attentionBias"];
+  const others = [
+    "ropeTheta",
+    "rmsNormEps",
+    "tieWordEmbeddings",
+    "qkNorm",
+    "attentionBias",
+    "valueHead",
+  ];
   checkKeys("config", config, [...Object.keys(sizes), ...others, "initializerRange", "dtype"]);
   for (const [name, max] of Object.entries(sizes)) {
     checkInteger(name, config[name as keyof typeof sizes], 1, max);
@@ -73,7 +82,7 @@ export function checkTokenConfig(config: TokenConfig): TokenConfig {
   checkNumber("ropeTheta", config.ropeTheta, 1, 1e12);
   checkNumber("rmsNormEps", config.rmsNormEps, 0, 1, true);
   checkNumber("initializerRange", config.initializerRange, 0, 10);
-  for (const name of ["tieWordEmbeddings", "qkNorm", "attentionBias"] as const) {
+  for (const name of ["tieWordEmbeddings", "qkNorm", "attentionBias", "valueHead"] as const) {
     checkBoolean(name, config[name]);
   }
   return config;
@@ -101,6 +110,7 @@ export function tinyConfig(vocabSize: number, shape: PolicyShape = tinyShape): T
     tieWordEmbeddings: false,
     qkNorm: false,
     attentionBias: false,
+    valueHead: false,
     maxLength: 1024,
     // Keeps activations near 1. With the 0.02 of wide models, the loss on `arithmetic` stays on a
     // plateau for more than 800 steps; with this it is below 0.1 within 150 (seeds 1, 2, 3).

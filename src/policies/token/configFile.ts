@@ -16,6 +16,7 @@ const names = {
   tieWordEmbeddings: "tie_word_embeddings",
   maxLength: "max_position_embeddings",
   initializerRange: "initializer_range",
+  valueHead: "value_head",
 } as const;
 
 /** What each architecture means by its name. */
@@ -80,6 +81,7 @@ export function parseConfig(text: string, path: string): TokenConfig {
   config.numKvHeads ??= config.numHeads;
   config.headDim ??= (config.hiddenSize as number) / (config.numHeads as number);
   config.tieWordEmbeddings ??= false;
+  config.valueHead ??= false;
   config.initializerRange ??= 0.02;
   config.dtype = (fields.torch_dtype ?? fields.dtype) === "bfloat16" ? "bf16" : "f32";
   try {

@@ -2,13 +2,14 @@ import type {
   DeviceTensor,
   DifferentiableScores,
   PolicyRow,
+  ScoreGradient,
   ScoreOptions,
 } from "../../contract/index.js";
 import { checkBoolean, checkKeys, invalid } from "../../engine/checks.js";
 import { tensorOf } from "../../engine/device.js";
 import { FiresteelError } from "../../engine/error.js";
 import { Offsets } from "../../engine/offsets.js";
-import type { Tensor } from "../../engine/tensor.js";
+import { overlap, type Tensor } from "../../engine/tensor.js";
 import { Tape, type Var } from "../../nn/tape.js";
 import { packRows } from "./packing.js";
 import type { Transformer } from "./transformer.js";
@@ -19,6 +20,8 @@ export interface TapedScores {
   readonly rowOffsets: Int32Array;
   readonly logProb: Var;
   readonly entropy: Var | null;
+  readonly value: Var | null;
+  readonly logits: Var | null;
   /** Bounds of the packed rows, needed as long as the tape is. */
   readonly tables: Offsets;
 }
@@ -34,9 +37,11 @@ export function scoreRows(
   options: ScoreOptions,
   grad: boolean,
 ): TapedScores {
-  checkKeys("options", options, ["temperature", "entropy"]);
+  checkKeys("options", options, ["temperature", "entropy", "value", "logits"]);
   const temperature = options.temperature ?? 1;
-  const wantsEntropy = checkBoolean("entropy", options.entropy ?? false);
+  const wants = (name: "entropy" | "value" | "logits") =>
+    checkBoolean(name, options[name] ?? false);
+  const [entropy, value, logits] = [wants("entropy"), wants("value"), wants("logits")];
   const { engine, config } = model;
   const packed = packRows(rows, config);
   const tables = new Offsets(engine, packed.tokenOffsets);
@@ -44,13 +49,17 @@ export function scoreRows(
   try {
     const own = (data: Int32Array | Uint8Array) => tape.own(engine.tensor(data));
     const batch = { positions: own(packed.positions), rowOffsets: tables, cache: null };
-    const logits = model.forward(tape, own(packed.ids), batch, own(packed.before));
-    const scores = tape.logProb(logits, own(packed.targets), {
+    const [ids, before] = [own(packed.ids), own(packed.before)];
+    const outputs = value
+      ? model.forwardBoth(tape, ids, batch, before)
+      : { logits: model.forward(tape, ids, batch, before), value: null };
+    const scores = tape.logProb(outputs.logits, own(packed.targets), {
       temperature,
       mask: packed.mask === null ? null : own(packed.mask),
-      entropy: wantsEntropy,
+      entropy,
     });
-    return { tape, rowOffsets: packed.actionOffsets, tables, ...scores };
+    const extra = { value: outputs.value, logits: logits ? outputs.logits : null };
+    return { tape, rowOffsets: packed.actionOffsets, tables, ...scores, ...extra };
   } catch (error) {
     tape.dispose();
     tables.dispose();
@@ -63,6 +72,8 @@ export class DifferentiableTokenScores implements DifferentiableScores {
   readonly rowOffsets: Int32Array;
   readonly logProb: Tensor;
   readonly entropy: Tensor | null;
+  readonly value: Tensor | null;
+  readonly logits: Tensor | null;
   readonly #scores: TapedScores;
   #ended = false;
 
@@ -71,23 +82,26 @@ export class DifferentiableTokenScores implements DifferentiableScores {
     this.rowOffsets = scores.rowOffsets;
     this.logProb = scores.logProb.value;
     this.entropy = scores.entropy?.value ?? null;
+    this.value = scores.value?.value ?? null;
+    this.logits = scores.logits?.value ?? null;
   }
 
   /** @throws FiresteelError ERR_DISPOSED (a second time), ERR_SHAPE, ERR_OPTION */
-  backward(gradient: { logProb: DeviceTensor; entropy?: DeviceTensor | null }): void {
+  backward(gradient: ScoreGradient): void {
     if (this.#ended) {
       throw new FiresteelError("ERR_DISPOSED", "Expected scores that have not been differentiated");
     }
-    const { tape, logProb, entropy, tables } = this.#scores;
-    const seeds: [Var, Tensor][] = [
-      [logProb, seedOf(gradient.logProb, "gradient.logProb", logProb)],
-    ];
-    if (gradient.entropy != null) {
-      const name = "gradient.entropy";
-      if (entropy === null) {
-        throw invalid("ERR_OPTION", name, "none (no entropy was asked for)", gradient.entropy);
+    const { tape, tables } = this.#scores;
+    const seeds: [Var, Tensor][] = [];
+    for (const name of ["logProb", "entropy", "value", "logits"] as const) {
+      const given = gradient[name] ?? null;
+      if (given === null) continue;
+      const score = this.#scores[name];
+      if (score === null) {
+        const expected = `none (no ${name} was asked for)`;
+        throw invalid("ERR_OPTION", `gradient.${name}`, expected, given);
       }
-      seeds.push([entropy, seedOf(gradient.entropy, name, entropy)]);
+      seeds.push([score, seedOf(given, `gradient.${name}`, score)]);
     }
     this.#ended = true;
     try {
@@ -107,6 +121,10 @@ export class DifferentiableTokenScores implements DifferentiableScores {
 /** A gradient as a tape takes it. @throws FiresteelError ERR_SHAPE */
 export function seedOf(tensor: DeviceTensor, name: string, { value }: Var): Tensor {
   const seed = tensorOf(tensor, name);
+  if (overlap(seed, value) !== "none") {
+    // The backward pass overwrites the scores before it has read all gradients.
+    throw invalid("ERR_OPTION", name, "memory of its own", "that of the score");
+  }
   if (seed.dtype === "f32" && seed.shape.join() === value.shape.join()) return seed;
   throw invalid("ERR_SHAPE", name, `f32 [${value.shape}]`, `${seed.dtype} [${seed.shape}]`);
 }

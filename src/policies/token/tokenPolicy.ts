@@ -16,13 +16,14 @@ import { FiresteelError } from "../../engine/error.js";
 import { scale } from "../../engine/nn/elementwise.js";
 import type { Tensor } from "../../engine/tensor.js";
 import { Parameter } from "../../nn/parameter.js";
+import type { Var } from "../../nn/tape.js";
 import { formatTokenizer } from "./charTokenizer.js";
 import { checkTokenConfig, type PolicyDType, policyDTypes, type TokenConfig } from "./config.js";
 import { readPolicy, writePolicy } from "./files.js";
 import { type Completion, generate } from "./generate.js";
 import { imitate } from "./imitation.js";
 import { DifferentiableTokenScores, scoreRows } from "./scoring.js";
-import { Transformer } from "./transformer.js";
+import { isValueHead, Transformer } from "./transformer.js";
 import { checkNoOthers, freshWeights, storedWeights, weightOf, writeWeight } from "./weights.js";
 
 /** A decoder-only transformer (RMSNorm, RoPE, grouped queries, SwiGLU) that acts by tokens. */
@@ -69,22 +70,31 @@ export class TokenPolicy implements Policy {
    * The policy that `save` wrote into a folder.
    *
    * @param options.dtype of its weights here; default that of the folder's configuration
+   * @param options.valueHead true: with a value head, a fresh one where the folder has none. Default: as
+   *   the folder has it
    * @throws FiresteelError ERR_CHECKPOINT where it is missing, damaged or not whole; ERR_OPTION
    */
   static async open(
     engine: Engine,
     directory: string,
-    options: { dtype?: PolicyDType } = {},
+    options: { dtype?: PolicyDType; valueHead?: true } = {},
   ): Promise<TokenPolicy> {
-    checkKeys("options", options, ["dtype"]);
+    checkKeys("options", options, ["dtype", "valueHead"]);
     const { config: saved, tokenizer, weights, weightsPath } = await readPolicy(directory);
-    const config = { ...saved, dtype: options.dtype ?? saved.dtype };
+    const config = {
+      ...saved,
+      dtype: options.dtype ?? saved.dtype,
+      valueHead: options.valueHead ?? saved.valueHead,
+    };
     checkChoice("dtype", config.dtype, policyDTypes);
     if (tokenizer !== null && tokenizer.vocabularySize > config.vocabSize) {
       throw misfit(directory, "its tokenizer has more tokens than its weights");
     }
-    const source = storedWeights(engine, config, weights, weightsPath);
-    const model = Transformer.build(engine, Object.freeze(config), source);
+    const stored = storedWeights(engine, config, weights, weightsPath);
+    const fresh = freshWeights(engine, config, 0);
+    const model = Transformer.build(engine, Object.freeze(config), (spec) =>
+      isValueHead(spec.name) && !saved.valueHead ? fresh(spec) : stored(spec),
+    );
     const policy = new TokenPolicy(model, tokenizer);
     try {
       checkNoOthers(weights, namesOf(policy.parameters), weightsPath);
@@ -97,6 +107,10 @@ export class TokenPolicy implements Policy {
 
   get maxLength(): number {
     return this.config.maxLength;
+  }
+
+  get valueHead(): boolean {
+    return this.config.valueHead;
   }
 
   get parameters(): readonly Parameter[] {
@@ -140,18 +154,25 @@ export class TokenPolicy implements Policy {
   score(
     rows: readonly PolicyRow[],
     options: ScoreOptions = {},
-  ): { rowOffsets: Int32Array; logProb: Tensor; entropy: Tensor | null } {
-    const { tape, rowOffsets, logProb, entropy, tables } = scoreRows(
-      this.#model,
-      rows,
-      options,
-      false,
-    );
-    tape.release(logProb);
-    if (entropy !== null) tape.release(entropy);
+  ): {
+    rowOffsets: Int32Array;
+    logProb: Tensor;
+    entropy: Tensor | null;
+    value: Tensor | null;
+    logits: Tensor | null;
+  } {
+    const { tape, rowOffsets, tables, ...scores } = scoreRows(this.#model, rows, options, false);
+    const taken = (score: Var | null) => (score === null ? null : tape.release(score));
+    const out = {
+      rowOffsets,
+      logProb: tape.release(scores.logProb),
+      entropy: taken(scores.entropy),
+      value: taken(scores.value),
+      logits: taken(scores.logits),
+    };
     tape.dispose();
     tables.dispose();
-    return { rowOffsets, logProb: logProb.value, entropy: entropy?.value ?? null };
+    return out;
   }
 
   /** @throws FiresteelError ERR_SHAPE, ERR_RANGE, ERR_OPTION, ERR_OUT_OF_MEMORY */
@@ -192,24 +213,31 @@ export class TokenPolicy implements Policy {
     const { config, tokenizer, weights, weightsPath } = await readPolicy(directory);
     for (const [name, value] of Object.entries(config)) {
       const mine = this.config[name as keyof TokenConfig];
-      if (value === mine || name === "initializerRange" || name === "dtype") continue;
+      if (value === mine || free.includes(name)) continue;
       throw misfit(directory, `its ${name} is ${value}, this policy's ${mine}`);
     }
     const symbols = tokenizer === null ? null : formatTokenizer(tokenizer);
     if (symbols !== (this.tokenizer === null ? null : formatTokenizer(this.tokenizer))) {
       throw misfit(directory, "its tokenizer is another one");
     }
-    checkNoOthers(weights, namesOf(this.parameters), weightsPath);
-    const values = this.parameters.map(({ name, value: { shape } }) =>
+    const common = this.parameters.filter(({ name }) => config.valueHead || !isValueHead(name));
+    const extra = [...weights.tensors.keys()].filter(
+      (name) => config.valueHead && isValueHead(name),
+    );
+    checkNoOthers(weights, [...namesOf(common), ...extra], weightsPath);
+    const values = common.map(({ name, value: { shape } }) =>
       weightOf(weights, { name, shape }, weightsPath),
     );
-    for (const [i, parameter] of this.parameters.entries()) writeWeight(parameter, values[i]!);
+    for (const [i, parameter] of common.entries()) writeWeight(parameter, values[i]!);
   }
 
   dispose(): void {
     for (const parameter of this.parameters) parameter.dispose();
   }
 }
+
+/** What may differ between a policy and the folder that it loads. */
+const free = ["initializerRange", "dtype", "valueHead"];
 
 function namesOf(parameters: readonly { name: string }[]): string[] {
   return parameters.map(({ name }) => name);

@@ -1,7 +1,7 @@
 import { cut, offsetsOf, read } from "./read.mjs";
 
 /** Cases of objectives that couple the rows of a group or of a pair. */
-export function groupLosses(engine, { groupLoss, klHinge, rowScore }) {
+export function groupLosses(engine, { groupLoss, klHinge, rowScore }, { bestWorstPair }) {
   const evaluate = (inputs, options) => read(groupLoss(engine, inputs, options));
 
   async function regression({ rho, adv, eps = 1e-4, ddof = 0 }) {
@@ -67,6 +67,7 @@ export function groupLosses(engine, { groupLoss, klHinge, rowScore }) {
 
     dpo: async (args) => (await pair(args)).loss[0],
     dpo_loss: async (args) => (await pair(args)).loss[0],
+    dpo_pair: ({ scores, margin = 0 }) => bestWorstPair(scores, margin),
     dpo_grad: async (args) => (await pair(args)).dScore[0],
   };
 }

@@ -203,7 +203,7 @@ describe("what cannot be scored is refused", () => {
     const scores = policy.forward([row]);
     const seed = engine.zeros([6]);
     expect(() => scores.backward({ logProb: seed, mean: engine.zeros([6, 3]) })).toThrow(
-      /no means were asked for/,
+      /no mean was asked for/,
     );
     expect(() => scores.backward({ logProb: engine.zeros([5]) })).toThrow(/f32 \[6\]/);
     scores.backward({ logProb: seed });

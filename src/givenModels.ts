@@ -1,0 +1,63 @@
+import type { Policy } from "./contract/policy.js";
+import { invalid, show } from "./engine/checks.js";
+import type { Engine } from "./engine/engine.js";
+import { openPolicy } from "./policies/openPolicy.js";
+
+/** Models that a system leaves to the user, by the name it knows them by: a folder, or a policy. */
+export type GivenModels = Readonly<Record<string, string | Policy>>;
+
+/** The same, opened. */
+export interface OpenedModels {
+  readonly models: Readonly<Record<string, Policy>>;
+  /** Where each came from, for checkpoints: its folder, or "given". */
+  readonly names: Readonly<Record<string, string>>;
+  /** Frees those that were opened here. */
+  dispose(): void;
+}
+
+/**
+ * Opens what was given as a folder. A run that goes on takes its models from its checkpoint, which holds
+ * them all: the folders of the beginning may be gone.
+ *
+ * @throws FiresteelError ERR_OPTION where a run goes on with another folder; ERR_CHECKPOINT
+ */
+export async function openModels(
+  engine: Engine,
+  given: GivenModels,
+  from: { folder: string; names: Readonly<Record<string, string>> } | null,
+): Promise<OpenedModels> {
+  const names: Record<string, string> = { ...from?.names };
+  for (const [name, model] of Object.entries(given)) {
+    if (typeof model !== "string") {
+      names[name] ??= "given";
+    } else if (model === "") {
+      throw invalid("ERR_OPTION", `models.${name}`, "a folder or a policy", model);
+    } else if (from !== null && from.names[name] !== model) {
+      const expected = `${show(from.names[name])}, with which the run began,`;
+      throw invalid("ERR_OPTION", `models.${name}`, expected, model);
+    } else {
+      names[name] = model;
+    }
+  }
+  const models: Record<string, Policy> = {};
+  const own: Policy[] = [];
+  const dispose = () => {
+    for (const model of own) model.dispose();
+  };
+  try {
+    for (const [name, folder] of Object.entries(names)) {
+      const model = given[name];
+      if (typeof model === "object") {
+        models[name] = model;
+        continue;
+      }
+      const opened = await openPolicy(engine, from === null ? folder : `${from.folder}/${name}`);
+      own.push(opened);
+      models[name] = opened;
+    }
+  } catch (error) {
+    dispose();
+    throw error;
+  }
+  return { models, names, dispose };
+}
