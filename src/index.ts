@@ -135,6 +135,7 @@ export {
 } from "./engine/kernels/tokenLoss.js";
 export { Offsets, type OffsetsLike } from "./engine/offsets.js";
 export { type ReadOptions, Tensor } from "./engine/tensor.js";
+export { mixWeights } from "./nn/mixWeights.js";
 export { type FlowConfig, flowConfig } from "./policies/flow/config.js";
 export { FlowPolicy } from "./policies/flow/flowPolicy.js";
 export { openPolicy } from "./policies/openPolicy.js";
@@ -158,6 +159,7 @@ export { systems } from "./systems/index.js";
 export { tasks } from "./tasks/index.js";
 export { namedSystem, namedTask, type TrainOptions, train } from "./train.js";
 export { printSystem, systemBlocks } from "./trainer/printSystem.js";
+export { majorityVote, passAtK } from "./trainer/repeatedSamples.js";
 export type { TrainSettings } from "./trainer/settings.js";
 export type { TrainResult } from "./trainer/train.js";
 export { version } from "./version.js";

@@ -1,9 +1,10 @@
+import { resolve } from "node:path";
 import type { Policy } from "./contract/policy.js";
 import type { RunCallback } from "./contract/run.js";
 import type { Sampler } from "./contract/sampler.js";
 import type { System } from "./contract/system.js";
 import type { Task } from "./contract/task.js";
-import { checkChoice, checkKeys, invalid, show } from "./engine/checks.js";
+import { checkBoolean, checkChoice, checkKeys, invalid, show } from "./engine/checks.js";
 import { Engine, type EngineOptions } from "./engine/engine.js";
 import { FiresteelError } from "./engine/error.js";
 import { type GivenModels, type OpenedModels, openModels } from "./givenModels.js";
@@ -16,7 +17,7 @@ import { TokenPolicy } from "./policies/token/tokenPolicy.js";
 import { EmbeddedSampler } from "./samplers/embedded.js";
 import { systems } from "./systems/index.js";
 import { tasks } from "./tasks/index.js";
-import { readCheckpoint } from "./trainer/checkpoint.js";
+import { type Checkpoint, readCheckpoint } from "./trainer/checkpoint.js";
 import { streamAt } from "./trainer/random.js";
 import type { SavedRun } from "./trainer/save.js";
 import { settingNames, type TrainSettings, trainSettings } from "./trainer/settings.js";
@@ -26,7 +27,7 @@ import { version } from "./version.js";
 /** What `train` takes: any of a run's settings, and what runs where. */
 export interface TrainOptions
   extends Partial<TrainSettings>,
-    Pick<TrainJob, "signal" | "onWarning"> {
+    Pick<TrainJob, "signal" | "abort" | "onWarning"> {
   /** Default "grpo". */
   system?: string | System;
   /** Default: the one on which the system is shown. */
@@ -53,8 +54,14 @@ export interface TrainOptions
   threads?: number;
   /** The run's folder; default: nothing is written. */
   out?: string;
-  /** A run's folder, to go on with. Its settings hold; `steps` may be raised. */
+  /**
+   * A run's folder, to go on with from its newest checkpoint, or the folder of one of its checkpoints.
+   * Its settings hold; `steps` may be raised where the learning rate is constant. Another folder in `out`
+   * leaves the run as it is and goes on there; a checkpoint that is not the newest needs that.
+   */
   resume?: string;
+  /** Resumes with other settings all the same: warned of, and written into system.txt and checkpoints. */
+  force?: boolean;
 }
 
 const optionNames = [
@@ -70,8 +77,9 @@ const optionNames = [
     "threads",
     "out",
     "resume",
+    "force",
   ],
-  ...["signal", "onStep", "onWarmStart", "onWarning", "callbacks"],
+  ...["signal", "abort", "onStep", "onWarmStart", "onWarning", "callbacks"],
 ];
 
 /** The system of an id. @throws FiresteelError ERR_OPTION with the nearest id */
@@ -95,8 +103,9 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
   checkOptions(options);
   const { policy, dtype, sampler, engine, device, threads, out, resume } = options;
   const { onWarning = (warning) => process.emitWarning(warning) } = options;
-  if (resume !== undefined && out !== undefined && out !== resume) {
-    const message = `Expected no other folder than ${show(resume)} for out but received ${show(out)}`;
+  if (options.force !== undefined && resume === undefined) {
+    const message =
+      "Expected a run to resume (force goes on with other settings) but there is none";
     throw new FiresteelError("ERR_OPTION", message);
   }
   if (engine !== undefined && (device !== undefined || threads !== undefined)) {
@@ -113,6 +122,10 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
   }
   const from = resume === undefined ? null : await readCheckpoint<SavedRun>(resume);
   const saved = from?.body;
+  if (from !== null && from.run === null && out === undefined) {
+    const message = `Expected a new folder for out: ${from.folder} is not the newest checkpoint of its run`;
+    throw new FiresteelError("ERR_OPTION", message);
+  }
   if (saved !== undefined && typeof policy === "string" && policy !== saved.policy) {
     const expected = `${show(saved.policy)}, with which the run began,`;
     throw invalid("ERR_OPTION", "policy", expected, policy);
@@ -125,7 +138,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
   const given = settingNames
     .map((name) => [name, options[name as keyof TrainSettings]] as const)
     .filter(([, value]) => value !== undefined);
-  const { settings } = trainSettings(theTask, {
+  const settings = trainSettings(theTask, {
     ...(saved?.settings ?? { warmStart: origin === "tiny" }),
     ...Object.fromEntries(given),
   });
@@ -170,9 +183,12 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
       settings,
       given: opened.models,
       names: { firesteel: version, policy: origin, models: opened.names },
-      out: resume ?? out ?? null,
+      // A run goes on in place also where its folder is written otherwise.
+      out: goesOnIn(from, out) ?? out ?? null,
       resume: from,
+      force: options.force,
       signal: options.signal,
+      abort: options.abort,
       callbacks: [
         { step: options.onStep, warmStart: options.onWarmStart },
         ...(options.callbacks ?? []),
@@ -184,6 +200,12 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
     opened?.dispose();
     if (engine === undefined) theEngine.dispose();
   }
+}
+
+/** The folder of the run that is resumed, unless another one is wanted. */
+function goesOnIn(from: Checkpoint<SavedRun> | null, out: string | undefined): string | null {
+  const run = from?.run ?? null;
+  return run !== null && (out === undefined || resolve(out) === resolve(run)) ? run : null;
 }
 
 /** What the types promise, for callers without types and for config files. */
@@ -201,7 +223,8 @@ function checkOptions(options: TrainOptions): void {
       throw invalid("ERR_OPTION", name, "a function", value);
     }
   }
-  const { system, task, policy, signal } = options;
+  if (options.force !== undefined) checkBoolean("force", options.force);
+  const { system, task, policy } = options;
   if (isObject(system) && !Array.isArray(system.phases)) {
     throw invalid("ERR_OPTION", "system", "an id or what defineSystem returns", system);
   }
@@ -225,8 +248,11 @@ function checkOptions(options: TrainOptions): void {
     if (typeof model === "string" || isObject(model)) continue;
     throw invalid("ERR_OPTION", `models.${name}`, "a folder or a policy", model);
   }
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw invalid("ERR_OPTION", "signal", "an AbortSignal", signal);
+  for (const name of ["signal", "abort"] as const) {
+    const signal: unknown = options[name];
+    if (signal !== undefined && !(signal instanceof AbortSignal)) {
+      throw invalid("ERR_OPTION", name, "an AbortSignal", signal);
+    }
   }
 }
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import torch
 import torch._functorch.config as functorch_config
 import torch.nn.functional as F
+import torch_loop
 
 VALUES = 1000
 
@@ -221,6 +222,8 @@ def peer(compiled=False, tasks=TASKS):
             return None
         if task == "adamw" and not compiled and tasks is TASKS:
             return prepare_adamw(device, arrays, copies)
+        if task.startswith("training-step") and not compiled and tasks is TASKS and device == "cpu":
+            return torch_loop.prepare(task, device, threads, sizes, arrays, tensor)
         if wanted is None:
             return None
         return prepare_task(wanted, compiled, device, sizes, arrays, copies)

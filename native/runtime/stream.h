@@ -4,6 +4,7 @@
 // A task that fails poisons what it should have written: tasks that read it do not run and poison
 // their own outputs with the same error, everything else goes on.
 #pragma once
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -59,7 +60,8 @@ class Stream {
   std::mutex mutex_;
   std::condition_variable work_, quiet_, room_;
   std::deque<Task> queue_;
-  bool busy_ = false;  // a task is running, on the conductor or inline
+  std::atomic<size_t> queued_{0};  // of queue_, for a look without the lock
+  bool busy_ = false;              // a task is running, on the conductor or inline
   bool closing_ = false;
   std::thread conductor_;  // started by the first task that is queued; without it all run inline
 };

@@ -23,9 +23,7 @@ const percent = (share) => `${(100 * share).toFixed(0)}%`;
 const mib = (bytes) => `${digits(bytes / 2 ** 20)} MiB`;
 
 function rateOf(r) {
-  if (r.tokensPerS) {
-    return `${digits(r.tokensPerS.generate)} tokens/s sampled, ${digits(r.tokensPerS.train)} trained`;
-  }
+  if (r.tokensPerS) return `${digits(r.tokensPerS)} tokens/s`;
   return r.ceiling === "gemm" ? `${digits(r.gflopPerS)} GFLOP/s` : `${digits(r.gbPerS)} GB/s`;
 }
 

@@ -4,6 +4,7 @@ import type { Float } from "../verify/inputs.js";
 import type { Formula } from "./formula.js";
 import type { Inputs, Tensors } from "./inputs.js";
 import type { Timing } from "./measure.js";
+import type { Peer } from "./peers/peer.js";
 
 /** What decides the sizes of the cases. */
 export interface Setting {
@@ -60,11 +61,19 @@ export interface KernelBench<State = unknown> {
   check(got: Results, inputs: Inputs, c: BenchCase, device: Engine["device"]): string | null;
 }
 
-/** What is not one call of a kernel: it measures itself. */
+/** What is not one call of a kernel: it measures itself, and its peers beside it. */
 export interface WholeBench {
   readonly name: string;
   readonly about: string;
-  measure(setting: Setting & { threads?: number }): Promise<WholeResult>;
+  measure(setting: WholeSetting): Promise<WholeResult[]>;
+}
+
+export interface WholeSetting extends Setting {
+  threads?: number;
+  peers: readonly Peer[];
+  /** Milliseconds that the samples of one result may take. */
+  budgetMs: number;
+  onProgress: (what: string) => void;
 }
 
 export interface WholeResult extends Timing {
@@ -74,7 +83,9 @@ export interface WholeResult extends Timing {
   shape: readonly number[];
   dtype: Float;
   peakMemoryBytes: number;
-  tokensPerS: { generate: number; train: number };
+  /** Tokens of completions, sampled or trained. */
+  tokensPerS: number;
+  peers: Record<string, PeerResult>;
 }
 
 export type Bench = KernelBench | WholeBench;
@@ -100,8 +111,8 @@ export interface BenchResult extends Timing {
   readPace: number;
   /** The most that tensors and workspace took, inputs included. */
   peakMemoryBytes: number;
-  /** Whole training steps only. */
-  tokensPerS?: { generate: number; train: number };
+  /** Parts of whole training steps only. */
+  tokensPerS?: number;
   peers: Record<string, PeerResult>;
 }
 

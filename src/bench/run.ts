@@ -14,10 +14,11 @@ import type {
   Results,
   Setting,
   WholeBench,
+  WholeResult,
 } from "./kernel.js";
 import { sampleTimes, summarize } from "./measure.js";
 import { MemoryReader } from "./memoryRead.js";
-import { beside, type Peer, type PeerTask } from "./peers/peer.js";
+import { beside, type Peer, type PeerTask, withRatios } from "./peers/peer.js";
 
 export interface RunOptions {
   device?: "auto" | Engine["device"];
@@ -84,8 +85,11 @@ export async function runBench(
     for (const bench of benches) {
       if ("measure" in bench) {
         onProgress(bench.name);
-        const result = await benchWhole(bench, setting, threads);
-        measured.push({ result, load: null, small: false, reads: [] });
+        const { peers = [], budgetMs = 1000 } = options;
+        const whole = { ...setting, threads, peers, budgetMs, onProgress };
+        for (const result of await bench.measure(whole)) {
+          measured.push({ result: benched(bench, result), load: null, small: false, reads: [] });
+        }
         continue;
       }
       for (const c of bench.cases(setting)) {
@@ -148,26 +152,9 @@ function nameOf(bench: Bench, { variant, dtype }: BenchCase, withDtype = false):
   return [bench.name, variant, withDtype ? dtype : ""].filter((part) => part !== "").join(" ");
 }
 
-async function benchWhole(
-  bench: WholeBench,
-  setting: Setting,
-  threads: number | undefined,
-): Promise<BenchResult> {
-  const { variant, ...result } = await bench.measure({ ...setting, threads });
-  return {
-    kernel: variant === "" ? bench.name : `${bench.name} ${variant}`,
-    ...result,
-    ...{
-      bytes: 0,
-      flops: 0,
-      gbPerS: 0,
-      gflopPerS: 0,
-      ceiling: null,
-      ofPeak: null,
-      readPace: 1,
-      peers: {},
-    },
-  };
+function benched({ name }: WholeBench, { variant, ...result }: WholeResult): BenchResult {
+  const unknown = { bytes: 0, flops: 0, gbPerS: 0, gflopPerS: 0, ceiling: null, ofPeak: null };
+  return { kernel: `${name} ${variant}`, ...result, ...unknown, readPace: 1 };
 }
 
 /** Of one case. An engine of its own, so that its peak memory is the case's. */
@@ -244,12 +231,7 @@ export async function benchCase(
       ofPeak: null,
       readPace: 1,
       peakMemoryBytes,
-      peers: Object.fromEntries(
-        [...others].map(([name, r]) => {
-          const ratio = r.medianMs === null ? null : r.medianMs / timing.medianMs;
-          return [name, { ...r, ratio }];
-        }),
-      ),
+      peers: withRatios(others, timing.medianMs),
     };
     return { result, load, small: c.small === true, reads };
   } finally {

@@ -38,7 +38,7 @@ function threadsOf(text: string | undefined): number | undefined {
 
 const rate = (r: BenchResult) =>
   r.tokensPerS !== undefined
-    ? `${count(r.tokensPerS.generate)} and ${count(r.tokensPerS.train)} tokens/s`
+    ? `${count(r.tokensPerS)} tokens/s`
     : r.ceiling === "gemm"
       ? `${r.gflopPerS.toFixed(1)} GFLOP/s`
       : `${r.gbPerS.toFixed(1)} GB/s`;

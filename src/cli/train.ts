@@ -5,6 +5,7 @@ import type { Metrics } from "../contract/metrics.js";
 import { invalid } from "../engine/checks.js";
 import { FiresteelError, systems, type TrainOptions, type TrainResult, train } from "../index.js";
 import { count, ProgressLine, percent } from "./progress.js";
+import { acceptSettings, showSettings, withSet } from "./settings.js";
 import { type Terminal, table } from "./terminal.js";
 
 interface TrainFlags {
@@ -18,13 +19,15 @@ interface TrainFlags {
   device?: string;
   out?: string;
   resume?: string;
+  force?: true;
   config?: string;
+  set?: Record<string, unknown>;
+  settings?: true;
   json?: true;
 }
 
 export function registerTrain(program: Command, terminal: Terminal): void {
-  program
-    .command("train")
+  acceptSettings(program.command("train"))
     .description("train a policy with a system on a task")
     .option("--system <id>", "what to train with (see `firesteel systems`); default grpo")
     .option("--task <id>", "what to train on; default: as `firesteel systems` says")
@@ -42,8 +45,13 @@ export function registerTrain(program: Command, terminal: Terminal): void {
     .option("--seed <n>", "decides every random draw; default 0", wholeNumber("--seed"))
     .option("--device <auto|cpu|cuda>", "where the kernels run; default auto")
     .option("--out <dir>", "the run's folder; default runs/SYSTEM-TASK-seedSEED")
-    .option("--resume <dir>", "go on with the run in this folder")
-    .option("--config <file>", "JSON with any of the settings that the run's system.txt lists")
+    .option("--resume <dir>", "go on with the run in this folder, or with one of its checkpoints")
+    .option("--force", "with --resume: also with other settings than it began with")
+    .option(
+      "--config <file>",
+      "JSON with any of the settings, and system, task, policy, device, out",
+    )
+    .option("--settings", "print every setting with its value and meaning, and do nothing")
     .option("--json", "one line of JSON a step on stdout, and a last one when done")
     .addHelpText(
       "after",
@@ -54,7 +62,10 @@ Examples:
   firesteel train --system flow-grpo                a flow model, on the task that it is shown on
   firesteel train --system opd --model teacher=runs/median/checkpoint-50/policy
   firesteel train --resume runs/median --steps 100  go on, to 100 steps in all
-  firesteel train --config run.json --json          {"numGenerations": 16, "learningRate": 1e-4}`,
+  firesteel train --resume runs/median/checkpoint-20 --out runs/branch --force --set temperature=0.8
+  firesteel train --config run.json --json          {"numGenerations": 16, "learningRate": 1e-4}
+  firesteel train --set lrSchedulerType=cosine --set warmupRatio=0.1 --set evalPassAtK=[1,4]
+  firesteel train --settings                        all that --set and --config take`,
     )
     .action(async (flags: TrainFlags) => {
       const stop = new AbortController();
@@ -71,13 +82,14 @@ Examples:
 }
 
 async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSignal): Promise<void> {
-  const { config, json, model, ...given } = flags;
+  const { config, json, set, settings, model, ...named } = flags;
   const models = model === undefined ? {} : { models: model };
   const options = {
     ...(config === undefined ? {} : readConfig(config)),
-    ...given,
+    ...withSet(named, set),
     ...models,
   } as TrainOptions;
+  if (settings) return showSettings(options, json === true, terminal);
   if (options.resume === undefined) options.out ??= freshFolder(options);
   const progress = new ProgressLine(terminal);
   const announce = () => {
@@ -104,22 +116,30 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSign
   } finally {
     progress.clear();
   }
-  const { steps, seconds, device, metrics, out } = result;
-  if (result.stopped) {
+  const { steps, seconds, device, metrics, start, best, stoppedBy, out } = result;
+  if (stoppedBy === "signal") {
     const where = steps === 0 ? "before the first step" : `after step ${steps}`;
     const message = `Stopped ${where}; go on with: firesteel train --resume ${out}`;
     throw new FiresteelError("ERR_ABORTED", message);
   }
-  event("done", { steps, seconds, device, metrics, start: result.start, out });
+  event("done", { steps, seconds, device, metrics, start, best, stoppedBy, out });
   if (!json) terminal.out(closingTable(result));
 }
 
-function closingTable({ steps, seconds, device, start, metrics, out }: TrainResult): string {
+const endings = {
+  signal: "interrupted",
+  callback: "ended by a callback",
+  patience: "ended early: no gain any more",
+  target: "ended early: the target is reached",
+} satisfies Record<NonNullable<TrainResult["stoppedBy"]>, string>;
+
+function closingTable(result: TrainResult): string {
+  const { steps, seconds, device, start, metrics, stoppedBy, out } = result;
   const speed = `${count(metrics["tokens_per_second/generate"])} generating, ${count(metrics["tokens_per_second/train"])} training`;
   return table([
     ...heldOut(start, metrics),
     ["reward", metrics.reward?.toFixed(3) ?? "-"],
-    ["steps", count(steps)],
+    ["steps", stoppedBy === null ? count(steps) : `${count(steps)} (${endings[stoppedBy]})`],
     ["tokens sampled", count(metrics.num_tokens)],
     ["tokens/s", speed],
     ["time", `${seconds.toFixed(1)} s on ${device}`],

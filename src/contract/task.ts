@@ -1,4 +1,3 @@
-import type { Scheduled } from "./block.js";
 import type { Actions, Question } from "./data.js";
 import type { RewardFunction } from "./reward.js";
 
@@ -41,9 +40,11 @@ export interface TaskSettings {
   readonly maxCompletionLength: number;
   readonly minibatchSize: number;
   readonly numIterations: number;
-  readonly learningRate: Scheduled;
+  readonly learningRate: number;
   readonly maxGradNorm: number;
   readonly evalSamples: number;
+  /** What evaluations are compared by; default "eval/accuracy", which a task without right answers lacks. */
+  readonly bestMetric?: string;
 }
 
 /** Shape of the token policy that a task was measured with. */
@@ -95,6 +96,11 @@ export interface Task {
    * wrong, and eval/rewards/NAME/mean of greedy samples stand for it.
    */
   readonly accuracy: string | null;
+  /**
+   * What a completion answers, by which answers are told apart in a majority vote; null: nothing.
+   * Default: the whole text.
+   */
+  readonly answer?: (completion: string) => string | null;
   readonly warmStart: readonly WarmStartStage[];
   /**
    * A right answer to one of its questions, drawn with `uniform` alone where there are several; what "sft"

@@ -49,9 +49,9 @@ export function random(stream: RandomStream): Random {
  * @throws FiresteelError ERR_RANGE
  */
 export function deriveSeed(seed: number, ...ids: readonly number[]): number {
-  let hash = mix(0x9747b28c, checkId("seed", seed));
-  for (const [i, id] of ids.entries()) {
-    checkId(`ids[${i}]`, id);
+  let hash = mix(0x9747b28c, checkId(seed, -1));
+  for (let i = 0; i < ids.length; ++i) {
+    const id = checkId(ids[i]!, i);
     const high = Math.floor(id / 2 ** 32);
     if (high !== 0) hash = mix(hash, high);
     hash = mix(hash, id >>> 0);
@@ -67,7 +67,10 @@ export function deriveStream(seed: number, ...ids: readonly number[]): RandomStr
   return [deriveSeed(seed, 0, ...ids), deriveSeed(seed, 1, ...ids)];
 }
 
-function checkId(name: string, value: number): number {
+/** A rollout takes a dozen of these: names are made up for those that are refused. */
+function checkId(value: number, index: number): number {
+  if (Number.isSafeInteger(value) && value >= 0) return value;
+  const name = index < 0 ? "seed" : `ids[${index}]`;
   return checkInteger(name, value, 0, Number.MAX_SAFE_INTEGER);
 }
 

@@ -65,6 +65,18 @@ export function scheduled(
   };
 }
 
+/** Different integers; none by default. */
+export function integers(limits: Limits, description: string): Option<readonly number[]> {
+  const [plain, words] = within(limits, true);
+  const different = (list: readonly number[]) => new Set(list).size === list.length;
+  return {
+    schema: z.array(plain).refine(different),
+    expected: `a list of different ones of ${words}`,
+    default: [],
+    description,
+  };
+}
+
 export function choice<const T extends string>(
   initial: T,
   choices: readonly T[],
@@ -81,6 +93,10 @@ export function choice<const T extends string>(
 
 export function flag(initial: boolean, description: string): Option<boolean> {
   return { schema: z.boolean(), expected: "a boolean", default: initial, description };
+}
+
+export function text(initial: string, description: string): Option<string> {
+  return { schema: z.string(), expected: "a text", default: initial, description };
 }
 
 /** A number for each of some names. */

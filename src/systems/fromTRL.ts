@@ -58,6 +58,10 @@ const settings = {
   adam_beta2: "adamBeta2",
   adam_epsilon: "adamEpsilon",
   seed: "seed",
+  lr_scheduler_type: "lrSchedulerType",
+  warmup_ratio: "warmupRatio",
+  sync_ref_model: "syncRefModel",
+  ref_model_mixup_alpha: "refModelMixupAlpha",
 } as const;
 
 /** Fields whose only value that has a counterpart here is the one given. */
@@ -75,7 +79,13 @@ const fixed: Readonly<Record<string, unknown>> = {
 export interface FromTRL {
   system: System;
   /** For `train`: only what the config gives. */
-  settings: Partial<Record<(typeof settings)[keyof typeof settings], number>>;
+  settings: {
+    [K in (typeof settings)[keyof typeof settings]]?: K extends "lrSchedulerType"
+      ? "constant" | "linear" | "cosine"
+      : K extends "syncRefModel"
+        ? boolean
+        : number;
+  };
 }
 
 /**

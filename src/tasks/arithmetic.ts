@@ -97,6 +97,7 @@ export const arithmetic: Task = {
   binaryRewards: true,
   accuracy: "correct",
   demonstrate: ({ id }) => trace([...id.slice(-digits)].map(Number)).join(""),
+  answer: answerOf,
   warmStart: [
     {
       name: "correct",

@@ -104,5 +104,6 @@ export const flow2d: Task = {
     learningRate: 3e-3,
     maxGradNorm: 1,
     evalSamples: 64,
+    bestMetric: "eval/rewards/proxy/mean",
   },
 };

@@ -1,12 +1,14 @@
+import { dirname } from "node:path";
 import type { Question } from "../contract/data.js";
 import type { Policy } from "../contract/policy.js";
+import { FiresteelError } from "../engine/error.js";
 import { newOptimizer } from "./optimizer.js";
 import { phaseBlocks, printSystem } from "./printSystem.js";
 import { tokenized } from "./prompts.js";
 import { noProgress, type Run } from "./run.js";
-import { createRunFolder, rewindMetrics } from "./runFolder.js";
-import { checkSame, loadRun, type RunNames } from "./save.js";
-import { printSettings } from "./settings.js";
+import { createRunFolder, rewindRunFolder } from "./runFolder.js";
+import { differencesFrom, loadRun, type RunNames } from "./save.js";
+import { describeSettings, printSettings } from "./settings.js";
 import { MemoryStateStore } from "./stateStore.js";
 import type { TrainJob } from "./train.js";
 
@@ -14,6 +16,7 @@ import type { TrainJob } from "./train.js";
 export async function beginRun(job: TrainJob): Promise<Run> {
   const { engine, system, task, policy, sampler, settings, out, resume } = job;
   const saved = resume?.body;
+  const abort = job.abort ?? new AbortController().signal;
   const models: Record<string, Policy> = { policy, ...job.given };
   const prompts = (questions: readonly Question[]) =>
     questions.map((question) => tokenized(question, policy.tokenizer));
@@ -31,27 +34,56 @@ export async function beginRun(job: TrainJob): Promise<Run> {
       Object.entries(task.evaluations ?? {}).map(([name, questions]) => [name, prompts(questions)]),
     ),
     optimizers: {},
+    stored: new Map(),
     state: MemoryStateStore.fromJson(saved?.state ?? {}),
     progress: { ...noProgress, ...saved?.progress },
     callbacks: job.callbacks,
-    signal: job.signal ?? new AbortController().signal,
+    out,
+    signal: AbortSignal.any([job.signal, abort].filter((signal) => signal !== undefined)),
+    abort,
   };
   if (resume === null) {
-    if (out !== null)
-      await createRunFolder(
-        out,
-        printSystem(system) + printGiven(job.names.models) + printSettings(task, settings),
-      );
+    if (out !== null) await createRunFolder(out, printRun(run, job.names.models));
     run.optimizers.policy = newOptimizer(run, "policy");
     return run;
   }
-  checkSame(resume.body, run);
-  if (run.progress.begun) await beginSteps(run);
+  const { progress } = run;
+  const differences = differencesFrom(resume.body, run);
+  if (differences.length > 0) {
+    if (!job.force) {
+      throw new FiresteelError(
+        "ERR_OPTION",
+        `Expected the settings of the run to resume but ${differences.join("; ")} (force goes on with ` +
+          "them nevertheless)",
+      );
+    }
+    for (const difference of differences) job.onWarning?.(`forced: ${difference}`);
+    progress.forced = [...progress.forced, { step: progress.step, differences }];
+  }
+  if (progress.begun) await beginSteps(run);
   else run.optimizers.policy = newOptimizer(run, "policy");
-  await loadRun(run, resume.folder);
-  await run.sampler.refresh(run.progress.updates, policy);
-  if (out !== null) await rewindMetrics(out, run.progress.begun ? run.progress.step : -1);
+  await loadRun(run, resume.folder, job.force ? (job.onWarning ?? (() => {})) : null);
+  await run.sampler.refresh(progress.updates, policy);
+  if (out !== null) {
+    if (out !== resume.run) await createRunFolder(out, printRun(run, job.names.models));
+    const from = resume.run ?? dirname(resume.folder);
+    await rewindRunFolder(
+      out,
+      from,
+      progress.begun ? progress.step : -1,
+      printRun(run, job.names.models),
+    );
+  }
   return run;
+}
+
+/** What runs, and where it was forced to go on otherwise than it began. */
+function printRun({ system, task, settings, progress }: Run, models: RunNames["models"]): string {
+  const forced = progress.forced.map(
+    ({ step, differences }) => `\nforced after step ${step}: ${differences.join("; ")}\n`,
+  );
+  const described = printSettings(task, describeSettings(task, settings));
+  return [printSystem(system), printGiven(models), "\n", described, ...forced].join("");
 }
 
 /** Fresh optimisers, and the models that start from the policy as it now stands. */

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
-import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
-import { join, relative } from "node:path";
+import { existsSync } from "node:fs";
+import { mkdir, open, readdir, readFile, realpath, rename, rm, symlink } from "node:fs/promises";
+import { basename, dirname, join, relative } from "node:path";
 import { show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 
@@ -19,9 +20,18 @@ interface StateFile<Body> {
   sha256: string;
 }
 
+/** Which checkpoints stay beside a new one. */
+export interface Retention {
+  /** How many of the newest, the new one included; >= 1. */
+  readonly last: number;
+  /** The name of one that stays too, where there is one; `OUT/best` links to it. */
+  readonly best: string | null;
+}
+
 /**
  * Writes a checkpoint so that at every instant a whole one lies in `out`: under a temporary name,
- * every file and folder synced, renamed last. Older checkpoints are removed once it stands.
+ * every file and folder synced, renamed last. Older checkpoints are removed once it stands; those of the
+ * warm start with the first one after it.
  *
  * @param name of its folder, e.g. "checkpoint-50"
  * @param body what goes into state.json: JSON values
@@ -33,6 +43,7 @@ export async function writeCheckpoint(
   name: string,
   body: unknown,
   write: (folder: string) => Promise<void>,
+  retention: Retention = { last: 1, best: null },
 ): Promise<void> {
   const partial = join(out, `.${name}.partial`);
   try {
@@ -56,7 +67,8 @@ export async function writeCheckpoint(
     for (const folder of [...(await foldersUnder(partial)), partial]) await sync(folder);
     await rename(partial, join(out, name));
     await sync(out);
-    await removeOthers(out, name);
+    await link(out, retention.best);
+    await removeOthers(out, name, retention);
   } catch (cause) {
     if (cause instanceof FiresteelError) throw cause;
     const message = `Could not write ${join(out, name)}: ${(cause as Error).message}`;
@@ -64,13 +76,35 @@ export async function writeCheckpoint(
   }
 }
 
-async function removeOthers(out: string, keep: string): Promise<void> {
-  for (const entry of await readdir(out)) {
+/** Points `OUT/best` to a checkpoint, in one step. */
+async function link(out: string, best: string | null): Promise<void> {
+  if (best === null || !existsSync(join(out, best))) return;
+  const partial = join(out, ".best.partial");
+  await rm(partial, { force: true });
+  await symlink(best, partial);
+  await rename(partial, join(out, "best"));
+}
+
+async function removeOthers(out: string, name: string, retention: Retention): Promise<void> {
+  const entries = await readdir(out);
+  const kind = (entry: string) => entry.replace(/\d+$/, "");
+  const kept = new Set([
+    retention.best,
+    ...byAge(entries)
+      .filter((entry) => kind(entry) === kind(name))
+      .slice(-retention.last),
+  ]);
+  for (const entry of entries) {
     // What a killed process left half-written; anything else in the folder is not ours.
     const partial = /^\.(.+)\.partial$/.exec(entry)?.[1];
     const stale = rank(partial ?? entry) !== null;
-    if (stale && entry !== keep) await rm(join(out, entry), { recursive: true, force: true });
+    if (stale && !kept.has(entry)) await rm(join(out, entry), { recursive: true, force: true });
   }
+}
+
+/** The checkpoints among a folder's entries, the newest last. */
+function byAge(entries: readonly string[]): string[] {
+  return entries.filter((entry) => rank(entry) !== null).sort((a, b) => rank(a)! - rank(b)!);
 }
 
 /** Later checkpoints have the higher rank; null: not one. */
@@ -79,23 +113,38 @@ function rank(entry: string): number | null {
   return match === null ? null : Number(match[2]) + (match[1] === "checkpoint" ? 2 ** 40 : 0);
 }
 
+/** A whole checkpoint. */
+export interface Checkpoint<Body> {
+  readonly folder: string;
+  /** The run that can go on from it in place: the run's folder, where this is its newest. */
+  readonly run: string | null;
+  /** Of its state.json. */
+  readonly body: Body;
+}
+
 /**
- * The newest checkpoint of a run, every byte checked.
+ * A checkpoint, every byte checked.
  *
- * @returns its folder and the body of its state.json
+ * @param path a run's folder: its newest one; or the folder of a checkpoint
  * @throws FiresteelError ERR_CHECKPOINT where there is none, or what is wrong with it
  */
-export async function readCheckpoint<Body>(out: string): Promise<{ folder: string; body: Body }> {
-  let entries: string[];
+export async function readCheckpoint<Body>(path: string): Promise<Checkpoint<Body>> {
+  let folder: string;
+  let run: string | null = path;
   try {
-    entries = await readdir(out);
+    const entries = await readdir(path);
+    const newest = byAge(entries).at(-1);
+    if (newest !== undefined) folder = join(path, newest);
+    else if (entries.includes("state.json")) {
+      // OUT/best is a link.
+      folder = await realpath(path);
+      const parent = dirname(folder);
+      run = byAge(await readdir(parent)).at(-1) === basename(folder) ? parent : null;
+    } else throw refused(path, "there is none");
   } catch (cause) {
-    throw refused(out, `it cannot be read (${(cause as Error).message})`, cause);
+    if (cause instanceof FiresteelError) throw cause;
+    throw refused(path, `it cannot be read (${(cause as Error).message})`, cause);
   }
-  const names = entries.filter((entry) => rank(entry) !== null);
-  const newest = names.sort((a, b) => rank(a)! - rank(b)!).at(-1);
-  if (newest === undefined) throw refused(out, "there is none");
-  const folder = join(out, newest);
   const state = await readState<Body>(join(folder, "state.json"));
   for (const [name, expected] of Object.entries(state.files)) {
     const path = join(folder, name);
@@ -107,7 +156,7 @@ export async function readCheckpoint<Body>(out: string): Promise<{ folder: strin
     }
     if (found.sha256 !== expected.sha256) throw refused(path, "its checksum does not match");
   }
-  return { folder, body: state.body };
+  return { folder, run, body: state.body };
 }
 
 async function readState<Body>(path: string): Promise<StateFile<Body>> {

@@ -1,7 +1,7 @@
 import type { Column, Trajectory } from "../contract/data.js";
 import type { Measurer } from "../contract/metrics.js";
 import type { Policy } from "../contract/policy.js";
-import type { RandomStream, SamplePlan, SampleRequest } from "../contract/sampler.js";
+import type { RandomStream, SamplePlan, SampleRequest, Sampler } from "../contract/sampler.js";
 import type { StepContext } from "../contract/stage.js";
 import type { Phase } from "../contract/system.js";
 import { checkChoice } from "../engine/checks.js";
@@ -12,6 +12,7 @@ import { nextPrompts, tokenized } from "./prompts.js";
 import { streamAt, uniformAt } from "./random.js";
 import type { Run } from "./run.js";
 import { scoreRows } from "./scores.js";
+import { fresh } from "./staleness.js";
 
 /** What the stages of one phase can reach in one step. */
 export function stepContext(run: Run, phase: Phase, step: number, measure: Measurer): StepContext {
@@ -28,21 +29,8 @@ export function stepContext(run: Run, phase: Phase, step: number, measure: Measu
     const request = sampleRequest(run, plan, streams("rollout"), streams("initialNoise"));
     const model = plan.model ?? "policy";
     const source = model === "policy" ? run.sampler : modelNamed(models, model);
-    const wanted = request.streams.length;
-    const sampled = await source.sample(request);
-    if (sampled.length !== wanted) {
-      throw new FiresteelError(
-        "ERR_SAMPLER",
-        `Expected ${wanted} rollouts from the sampler but received ${sampled.length}`,
-      );
-    }
-    const broken = sampled.filter(({ finish }) => finish === "error").length;
-    if (broken > 0) {
-      throw new FiresteelError(
-        "ERR_SAMPLER",
-        `Expected ${wanted} whole rollouts from the sampler but ${broken} ended in an error`,
-      );
-    }
+    const draw = (asked: SampleRequest) => wholeRollouts(source, asked);
+    const sampled = await (source === run.sampler ? fresh(run, request, draw) : draw(request));
     // Models of this process are always current; only a sampler knows what its weights have seen.
     const current = source === run.sampler ? {} : { policyVersion: run.progress.updates };
     return sampled.map((t) => ({ ...t, ...current, id: rollouts++ }));
@@ -108,14 +96,37 @@ export function sampleRequest(
     greedy: plan.greedy ?? false,
     stop: plan.stop ?? [],
     hook: plan.hook ?? null,
-    // A run stops at the end of a step: what is being sampled is finished.
-    signal: null,
+    // Where a run is to stop at the end of a step, what is being sampled is finished.
+    signal: run.abort,
     ...(flow !== undefined && { flow }),
     ...(starts !== undefined && { starts }),
     ...(sharedNoise && {
       noiseStreams: counts.flatMap((count, p) => new Array(count).fill(noiseStream(p, 0))),
     }),
   };
+}
+
+/** As many rollouts as were asked for, none of them broken. @throws FiresteelError ERR_SAMPLER */
+async function wholeRollouts(
+  source: Pick<Sampler, "sample">,
+  request: SampleRequest,
+): Promise<Trajectory[]> {
+  const wanted = request.streams.length;
+  const sampled = await source.sample(request);
+  if (sampled.length !== wanted) {
+    throw new FiresteelError(
+      "ERR_SAMPLER",
+      `Expected ${wanted} rollouts from the sampler but received ${sampled.length}`,
+    );
+  }
+  const broken = sampled.filter(({ finish }) => finish === "error").length;
+  if (broken > 0) {
+    throw new FiresteelError(
+      "ERR_SAMPLER",
+      `Expected ${wanted} whole rollouts from the sampler but ${broken} ended in an error`,
+    );
+  }
+  return sampled;
 }
 
 function modelNamed(models: Readonly<Record<string, Policy>>, name: string): Policy {

@@ -43,15 +43,33 @@ export function inspectSystem(run: {
     throw invalid("ERR_OPTION", "temperature", expected, settings.temperature);
   }
   for (const question of [...task.train, ...task.evaluation]) policy.checkQuestion?.(question);
-  if (task.accuracy === null && Object.keys(task.evaluations ?? {}).length > 0) {
-    const expected = `nothing (answers of task ${show(task.id)} are not right or wrong)`;
-    throw invalid("ERR_OPTION", "evaluations", expected, task.evaluations);
-  }
+  if (task.accuracy === null) refuseAnswers(task, settings);
   if (task.train.length === 0) {
     const message = `Expected training prompts in task ${show(task.id)} but there are none`;
     throw new FiresteelError("ERR_OPTION", message);
   }
   inspectModels(system, policy, given);
+  if (settings.evalGreedy && !sampler.capabilities.has("greedy")) {
+    throw new FiresteelError(
+      "ERR_SAMPLER",
+      `Expected a sampler that can do "greedy" (evalGreedy) but ${show(sampler.name)} cannot`,
+    );
+  }
+  const { bestMetric, earlyStopPatience, earlyStopTarget, keepBest } = settings;
+  if (keepBest || earlyStopPatience !== null || earlyStopTarget !== null) {
+    const held = task.evaluations?.[bestMetric] ?? task.evaluation;
+    if (held.length === 0) {
+      const message = `Expected held-out prompts for ${show(bestMetric)} in task ${show(task.id)} but there are none`;
+      throw new FiresteelError("ERR_OPTION", message);
+    }
+  }
+  const read = system.phases.flatMap(({ loss }) => loss.flatMap(({ models }) => models));
+  if (settings.syncRefModel && !read.includes("reference")) {
+    throw new FiresteelError(
+      "ERR_OPTION",
+      `Expected a loss that reads the reference policy in ${system.id} (syncRefModel is true) but none does`,
+    );
+  }
   const facts: RunFacts = {
     numGenerations: settings.numGenerations,
     maxCompletionLength: settings.maxCompletionLength,
@@ -61,6 +79,13 @@ export function inspectSystem(run: {
     demonstrations: canDemonstrate(task),
   };
   const warnings: string[] = [];
+  const { syncRefModel, refModelMixupAlpha } = settings;
+  const dtype = policy.parameters[0]?.value.dtype;
+  if (syncRefModel && dtype !== "f32" && refModelMixupAlpha < 1 / 32) {
+    warnings.push(
+      `refModelMixupAlpha ${refModelMixupAlpha}: steps so small are mostly rounded away in weights of ${dtype}`,
+    );
+  }
   for (const phase of system.phases) {
     if (phase.model !== "policy" && system.models[phase.model]?.trained !== true) {
       throw new FiresteelError(
@@ -81,6 +106,13 @@ export function inspectSystem(run: {
       }
       warnings.push(...(block.inspect?.(facts) ?? []));
     }
+    const corrected = phase.loss.some(({ columns }) => columns.includes("samplerLogProb"));
+    if (!sampler.capabilities.has("currentWeights") && !corrected) {
+      warnings.push(
+        `phase ${show(phase.name)}: rollouts of sampler ${show(sampler.name)} may be older than the weights, ` +
+          'and no loss corrects for it (surrogate: mismatch, e.g. "sequence-mask")',
+      );
+    }
   }
   return warnings;
 }
@@ -97,4 +129,15 @@ function checkTerms({ name, loss }: Phase, { kind }: Policy): void {
         `reads it) but it acts in ${kind}`,
     );
   }
+}
+
+/** What takes answers to be right or wrong. */
+function refuseAnswers(task: Task, settings: TrainSettings): void {
+  const expected = `nothing (answers of task ${show(task.id)} are not right or wrong)`;
+  const { evalGreedy, evalPassAtK, evalMajAtK } = settings;
+  const counts = { evalPassAtK, evalMajAtK, evaluations: Object.keys(task.evaluations ?? {}) };
+  for (const [name, given] of Object.entries(counts)) {
+    if (given.length > 0) throw invalid("ERR_OPTION", name, expected, given);
+  }
+  if (evalGreedy) throw invalid("ERR_OPTION", "evalGreedy", expected, evalGreedy);
 }

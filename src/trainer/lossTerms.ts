@@ -5,7 +5,10 @@ import { add } from "../engine/nn/elementwise.js";
 import type { Tensor } from "../engine/tensor.js";
 
 /** What is left of a term once its gradient has been used. */
-export type EvaluatedTerm = Pick<LossResult, "loss" | "metrics" | "decode">;
+export interface EvaluatedTerm extends Pick<LossResult, "loss" | "metrics" | "decode"> {
+  /** The term's name. */
+  readonly block: string;
+}
 
 /** Every score that a term may read, and where its gradient stands in the result. */
 const gradients = {
@@ -51,7 +54,9 @@ export function evaluateTerms(
     return all.length === 0 ? null : all.reduce((a, b) => add(engine, a, b));
   };
   return {
-    results: results.map(({ loss, metrics, decode }) => ({ loss, metrics, decode })),
+    results: results.map(({ loss, metrics, decode }, i) => {
+      return { block: ordered[i]!.block, loss, metrics, decode };
+    }),
     gradient: byScore(total),
   };
 }

@@ -125,6 +125,8 @@ export const stepMetrics: Metrics = Object.fromEntries(
     ),
     ...Object.keys(rolloutMetrics([])).filter((name) => name.startsWith("completions/")),
     ...Object.keys(samplingMetrics([])),
+    "sampling/staleness/mean",
+    "sampling/staleness/max",
     "learning_rate",
     "grad_norm",
     "num_tokens",

@@ -6,6 +6,7 @@ import type { Phase } from "../contract/system.js";
 import { stepContext } from "./context.js";
 import { Measures, rolloutMetrics } from "./metrics.js";
 import type { Run } from "./run.js";
+import { stalenessMetrics, withoutStale } from "./staleness.js";
 import { tell } from "./tell.js";
 import { updatePhase } from "./update.js";
 
@@ -27,6 +28,8 @@ export async function runPhase(run: Run, phase: Phase, step: number): Promise<Me
   groups = await through(phase.probe, groups, ctx);
   groups = await rewarded(groups, ctx);
   const whole = groups;
+  const ages = stalenessMetrics(whole, run.progress.updates);
+  groups = withoutStale(run, groups);
   groups = await trainingGroups(phase, groups, ctx);
 
   const learning = performance.now();
@@ -41,6 +44,7 @@ export async function runPhase(run: Run, phase: Phase, step: number): Promise<Me
   run.progress.tokens += all.reduce((sum, t) => sum + t.prompt.tokens.length, actions);
   const metrics: Metrics = {
     ...rolloutMetrics(whole),
+    ...ages,
     ...measures.values(),
     num_tokens: run.progress.tokens,
     "tokens_per_second/generate": rate(actions, sampled - begun),

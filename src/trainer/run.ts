@@ -6,6 +6,7 @@ import type { Sampler } from "../contract/sampler.js";
 import type { System } from "../contract/system.js";
 import type { Task } from "../contract/task.js";
 import type { Engine } from "../engine/engine.js";
+import { FiresteelError } from "../engine/error.js";
 import type { AdamW } from "../nn/optimizers/adamw.js";
 import type { TrainSettings } from "./settings.js";
 import type { MemoryStateStore } from "./stateStore.js";
@@ -24,6 +25,12 @@ export interface Progress {
   tokens: number;
   /** Wall time of the warm start and of the steps, over all sittings. */
   seconds: number;
+  /** The best evaluation so far, by bestMetric. */
+  best: { step: number; value: number } | null;
+  /** The last value that was enough of a gain, and evaluations since. */
+  plateau: { value: number; evaluations: number } | null;
+  /** Where a run went on with other settings than it began with. */
+  forced: { step: number; differences: string[] }[];
   /** Of the evaluation before the first step. */
   start: Metrics;
   /** Of the last step. */
@@ -37,9 +44,17 @@ export const noProgress: Progress = {
   updates: 0,
   tokens: 0,
   seconds: 0,
+  best: null,
+  plateau: null,
+  forced: [],
   start: {},
   metrics: {},
 };
+
+/** What the step at hand has done is lost. @throws FiresteelError ERR_ABORTED */
+export function checkAbort({ abort }: Pick<Run, "abort">): void {
+  if (abort.aborted) throw new FiresteelError("ERR_ABORTED", "The run was stopped within a step");
+}
 
 /** All that a run is made of while it lasts. */
 export interface Run {
@@ -59,8 +74,15 @@ export interface Run {
   readonly sampler: Sampler;
   /** By model that learns. */
   readonly optimizers: Record<string, AdamW>;
+  /** By model that has not changed since: the folder of a checkpoint that holds its weights. */
+  readonly stored: Map<string, string>;
   readonly state: MemoryStateStore;
   readonly progress: Progress;
   readonly callbacks: readonly RunCallback[];
+  /** The run's folder; null: nothing is written. */
+  readonly out: string | null;
+  /** Ends the run after the step at hand, or at once; rewards may heed it within a step. */
   readonly signal: AbortSignal;
+  /** Ends the run at once: what samples heeds it. */
+  readonly abort: AbortSignal;
 }

@@ -49,16 +49,32 @@ export async function appendMetrics(out: string, step: number, metrics: Metrics)
   await attempt(out, () => appendFile(join(out, metricsFile), line));
 }
 
-/** Drops the lines of steps after `step`: a resumed run writes them again. */
-export async function rewindMetrics(out: string, step: number): Promise<void> {
+/**
+ * Leaves in metrics.jsonl the lines of a run up to `step`: a resumed run writes later ones again.
+ *
+ * @param from the run's folder; another one than `out` for a run that branches off
+ * @param system as for `createRunFolder`, with what is now different
+ */
+export async function rewindRunFolder(
+  out: string,
+  from: string,
+  step: number,
+  system: string,
+): Promise<void> {
   await attempt(out, async () => {
-    const path = join(out, metricsFile);
-    const lines = (await readFile(path, "utf8")).split("\n");
-    const kept = lines.filter((line) => stepOf(line) <= step);
-    const rewritten = `${path}.partial`;
-    await writeFile(rewritten, kept.map((line) => `${line}\n`).join(""));
-    await rename(rewritten, path);
+    const path = join(from, metricsFile);
+    // A checkpoint that was moved away from its run has no history.
+    const text = out === from || existsSync(path) ? await readFile(path, "utf8") : "";
+    const kept = text.split("\n").filter((line) => stepOf(line) <= step);
+    await replace(join(out, metricsFile), kept.map((line) => `${line}\n`).join(""));
+    await replace(join(out, "system.txt"), system);
   });
+}
+
+async function replace(path: string, text: string): Promise<void> {
+  const partial = `${path}.partial`;
+  await writeFile(partial, text);
+  await rename(partial, path);
 }
 
 /** A line that a killed process left half-written belongs to no step. */

@@ -1,4 +1,5 @@
-import { mkdir } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { link, mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
@@ -49,41 +50,102 @@ export async function saveRun(run: Run, names: RunNames, out: string): Promise<s
     progress: run.progress,
     state: run.state.toJson(),
   };
-  await writeCheckpoint(out, name, body, async (folder) => {
+  const write = async (folder: string) => {
     for (const [model, policy] of Object.entries(run.models)) {
-      await mkdir(join(folder, model));
-      await policy.save(join(folder, model));
+      const target = join(folder, model);
+      const same = run.stored.get(model);
+      if (same !== undefined && (await linked(same, target))) continue;
+      await mkdir(target);
+      await policy.save(target);
     }
     for (const [model, optimizer] of Object.entries(run.optimizers)) {
-      await writeSafetensors(
-        join(folder, `${model}.optimizer.safetensors`),
-        await optimizer.state(),
-      );
+      await writeSafetensors(join(folder, momentsOf(model)), await optimizer.state());
     }
-  });
-  return join(out, name);
+  };
+  const { keepCheckpoints: last, keepBest } = run.settings;
+  const { best } = run.progress;
+  const kept = keepBest && best !== null ? `checkpoint-${best.step}` : null;
+  await writeCheckpoint(out, name, body, write, { last, best: kept });
+  const folder = join(out, name);
+  noteStored(run, folder);
+  return folder;
 }
 
-/** Puts the weights and moments of a checkpoint's folder into a run. */
-export async function loadRun(run: Run, folder: string): Promise<void> {
-  for (const [model, policy] of Object.entries(run.models)) await policy.load(join(folder, model));
-  for (const [model, optimizer] of Object.entries(run.optimizers)) {
-    const { tensors } = await readSafetensors(join(folder, `${model}.optimizer.safetensors`));
-    optimizer.load(tensors);
+const momentsOf = (model: string) => `${model}.optimizer.safetensors`;
+
+/** Remembers where the weights of models that nothing trains lie. */
+function noteStored(run: Run, folder: string): void {
+  for (const model of Object.keys(run.models)) {
+    if (!(model in run.optimizers)) run.stored.set(model, join(folder, model));
   }
 }
 
 /**
- * Refuses to go on with another run than the one that was saved. More steps are welcome, fewer
- * than are done are not.
+ * Files that have not changed since another checkpoint, as further names of the same bytes. They outlive
+ * its removal.
  *
- * @throws FiresteelError ERR_OPTION naming every difference
+ * @returns false where the file system cannot do that, or the files are gone: then nothing is left behind
  */
-export function checkSame(saved: SavedRun, run: Run): void {
+async function linked(from: string, to: string): Promise<boolean> {
+  try {
+    const files = await readdir(from);
+    await mkdir(to);
+    for (const file of files) await link(join(from, file), join(to, file));
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+    await rm(to, { recursive: true, force: true });
+    return false;
+  }
+}
+
+/**
+ * Puts the weights and moments of a checkpoint's folder into a run.
+ *
+ * @param missing what is told of a model that the checkpoint does not have and that begins anew; without
+ *   it that is an error
+ */
+export async function loadRun(
+  run: Run,
+  folder: string,
+  missing: ((warning: string) => void) | null,
+): Promise<void> {
+  const absent = (model: string, file: string) => {
+    if (missing === null || existsSync(join(folder, file))) return false;
+    missing(`${show(file)} is not in the checkpoint: model ${show(model)} begins anew with it`);
+    return true;
+  };
+  for (const [model, policy] of Object.entries(run.models)) {
+    if (!absent(model, model)) await policy.load(join(folder, model));
+  }
+  for (const [model, optimizer] of Object.entries(run.optimizers)) {
+    if (absent(model, momentsOf(model))) continue;
+    const { tensors } = await readSafetensors(join(folder, momentsOf(model)));
+    optimizer.load(tensors);
+  }
+  if (missing === null) noteStored(run, folder);
+}
+
+/** Settings that decide nothing that a step computes. */
+const free: readonly string[] = ["steps", "saveSteps", "keepCheckpoints"];
+
+/**
+ * In what the run that was saved differs from the one that is to go on. More steps are welcome where the
+ * learning rate does not depend on their number.
+ *
+ * @throws FiresteelError ERR_OPTION where fewer steps are wanted than are done
+ */
+export function differencesFrom(saved: SavedRun, run: Run): string[] {
+  const { settings } = run;
+  const { step } = saved.progress;
+  if (settings.steps < step) {
+    const message = `Expected at least the ${step} steps that are done for train.steps but received ${settings.steps}`;
+    throw new FiresteelError("ERR_OPTION", message);
+  }
   const differences: string[] = [];
-  const compare = (name: string, was: unknown, is: unknown) => {
+  const compare = (name: string, was: unknown, is: unknown, why = "") => {
     if (JSON.stringify(was) !== JSON.stringify(is)) {
-      differences.push(`${name} was ${JSON.stringify(was)} and is ${JSON.stringify(is)}`);
+      differences.push(`${name} was ${JSON.stringify(was)} and is ${JSON.stringify(is)}${why}`);
     }
   };
   compare("system", saved.system, run.system.id);
@@ -92,17 +154,13 @@ export function checkSame(saved: SavedRun, run: Run): void {
   if (saved.system === run.system.id && saved.printed !== printSystem(run.system)) {
     differences.push(`the options of system ${show(saved.system)} are others`);
   }
-  for (const key of Object.keys(run.settings) as (keyof TrainSettings)[]) {
-    if (key !== "steps") compare(key, saved.settings[key], run.settings[key]);
+  for (const key of Object.keys(settings) as (keyof TrainSettings)[]) {
+    if (!free.includes(key)) compare(key, saved.settings[key], settings[key]);
   }
-  const { step } = saved.progress;
-  if (run.settings.steps < step) {
-    differences.push(`${step} steps are done and steps is ${run.settings.steps}`);
+  const { lrSchedulerType, warmupRatio } = settings;
+  if (lrSchedulerType !== "constant" || warmupRatio > 0) {
+    const why = " (the learning rate's course ends with them)";
+    compare("steps", saved.settings.steps, settings.steps, why);
   }
-  if (differences.length > 0) {
-    throw new FiresteelError(
-      "ERR_OPTION",
-      `Expected the settings of the run to resume but ${differences.join("; ")}`,
-    );
-  }
+  return differences;
 }

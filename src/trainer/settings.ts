@@ -1,95 +1,75 @@
-import type { DescribedOption, Scheduled } from "../contract/block.js";
+import type { DescribedOption } from "../contract/block.js";
 import type { Task } from "../contract/task.js";
-import { flag, integer, number, orNull, scheduled } from "../options/option.js";
-import { parseOptions } from "../options/parseOptions.js";
+import { checkChoice, checkKeys, invalid } from "../engine/checks.js";
+import type { Option } from "../options/option.js";
+import { type OptionRules, parseOptions } from "../options/parseOptions.js";
+import { evaluationNames } from "./evaluationNames.js";
 import { optionLines } from "./printSystem.js";
+import { settingGroups, type TrainSettings } from "./settingsTable.js";
 
-/**
- * Everything about a run besides its system and task; saved with every checkpoint. "The task's" are the
- * defaults that were measured for it.
- */
-export interface TrainSettings {
-  /** Decides every random draw of the run: 0 (default) to 2^32 - 1. */
-  seed: number;
-  /** Steps of sampling and learning, >= 0; default the task's. */
-  steps: number;
-  /** Prompts per step, >= 1; default the task's. */
-  promptsPerStep: number;
-  /** Rollouts per prompt, >= 1; default the task's. */
-  numGenerations: number;
-  /** Divides the logits, in sampling and loss alike; > 0, default the task's. */
-  temperature: number;
-  /** Actions of a rollout at most, >= 1; default the task's. */
-  maxCompletionLength: number;
-  /** Rollouts per optimiser step, >= 1; default the task's. */
-  minibatchSize: number;
-  /** Rollouts in memory at once, >= 1, default 256; changes no result. */
-  microBatchSize: number;
-  /** Passes over the rollouts of a step with the old log-probs fixed, >= 1; default the task's. */
-  numIterations: number;
-  /** Of AdamW, >= 0; default the task's. */
-  learningRate: Scheduled;
-  /** Decay of AdamW's first moment, in [0, 1); default 0.9. */
-  adamBeta1: number;
-  /** Decay of AdamW's second moment, in [0, 1); default 0.95. */
-  adamBeta2: number;
-  /** Added to AdamW's denominator, > 0; default 1e-8. */
-  adamEpsilon: number;
-  /** Decoupled, of weights with two or more dimensions; >= 0, default 0. */
-  weightDecay: number;
-  /** Gradients are scaled down to this global norm, > 0; null: never. Default the task's. */
-  maxGradNorm: number | null;
-  /** Supervised steps of the task before the first rollout; default true for the policy "tiny". */
-  warmStart: boolean;
-  /** Steps between evaluations, >= 1, default 10; null: only at the start and the end. */
-  evalSteps: number | null;
-  /** Rollouts per held-out prompt, at T = 1; >= 1, default the task's. */
-  evalSamples: number;
-  /** Steps between checkpoints, >= 1, default 1; the last step always has one. */
-  saveSteps: number;
+export type { TrainSettings } from "./settingsTable.js";
+
+type Shape = { [K in keyof TrainSettings]: Option<TrainSettings[K]> };
+
+/** All groups in one; a setting that no group has is an error of types here. */
+const shape: Shape = {
+  ...settingGroups.run,
+  ...settingGroups.rollouts,
+  ...settingGroups.updates,
+  ...settingGroups["learning rate"],
+  ...settingGroups["reference policy"],
+  ...settingGroups.evaluation,
+  ...settingGroups["early stop"],
+  ...settingGroups.checkpoints,
+};
+
+/** The names of all settings. */
+export const settingNames = Object.keys(shape);
+
+function shapeFor(task: Task): Shape {
+  const given = Object.entries(task.settings).filter(([, value]) => value !== undefined);
+  const measured = given.map(([name, value]) => [
+    name,
+    { ...shape[name as keyof TrainSettings], default: value },
+  ]);
+  return { ...shape, ...Object.fromEntries(measured) };
 }
 
-function shapeFor({ settings: measured }: Task) {
-  const count = { min: 1 };
-  return {
-    seed: integer(0, { min: 0, max: 2 ** 32 - 1 }, "decides every random draw of the run"),
-    steps: integer(measured.steps, { min: 0 }, "steps of sampling and learning"),
-    promptsPerStep: integer(measured.promptsPerStep, count, "prompts per step"),
-    numGenerations: integer(measured.numGenerations, count, "rollouts per prompt"),
-    temperature: number(
-      measured.temperature,
-      { above: 0 },
-      "divides the logits, in sampling and loss",
-    ),
-    maxCompletionLength: integer(
-      measured.maxCompletionLength,
-      count,
-      "actions of a rollout at most",
-    ),
-    minibatchSize: integer(measured.minibatchSize, count, "rollouts per optimiser step"),
-    microBatchSize: integer(256, count, "rollouts in memory at once; changes no result"),
-    numIterations: integer(measured.numIterations, count, "passes over the rollouts of a step"),
-    learningRate: scheduled(measured.learningRate, { min: 0 }, "of AdamW"),
-    adamBeta1: number(0.9, { min: 0, below: 1 }, "decay of AdamW's first moment"),
-    adamBeta2: number(0.95, { min: 0, below: 1 }, "decay of AdamW's second moment"),
-    adamEpsilon: number(1e-8, { above: 0 }, "added to AdamW's denominator"),
-    weightDecay: number(0, { min: 0 }, "decoupled, of AdamW"),
-    maxGradNorm: orNull(
-      number,
-      measured.maxGradNorm,
-      { above: 0 },
-      "gradients are scaled down to this norm; null: never",
-    ),
-    warmStart: flag(true, "supervised steps of the task before the first rollout"),
-    evalSteps: orNull(
-      integer,
-      10,
-      count,
-      "steps between evaluations; null: only at the start and the end",
-    ),
-    evalSamples: integer(measured.evalSamples, count, "rollouts per held-out prompt, at T = 1"),
-    saveSteps: integer(1, count, "steps between checkpoints"),
-  };
+/** Where evaluations are not compared with each other. */
+function unranked(s: TrainSettings): string | null {
+  const ranked = s.keepBest || s.earlyStopPatience !== null || s.earlyStopTarget !== null;
+  return ranked ? null : "there is neither keepBest nor an early stop";
+}
+
+/** Why a setting has no meaning beside the others; it must be left at its default then. */
+const idle: { [K in keyof TrainSettings]?: (all: TrainSettings) => string | null } = {
+  staleRollouts: (s) => (s.maxStaleness === null ? "there is no maxStaleness" : null),
+  lrMinRatio: (s) => (s.lrSchedulerType === "constant" ? 'lrSchedulerType is "constant"' : null),
+  warmupSteps: (s) => (s.warmupRatio > 0 ? "warmupRatio is given" : null),
+  lrSchedulerLength: (s) =>
+    s.lrSchedulerType === "constant" && s.warmupRatio === 0 && s.warmupSteps === 0
+      ? "the learning rate is constant"
+      : null,
+  refModelMixupAlpha: (s) => (s.syncRefModel ? null : "syncRefModel is false"),
+  refModelSyncSteps: (s) => (s.syncRefModel ? null : "syncRefModel is false"),
+  bestMetric: unranked,
+  greaterIsBetter: unranked,
+  earlyStopMinDelta: (s) => (s.earlyStopPatience === null ? "there is no earlyStopPatience" : null),
+};
+
+const withinSamples = (name: "evalPassAtK" | "evalMajAtK") => (all: TrainSettings) =>
+  Math.max(0, ...all[name]) > all.evalSamples ? `at most ${all.evalSamples} (evalSamples)` : null;
+
+/** What a setting must be beside the others, or null where it is. */
+const bounds: OptionRules<Shape>["contradicts"] = {
+  evalPassAtK: withinSamples("evalPassAtK"),
+  evalMajAtK: withinSamples("evalMajAtK"),
+};
+
+/** A setting as it will be used. */
+export interface DescribedSetting extends DescribedOption {
+  /** Why it has no meaning beside the others; its value is null then. */
+  readonly idle: string | null;
 }
 
 /**
@@ -97,39 +77,62 @@ function shapeFor({ settings: measured }: Task) {
  *
  * @throws FiresteelError ERR_OPTION
  */
-export function trainSettings(
-  task: Task,
-  given: Partial<TrainSettings>,
-): { settings: TrainSettings; described: DescribedOption[] } {
-  const { values, described } = parseOptions("train", shapeFor(task), given);
-  return { settings: values, described };
+export function trainSettings(task: Task, given: Partial<TrainSettings>): TrainSettings {
+  return parseSettings(task, given).values;
 }
 
-/** The names of all settings. */
-export const settingNames = Object.keys({
-  seed: true,
-  steps: true,
-  promptsPerStep: true,
-  numGenerations: true,
-  temperature: true,
-  maxCompletionLength: true,
-  minibatchSize: true,
-  microBatchSize: true,
-  numIterations: true,
-  learningRate: true,
-  adamBeta1: true,
-  adamBeta2: true,
-  adamEpsilon: true,
-  weightDecay: true,
-  maxGradNorm: true,
-  warmStart: true,
-  evalSteps: true,
-  evalSamples: true,
-  saveSteps: true,
-} satisfies Record<keyof TrainSettings, true>);
+function parseSettings(task: Task, given: Partial<TrainSettings>) {
+  checkKeys("task.settings", task.settings, settingNames);
+  const whole = shapeFor(task);
+  const untouched: OptionRules<Shape>["contradicts"] = Object.fromEntries(
+    Object.entries(idle).map(([name, reason]) => [
+      name,
+      (all: TrainSettings) => {
+        const key = name as keyof TrainSettings;
+        const why = all[key] === whole[key].default ? null : reason(all);
+        return why === null ? null : `nothing (${why})`;
+      },
+    ]),
+  );
+  const contradicts = { ...untouched, ...bounds };
+  const parsed = parseOptions("train", whole, given, { contradicts });
+  const { values } = parsed;
+  const lacking = Object.entries(values).find(([, value]) => Number.isNaN(value))?.[0];
+  if (lacking !== undefined) {
+    const { expected } = whole[lacking as keyof TrainSettings];
+    throw invalid("ERR_OPTION", `task.settings.${lacking}`, expected, undefined);
+  }
+  checkChoice("train.bestMetric", values.bestMetric, evaluationNames(task, values));
+  return parsed;
+}
 
-/** Every setting with its value, as text. */
-export function printSettings(task: Task, settings: TrainSettings): string {
-  const { described } = trainSettings(task, settings);
-  return ["", `settings (task ${task.id})`, ...optionLines(described)].join("\n").concat("\n");
+/** Every setting, by what it is about. @throws FiresteelError ERR_OPTION */
+export function describeSettings(
+  task: Task,
+  given: Partial<TrainSettings>,
+): Record<string, DescribedSetting[]> {
+  const { values, described } = parseSettings(task, given);
+  const all = described.map((option) => {
+    const why = idle[option.name as keyof TrainSettings]?.(values) ?? null;
+    return { ...option, value: why === null ? option.value : null, idle: why };
+  });
+  return Object.fromEntries(
+    Object.entries(settingGroups).map(([group, options]) => [
+      group,
+      all.filter(({ name }) => name in options),
+    ]),
+  );
+}
+
+/** Settings group by group, as text. */
+export function printSettings(
+  task: Task,
+  groups: Readonly<Record<string, readonly DescribedOption[]>>,
+): string {
+  const lines = optionLines(Object.values(groups).flat());
+  const text = Object.entries(groups).flatMap(([group, options]) => [
+    `  ${group}`,
+    ...lines.splice(0, options.length),
+  ]);
+  return [`settings (task ${task.id})`, ...text].map((line) => `${line.trimEnd()}\n`).join("");
 }

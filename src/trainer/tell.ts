@@ -16,3 +16,22 @@ export async function tell<E extends keyof RunCallback>(
   }
   return answers;
 }
+
+/**
+ * Tells everybody that the run is over, also where one of them throws. Its error is the run's where that
+ * went well, else a warning: what the run failed of comes first.
+ */
+export async function tellEnd(
+  { callbacks }: Pick<Run, "callbacks">,
+  step: number,
+  failure: unknown,
+  warn?: (warning: string) => void,
+): Promise<void> {
+  const errors: unknown[] = [];
+  for (const callback of callbacks) {
+    const report = { step, error: failure };
+    await tell({ callbacks: [callback] }, "end", report).catch((error) => errors.push(error));
+  }
+  if (failure === null && errors.length > 0) throw errors[0];
+  for (const error of errors) warn?.(`a callback failed at the end of the run: ${String(error)}`);
+}

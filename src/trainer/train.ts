@@ -2,20 +2,25 @@ import type { Metrics } from "../contract/metrics.js";
 import type { Policy } from "../contract/policy.js";
 import type { RunCallback } from "../contract/run.js";
 import type { Sampler } from "../contract/sampler.js";
-import type { Phase, System } from "../contract/system.js";
+import type { System } from "../contract/system.js";
 import type { Task } from "../contract/task.js";
 import type { Engine } from "../engine/engine.js";
 import { FiresteelError } from "../engine/error.js";
 import { beginRun, beginSteps, endRun } from "./beginRun.js";
+import { enough, noteEvaluation, type StoppedBy } from "./best.js";
+import type { Checkpoint } from "./checkpoint.js";
 import { evaluate } from "./evaluate.js";
+import { evaluationNames } from "./evaluationNames.js";
 import { inspectSystem } from "./inspect.js";
 import { stepMetrics } from "./metrics.js";
 import { runPhase } from "./phase.js";
-import type { Run } from "./run.js";
+import { syncReference } from "./reference.js";
+import { checkAbort, type Run } from "./run.js";
 import { appendMetrics } from "./runFolder.js";
 import { type RunNames, type SavedRun, saveRun } from "./save.js";
 import type { TrainSettings } from "./settings.js";
-import { tell } from "./tell.js";
+import { phasesAt } from "./stages.js";
+import { tell, tellEnd } from "./tell.js";
 import { warmStartAt, warmStartStep } from "./warmStart.js";
 
 /** Supervised steps between two checkpoints and between two reports of the loss. */
@@ -31,8 +36,12 @@ export interface TrainResult {
   /** Of the evaluation before the first step. */
   start: Metrics;
   out: string | null;
-  /** Stopped by the signal before the last step. */
+  /** The best evaluation by bestMetric, and its step; null where there was none. */
+  best: { step: number; value: number } | null;
+  /** Whether it ended before its last step. */
   stopped: boolean;
+  /** By what: the signal, a callback, evaluations without a gain, or the target reached. */
+  stoppedBy: StoppedBy | null;
 }
 
 /** Everything that a run needs, settled. */
@@ -48,15 +57,22 @@ export interface TrainJob {
   names: RunNames;
   /** The run's folder; null: nothing is written. */
   out: string | null;
-  resume: { folder: string; body: SavedRun } | null;
+  resume: Checkpoint<SavedRun> | null;
+  /** Goes on with other settings than those that were saved. */
+  force?: boolean;
+  /** Stops the run at the end of a step. */
   signal?: AbortSignal;
+  /** Stops it at once; what the step at hand has done is lost, and the last checkpoint stands. */
+  abort?: AbortSignal;
   callbacks: readonly RunCallback[];
   onWarning?: (warning: string) => void;
 }
 
 /**
- * Trains to the last step or until the signal stops it: at the end of a step, or within one where a
- * reward heeds the signal; that step is then lost.
+ * Trains to the last step or until a signal stops it: `signal` at the end of a step (sampling goes on to
+ * its end), or within one where a reward heeds it; `abort` between two tokens of the sampler, two updates
+ * or two steps of the warm start. A step that is not done is lost, and the last checkpoint goes on to the
+ * same end.
  *
  * @throws FiresteelError ERR_OPTION, ERR_CHECKPOINT, ERR_SAMPLER, ERR_REWARD, ERR_RANGE and what the
  *   engine throws
@@ -99,27 +115,41 @@ export async function trainPolicy(job: TrainJob): Promise<TrainResult> {
       return answers.includes("stop");
     };
 
+    const judge = (metrics: Metrics) => noteEvaluation(progress, settings, progress.step, metrics);
+    let stoppedBy: StoppedBy | null = null;
     try {
+      // A run that branched off stands by itself from the beginning.
+      if (job.resume !== null && out !== job.resume.run) await save();
       await warmUp(run, save);
       if (!progress.begun && !signal.aborted) {
         await beginSteps(run);
         await run.sampler.refresh(progress.updates, run.models.policy!);
         progress.start = await evaluate(run, 0);
+        judge(progress.start);
         await report(progress.start);
         await save();
       }
-      while (progress.step < settings.steps && !signal.aborted) {
+      for (;;) {
+        if (progress.begun && progress.step >= settings.steps) {
+          stoppedBy = null;
+          break;
+        }
+        stoppedBy ??= signal.aborted ? "signal" : enough(progress, settings);
+        if (stoppedBy !== null) break;
         const metrics = await trainStep(run, progress.step + 1);
         progress.step += 1;
-        const enough = await report(metrics);
-        const last = enough || progress.step === settings.steps || signal.aborted;
-        if (last || progress.step % settings.saveSteps === 0) await save();
-        if (enough) break;
+        const better = judge(metrics) && settings.keepBest;
+        if (await report(metrics)) stoppedBy = "callback";
+        const over = stoppedBy !== null || enough(progress, settings) !== null || signal.aborted;
+        const due = progress.step % settings.saveSteps === 0 || progress.step === settings.steps;
+        if (over || due || better) await save();
       }
     } catch (error) {
-      // The signal has reached a reward within a step: that step is lost, the last checkpoint stands.
+      // A signal has reached a reward, the sampler or an update within a step: that step is lost, and the
+      // last checkpoint stands.
       const aborted = error instanceof FiresteelError && error.code === "ERR_ABORTED";
       if (!aborted || !signal.aborted) throw error;
+      stoppedBy = "signal";
     }
     clock();
     return {
@@ -128,15 +158,17 @@ export async function trainPolicy(job: TrainJob): Promise<TrainResult> {
       device: run.engine.device,
       metrics: progress.metrics,
       start: progress.start,
+      best: progress.best,
       out,
-      stopped: progress.step < settings.steps || !progress.begun,
+      stopped: stoppedBy !== null,
+      stoppedBy,
     };
   } catch (error) {
     failure = error;
     throw error;
   } finally {
     try {
-      await tell(run, "end", { step: progress.step, error: failure });
+      await tellEnd(run, progress.step, failure, job.onWarning);
     } finally {
       endRun(run);
     }
@@ -151,6 +183,7 @@ async function warmUp(run: Run, save: () => Promise<void>): Promise<void> {
   for (;;) {
     const at = warmStartAt(task.warmStart, progress.warmStartStep);
     if (at === null) return;
+    checkAbort(run);
     const step = progress.warmStartStep + 1;
     const loss = await warmStartStep(run, step % warmStartInterval.report === 0 || step === steps);
     if (loss !== null) await tell(run, "warmStart", { step, steps, stage: at.stage.name, loss });
@@ -162,7 +195,8 @@ async function warmUp(run: Run, save: () => Promise<void>): Promise<void> {
 async function trainStep(run: Run, step: number): Promise<Metrics> {
   const { system, settings } = run;
   const begun = performance.now();
-  const metrics: Metrics = { ...stepMetrics };
+  const evaluations = evaluationNames(run.task, settings).map((name) => [name, null]);
+  const metrics: Metrics = { ...stepMetrics, ...Object.fromEntries(evaluations) };
   for (const [i, phase] of phasesAt(system, step).entries()) {
     const values = (await runPhase(run, phase, step)) ?? {};
     for (const [name, value] of Object.entries(values)) {
@@ -170,20 +204,8 @@ async function trainStep(run: Run, step: number): Promise<Metrics> {
     }
   }
   metrics.step_time = (performance.now() - begun) / 1000;
+  syncReference(run, step);
   const due = settings.evalSteps !== null && step % settings.evalSteps === 0;
   if (due || step === settings.steps) Object.assign(metrics, await evaluate(run, step));
   return metrics;
-}
-
-/** The phases of a step: all, or those of the planned stage in which it falls. */
-function phasesAt(system: System, step: number): readonly Phase[] {
-  if (system.stages === null) return system.phases;
-  let left = step;
-  for (const stage of system.stages) {
-    if (left <= stage.steps || stage === system.stages.at(-1)) {
-      return system.phases.filter(({ name }) => stage.phases.includes(name));
-    }
-    left -= stage.steps;
-  }
-  return [];
 }

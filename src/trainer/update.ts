@@ -4,13 +4,14 @@ import type { Phase } from "../contract/system.js";
 import { show } from "../engine/checks.js";
 import { tensorOf } from "../engine/device.js";
 import { FiresteelError } from "../engine/error.js";
-import { atStep } from "../options/option.js";
 import { accumulate, evaluateWhole, type Scored, type UpdateFrame } from "./accumulate.js";
+import { failedUpdate } from "./failedUpdate.js";
+import { learningRate } from "./learningRate.js";
 import { disposeGradient, type EvaluatedTerm, gradientRows, isCoupled } from "./lossTerms.js";
 import { Measures, samplingMetrics } from "./metrics.js";
 import { lossScale, microBatches, minibatches, type RowBatch } from "./minibatches.js";
 import { uniformAt } from "./random.js";
-import type { Run } from "./run.js";
+import { checkAbort, type Run } from "./run.js";
 import { type RowScores, scoreRows } from "./scores.js";
 
 /**
@@ -39,12 +40,14 @@ export async function updatePhase(
 
   const size = phase.update.minibatchSize ?? settings.minibatchSize;
   const passes = phase.update.numIterations ?? settings.numIterations;
-  const rate = atStep(settings.learningRate, step);
   const phaseIndex = run.system.phases.indexOf(phase);
   let actions = 0;
   for (let pass = 0; pass < passes; ++pass) {
     const uniform = uniformAt(settings.seed, "minibatch", step, phaseIndex, pass);
-    for (const batch of minibatches(groups, size, phase.loss, uniform)) {
+    const batches = minibatches(groups, size, phase.loss, uniform);
+    for (const [i, batch] of batches.entries()) {
+      checkAbort(run);
+      const rate = learningRate(run, phase, step, (pass + i / batches.length) / passes);
       const frame = { run, phase, scored, scale: lossScale(batch), step };
       await updateOnce(frame, batch, rate, tell);
       actions += batch.rows.reduce((sum, row) => sum + row.actions.length, 0);
@@ -141,16 +144,12 @@ async function updateOnce(
   rate: number,
   measure: Measurer,
 ): Promise<void> {
-  const { run, phase, step } = frame;
+  const { run, phase } = frame;
   const optimizer = run.optimizers[phase.model]!;
   optimizer.zeroGrad();
-  const results = await gradients(frame, batch);
-  optimizer.step(rate);
-  const gradNorm = (await optimizer.gradNorm()) ?? Number.NaN;
-
   const parts = new Measures();
   let loss = 0;
-  for (const result of results) {
+  for (const result of await gradients(frame, batch)) {
     loss += (await tensorOf(result.loss, "loss").read())[0]!;
     if (result.metrics !== null) {
       const sums = (await tensorOf(result.metrics, "metrics").read()) as Float64Array;
@@ -159,12 +158,13 @@ async function updateOnce(
     result.loss.dispose();
     result.metrics?.dispose();
   }
-  if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
-    throw new FiresteelError(
-      "ERR_RANGE",
-      `Expected a finite loss and gradient in step ${step} but the loss is ${loss} ` +
-        `and the gradient's norm ${gradNorm}`,
-    );
+  // A loss that is not finite is caught before the step; a gradient that is not, by the step itself,
+  // which then changes nothing.
+  if (Number.isFinite(loss)) optimizer.step(rate);
+  const gradNorm = Number.isFinite(loss) ? await optimizer.gradNorm() : null;
+  if (gradNorm === null || !Number.isFinite(gradNorm)) {
+    const again = (part: RowBatch) => gradients(frame, part);
+    throw await failedUpdate(frame, { batch, rate, loss, gradNorm, again });
   }
   run.progress.updates += 1;
   for (const [name, part] of parts.merged()) measure(name, part);

@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
+import { readCheckpoint } from "../../src/trainer/checkpoint.js";
 import { temporaryFolder, weightsOf } from "../trainer/runs.js";
 
 const main = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "dist", "cli", "main.js");
@@ -37,6 +38,27 @@ test("an interrupt stops at the end of a step, with a checkpoint and how to go o
   expect(err).toMatch(/^Stopping at the end of this step; interrupt again to stop at once$/m);
   expect(err).toContain(`Stopped after step ${steps}; go on with: firesteel train --resume ${out}`);
   expect(await readdir(out)).toContain(`checkpoint-${steps}`);
+});
+
+test("a second interrupt stops at once, and the last checkpoint goes on", async () => {
+  const folder = await temporaryFolder();
+  const out = join(folder, "run");
+  // Steps long enough to be interrupted twice.
+  const args = [...(await shortRun(folder))(out), "--set", "promptsPerStep=64"];
+  const child = spawn(process.execPath, [...args, "--set", "numGenerations=32"], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const ended = new Promise<NodeJS.Signals | null>((resolve) =>
+    child.once("close", (_, signal) => resolve(signal)),
+  );
+  child.stderr.once("data", () => child.kill("SIGINT"));
+  for await (const line of createInterface({ input: child.stdout })) {
+    if (JSON.parse(line).step === 1) child.kill("SIGINT");
+  }
+  expect(await ended).toBe("SIGINT");
+  // Of the step that was reported, or of the one before where that was still being written.
+  const { body } = await readCheckpoint<{ progress: { step: number } }>(out);
+  expect([0, 1]).toContain(body.progress.step);
 });
 
 test("a reader that goes away ends the command quietly", async () => {

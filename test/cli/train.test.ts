@@ -50,6 +50,8 @@ describe("train", () => {
       "device",
       "metrics",
       "start",
+      "best",
+      "stoppedBy",
       "out",
     ]);
     expect(done).toMatchObject({ steps: 3, device: "cpu", out });
@@ -105,6 +107,43 @@ describe("train", () => {
     const wrong = await firesteel([...args, "--task", "arithmetic", "--out", join(folder, "b")]);
     expect(wrong.code).toBe(2);
     expect(wrong.err).toMatch(/over flow for system "flow-grpo" but that of task "arithmetic"/);
+  });
+
+  test("--set gives any setting; --settings prints them all, by group", async () => {
+    const folder = await temporaryFolder();
+    const config = await shortConfig(folder);
+    const out = join(folder, "run");
+    const set = ["--set", "evalPassAtK=[1]", "--set", "lrSchedulerType=linear"];
+    const args = ["train", "--config", config, "--device", "cpu", ...set];
+    const ran = await firesteel([...args, "--steps", "1", "--out", out]);
+    expect(ran).toMatchObject({ code: 0, err: "" });
+    const text = await readFile(join(out, "system.txt"), "utf8");
+    expect(text).toMatch(/^ {2}learning rate\n.*\n {6}lrSchedulerType +"linear" /m);
+    expect(text).toMatch(/^ {6}evalPassAtK +\[1\] /m);
+
+    const shown = await firesteel([...args, "--settings"]);
+    expect(shown).toMatchObject({ code: 0, err: "" });
+    expect(shown.out).toMatch(/^settings \(task arithmetic\)\n {2}run\n {6}seed +0 +decides/);
+    expect(shown.out).toMatch(/^ {6}numGenerations +4 +rollouts per prompt$/m);
+    const { out: json } = await firesteel([...args, "--settings", "--json"]);
+    expect(JSON.parse(json)).toContainEqual({
+      ...{ group: "evaluation", name: "evalPassAtK", value: [1], default: [] },
+      ...{ description: expect.any(String), idle: null },
+    });
+    expect(shown.out).toMatch(/^ {6}refModelSyncSteps +512 .* \(idle: syncRefModel is false\)$/m);
+  });
+
+  test.each<[string[], RegExp]>([
+    [["--set", "evalPassAt=[1]"], /received "evalPassAt" \(did you mean "evalPassAtK"\?\)/],
+    [["--set", "steps"], /--set name=value but received "steps"/],
+    [["--set", "steps=1", "--set", "steps=2"], /one value for steps but it is given twice/],
+    [["--set", "steps=1", "--steps", "2"], /one value for steps but it is given twice/],
+    [["--set", "temperature=hot"], /a number > 0 for train\.temperature but received "hot"/],
+    [["--force"], /a run to resume/],
+  ])("%j is refused with 2", async (args, message) => {
+    const { code, err } = await firesteel(["train", ...args]);
+    expect(err).toMatch(message);
+    expect(code).toBe(2);
   });
 
   test.each<[string, object, RegExp]>([

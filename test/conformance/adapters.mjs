@@ -4,6 +4,7 @@ import { divergences } from "./adapters/divergences.mjs";
 import { flows } from "./adapters/flows.mjs";
 import { groupLosses } from "./adapters/groupLosses.mjs";
 import { losses } from "./adapters/losses.mjs";
+import { weights } from "./adapters/weights.mjs";
 
 /**
  * @param engine an Engine on any device
@@ -12,6 +13,6 @@ import { losses } from "./adapters/losses.mjs";
  * @returns by name of the case: (args) => result, or a promise of it
  */
 export function makeAdapters(engine, firesteel, blocks) {
-  const families = [advantages, losses, groupLosses, divergences, flows];
+  const families = [advantages, losses, groupLosses, divergences, flows, weights];
   return Object.assign({}, ...families.map((family) => family(engine, firesteel, blocks)));
 }

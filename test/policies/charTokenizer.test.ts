@@ -1,9 +1,5 @@
 import { describe, expect, it } from "vitest";
-import {
-  CharTokenizer,
-  formatTokenizer,
-  parseTokenizer,
-} from "../../src/policies/token/charTokenizer.js";
+import { CharTokenizer } from "../../src/policies/token/charTokenizer.js";
 
 const tokenizer = new CharTokenizer("01=😀");
 
@@ -41,42 +37,5 @@ describe("CharTokenizer", () => {
         expect.objectContaining({ code: "ERR_OPTION" }),
       );
     }
-  });
-});
-
-describe("a tokenizer's file", () => {
-  it("gives the same tokenizer, wherever its end token stands", () => {
-    for (const end of [0, 2, 4]) {
-      const first = new CharTokenizer("01=😀", end);
-      const again = parseTokenizer(formatTokenizer(first), "symbols.json");
-      expect([again.symbols, again.endOfSequence]).toEqual([first.symbols, end]);
-    }
-  });
-
-  it("cannot hold a tokenizer whose tokens are not characters", () => {
-    const pairs = {
-      ...tokenizer,
-      vocabularySize: 2,
-      endOfSequence: 1,
-      encode: () => Int32Array.of(0),
-      decode: () => "ab",
-    };
-    expect(() => formatTokenizer(pairs)).toThrow(expect.objectContaining({ code: "ERR_OPTION" }));
-  });
-
-  it.each([
-    ["{", "JSON"],
-    ["null", "null"],
-    ['{"type":"words","symbols":[],"endOfSequence":0}', "type"],
-    ['{"type":"characters","symbols":"ab","endOfSequence":0}', "symbols"],
-    ['{"type":"characters","symbols":["a","a"],"endOfSequence":0}', "distinct"],
-    ['{"type":"characters","symbols":["a"],"endOfSequence":7}', "endOfSequence"],
-  ])("is refused when it is %s", (text, reason) => {
-    expect(() => parseTokenizer(text, "symbols.json")).toThrow(
-      expect.objectContaining({
-        code: "ERR_CHECKPOINT",
-        message: expect.stringMatching(new RegExp(`symbols.json: .*${reason}`)),
-      }),
-    );
   });
 });

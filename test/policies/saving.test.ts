@@ -97,7 +97,8 @@ describe("a saved policy", () => {
     expect((await readdir(directory)).sort()).toEqual([
       "config.json",
       "model.safetensors",
-      "symbols.json",
+      "tokenizer.json",
+      "tokenizer_config.json",
     ]);
   });
 
@@ -150,7 +151,11 @@ describe("a damaged or foreign policy", () => {
       () => rewrite((t) => t.set("extra", { dtype: "u8", shape: [0], data: new Uint8Array(0) })),
       "1 more: extra",
     ],
-    ["a broken tokenizer", () => writeFile(join(directory, "symbols.json"), "[]"), "symbols.json"],
+    [
+      "a broken tokenizer",
+      () => writeFile(join(directory, "tokenizer.json"), "[]"),
+      "tokenizer.json",
+    ],
   ];
 
   it.each(damages)("is refused with what is wrong: %s", async (_, damage, reason) => {

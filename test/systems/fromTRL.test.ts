@@ -70,8 +70,14 @@ describe("fromTRL", () => {
   });
 
   test("camelCase is understood, settings go to train, the recipe prints", () => {
-    const { system, settings } = fromTRL({ numGenerations: 4, learningRate: 1e-5, maxSteps: 9 });
-    expect(settings).toEqual({ numGenerations: 4, learningRate: 1e-5, steps: 9 });
+    const { system, settings } = fromTRL({
+      ...{ numGenerations: 4, learningRate: 1e-5, maxSteps: 9 },
+      ...{ lr_scheduler_type: "cosine", warmup_ratio: 0.1, sync_ref_model: true },
+    });
+    expect(settings).toEqual({
+      ...{ numGenerations: 4, learningRate: 1e-5, steps: 9 },
+      ...{ lrSchedulerType: "cosine", warmupRatio: 0.1, syncRefModel: true },
+    });
     expect(printSystem(system)).toContain("trl-dapo");
   });
 

@@ -189,6 +189,12 @@ describe("what cannot be trained is refused before anything is computed", () => 
     ["a question without condition", { task: nameless }, /column "condition" of question "q"/],
     ["16 bits", { dtype: "bf16" }, /"f32" \(a flow policy has no other\) for dtype/],
     ["an entropy bonus", { system: entropy }, /surrogate reads it\) but it acts in flow/],
+    ["votes", { evalMajAtK: [2] }, /not right or wrong\) for evalMajAtK/],
+    [
+      "an accuracy",
+      { bestMetric: "eval/accuracy", keepBest: true },
+      /one of "eval\/rewards\/proxy\/mean"/,
+    ],
     ["answers that are right", { task: { ...briefTask, evaluations } }, /not right or wrong/],
     [
       "means of tokens",

@@ -425,6 +425,17 @@ describe("what cannot work is refused before the first rollout", () => {
       /Expected training prompts/,
     ],
     [
+      "a task that leaves out what was measured for it",
+      {
+        task: {
+          ...shortTask,
+          settings: { ...shortTask.settings, temperature: undefined as never },
+        },
+      },
+      "ERR_OPTION",
+      /a number > 0 for task\.settings\.temperature but received undefined/,
+    ],
+    [
       "a task of another kind",
       { task: { ...shortTask, kind: "flow" } },
       "ERR_OPTION",

@@ -35,12 +35,10 @@ void circle(int64_t half, double position, const double* theta, float* cosine, f
 }
 
 template <class T>
-void turn(int64_t heads, int64_t half, int32_t position, const double* theta, bool inverse,
-          const void* from, void* to) {
+void turn(int64_t heads, int64_t half, const float* cosine, const float* sine, const void* from,
+          void* to) {
   const T* x = static_cast<const T*>(from);
   T* y = static_cast<T*>(to);
-  float cosine[kRopeMaxHalf], sine[kRopeMaxHalf];
-  circle(half, inverse ? -static_cast<double>(position) : position, theta, cosine, sine);
   for (int64_t h = 0; h < heads; ++h, x += 2 * half, y += 2 * half) {
     each_vector(half, [&](int64_t i, int n) {
       const F32 low = load_some(x + i, n), high = load_some(x + half + i, n);
@@ -54,7 +52,7 @@ void turn(int64_t heads, int64_t half, int32_t position, const double* theta, bo
 }  // namespace
 
 extern const RopeTable rope_table;
-const RopeTable rope_table = {{turn<float>, turn<bf16>, turn<f16>}};
+const RopeTable rope_table = {circle, {turn<float>, turn<bf16>, turn<f16>}};
 
 }  // namespace FIRESTEEL_ISA
 }  // namespace firesteel

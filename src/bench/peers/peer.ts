@@ -75,3 +75,14 @@ export async function beside(
     await peer.release().catch(() => {});
   }
 }
+
+/** How many times slower each is than what took `ownMs`. */
+export function withRatios(
+  others: ReadonlyMap<string, Omit<PeerResult, "ratio">>,
+  ownMs: number,
+): Record<string, PeerResult> {
+  const entries = [...others].map(([name, r]): [string, PeerResult] => {
+    return [name, { ...r, ratio: r.medianMs === null ? null : r.medianMs / ownMs }];
+  });
+  return Object.fromEntries(entries);
+}

@@ -36,8 +36,12 @@ const required: Readonly<Record<string, unknown>> = {
   attention_bias: false,
 };
 
-/** The text of config.json. */
-export function formatConfig(config: TokenConfig): string {
+/**
+ * The text of config.json.
+ *
+ * @param endOfSequence written down for others; our own policies take it from their tokenizer
+ */
+export function formatConfig(config: TokenConfig, endOfSequence: number | null = null): string {
   const [modelType] = Object.entries(architectures).find(
     ([, has]) => has.qkNorm === config.qkNorm && has.attentionBias === config.attentionBias,
   )!;
@@ -45,6 +49,7 @@ export function formatConfig(config: TokenConfig): string {
   for (const [ours, theirs] of Object.entries(names)) {
     fields[theirs] = config[ours as keyof typeof names];
   }
+  if (endOfSequence !== null) fields.eos_token_id = endOfSequence;
   fields.torch_dtype = config.dtype === "bf16" ? "bfloat16" : "float32";
   return `${JSON.stringify(fields, null, 2)}\n`;
 }

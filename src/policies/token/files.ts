@@ -4,9 +4,9 @@ import type { Tokenizer } from "../../contract/index.js";
 import { FiresteelError } from "../../engine/error.js";
 import type { Parameter } from "../../nn/parameter.js";
 import { readSafetensors, type Safetensors, writeSafetensors } from "../../nn/safetensors.js";
-import { formatTokenizer, parseTokenizer } from "./charTokenizer.js";
 import type { TokenConfig } from "./config.js";
 import { formatConfig, parseConfig } from "./configFile.js";
+import { formatTokenizer, parseTokenizer } from "./tokenizerFiles.js";
 
 /** A policy as it lies in a folder. */
 export interface PolicyFiles {
@@ -21,7 +21,8 @@ function paths(directory: string) {
   return {
     config: join(directory, "config.json"),
     weights: join(directory, "model.safetensors"),
-    tokenizer: join(directory, "symbols.json"),
+    tokenizer: join(directory, "tokenizer.json"),
+    tokenizerConfig: join(directory, "tokenizer_config.json"),
   };
 }
 
@@ -33,8 +34,12 @@ export async function writePolicy(
   tokenizer: Tokenizer | null,
 ): Promise<void> {
   const at = paths(directory);
-  await writeText(at.config, formatConfig(config));
-  if (tokenizer !== null) await writeText(at.tokenizer, formatTokenizer(tokenizer));
+  await writeText(at.config, formatConfig(config, tokenizer?.endOfSequence ?? null));
+  if (tokenizer !== null) {
+    const texts = formatTokenizer(tokenizer);
+    await writeText(at.tokenizer, texts.tokenizer);
+    await writeText(at.tokenizerConfig, texts.config);
+  }
   const tensors = await Promise.all(
     parameters.map(async ({ name, value }) => {
       const { shape, dtype } = value;
@@ -50,9 +55,13 @@ export async function readPolicy(directory: string): Promise<PolicyFiles> {
   const config = await readText(at.config);
   if (config === null) throw new FiresteelError("ERR_CHECKPOINT", `${at.config} does not exist`);
   const tokenizer = await readText(at.tokenizer);
+  const texts = {
+    tokenizer: tokenizer ?? "",
+    config: (await readText(at.tokenizerConfig)) ?? "{}",
+  };
   return {
     config: parseConfig(config, at.config),
-    tokenizer: tokenizer === null ? null : parseTokenizer(tokenizer, at.tokenizer),
+    tokenizer: tokenizer === null ? null : parseTokenizer(texts, at.tokenizer),
     weights: await readSafetensors(at.weights),
     weightsPath: at.weights,
   };

@@ -200,20 +200,28 @@ async function choose(
 
 /** The last token of every row, which sees its prompt's slots and then its own. */
 function nextTokens(rows: readonly Row[]): DecodeBatch {
-  const keyOffsets = offsetsOf(rows.map(({ prefix, ids }) => prefix.length + ids.length));
-  const keyIndex = new Int32Array(keyOffsets.at(-1)!);
-  for (const [i, { prefix, ids, ownSlots }] of rows.entries()) {
-    let at = keyOffsets[i]!;
-    for (let j = 0; j < prefix.length; ++j) keyIndex[at++] = prefix.begin + j;
-    for (let j = 0; j < ids.length; ++j) keyIndex[at++] = ownSlots + j;
-  }
-  return {
-    ids: Int32Array.from(rows, ({ ids }) => ids.at(-1)!),
-    positions: Int32Array.from(rows, ({ prefix, ids }) => prefix.length + ids.length - 1),
-    slots: Int32Array.from(rows, ({ ownSlots, ids }) => ownSlots + ids.length - 1),
-    rowOffsets: Int32Array.from({ length: rows.length + 1 }, (_, i) => i),
-    keyOffsets,
-    keyIndex,
-    wanted: Int32Array.from(rows, (_, i) => i),
+  const count = rows.length;
+  const batch: DecodeBatch = {
+    ids: new Int32Array(count),
+    positions: new Int32Array(count),
+    slots: new Int32Array(count),
+    rowOffsets: new Int32Array(count + 1),
+    keyOffsets: offsetsOf(rows.map(({ prefix, ids }) => prefix.length + ids.length)),
+    keyIndex: new Int32Array(0),
+    wanted: new Int32Array(count),
   };
+  const keyIndex = new Int32Array(batch.keyOffsets.at(-1)!);
+  let at = 0;
+  for (let i = 0; i < count; ++i) {
+    const { prefix, ids, ownSlots } = rows[i]!;
+    const last = ids.length - 1;
+    batch.ids[i] = ids[last]!;
+    batch.positions[i] = prefix.length + last;
+    batch.slots[i] = ownSlots + last;
+    batch.rowOffsets[i + 1] = i + 1;
+    batch.wanted[i] = i;
+    for (let j = 0; j < prefix.length; ++j) keyIndex[at++] = prefix.begin + j;
+    for (let j = 0; j <= last; ++j) keyIndex[at++] = ownSlots + j;
+  }
+  return { ...batch, keyIndex };
 }

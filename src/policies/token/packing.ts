@@ -35,18 +35,23 @@ export function packRows(rows: readonly PolicyRow[], config: TokenConfig): Packe
   const targets = new Int32Array(actions);
   const masked = rows.some(({ mask }) => mask?.includes(0));
   const mask = masked ? new Uint8Array(actions).fill(1) : null;
-  for (const [r, row] of rows.entries()) {
+  // Element by element: rows are short, and a view of each would cost more than its copy.
+  for (let r = 0; r < rows.length; ++r) {
+    const row = rows[r]!;
     const begin = tokenOffsets[r]!;
     const length = tokenOffsets[r + 1]! - begin;
     if (length === 0) continue;
     const prompt = row.prompt.tokens;
     const completion = tokenIds(row, r);
-    ids.set(prompt, begin);
-    ids.set(completion.subarray(0, -1), begin + prompt.length);
+    const answer = begin + prompt.length;
+    for (let i = 0; i < prompt.length; ++i) ids[begin + i] = prompt[i]!;
+    for (let i = 0; i + 1 < completion.length; ++i) ids[answer + i] = completion[i]!;
     for (let i = 0; i < length; ++i) positions[begin + i] = i;
     const first = actionOffsets[r]!;
-    targets.set(completion, first);
-    for (let i = 0; i < completion.length; ++i) before[first + i] = begin + prompt.length - 1 + i;
+    for (let i = 0; i < completion.length; ++i) {
+      targets[first + i] = completion[i]!;
+      before[first + i] = answer - 1 + i;
+    }
     if (mask !== null && row.mask !== undefined) mask.set(row.mask, first);
   }
   checkIds("ids", ids, config.vocabSize);
@@ -57,11 +62,14 @@ export function packRows(rows: readonly PolicyRow[], config: TokenConfig): Packe
 function measure(rows: readonly PolicyRow[], config: TokenConfig) {
   const tokenOffsets = new Int32Array(rows.length + 1);
   const actionOffsets = new Int32Array(rows.length + 1);
-  for (const [r, row] of rows.entries()) {
+  for (let r = 0; r < rows.length; ++r) {
+    const row = rows[r]!;
     const prompt = row.prompt.tokens.length;
     const actions = tokenIds(row, r).length;
-    checkPrompt(`rows[${r}].prompt`, row.prompt.tokens, config);
-    checkInteger(`length of rows[${r}]`, prompt + actions, 1, config.maxLength);
+    if (prompt === 0 || prompt + actions > config.maxLength) {
+      checkPrompt(`rows[${r}].prompt`, row.prompt.tokens, config);
+      checkInteger(`length of rows[${r}]`, prompt + actions, 1, config.maxLength);
+    }
     if (row.mask !== undefined && row.mask.length !== actions) {
       throw invalid("ERR_SHAPE", `rows[${r}].mask`, `one value per action (${actions})`, row.mask);
     }
@@ -84,6 +92,8 @@ export function checkPrompt(name: string, tokens: Int32Array, { maxLength }: Tok
 }
 
 export function checkIds(name: string, ids: Int32Array, vocabSize: number): void {
-  const wrong = ids.findIndex((id) => id < 0 || id >= vocabSize);
-  if (wrong !== -1) checkInteger(`${name}[${wrong}]`, ids[wrong], 0, vocabSize - 1);
+  for (let i = 0; i < ids.length; ++i) {
+    const id = ids[i]!;
+    if (id < 0 || id >= vocabSize) checkInteger(`${name}[${i}]`, id, 0, vocabSize - 1);
+  }
 }

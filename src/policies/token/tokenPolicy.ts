@@ -17,12 +17,12 @@ import { scale } from "../../engine/nn/elementwise.js";
 import type { Tensor } from "../../engine/tensor.js";
 import { Parameter } from "../../nn/parameter.js";
 import type { Var } from "../../nn/tape.js";
-import { formatTokenizer } from "./charTokenizer.js";
 import { checkTokenConfig, type PolicyDType, policyDTypes, type TokenConfig } from "./config.js";
 import { readPolicy, writePolicy } from "./files.js";
 import { type Completion, generate } from "./generate.js";
 import { imitate } from "./imitation.js";
 import { DifferentiableTokenScores, scoreRows } from "./scoring.js";
+import { formatTokenizer } from "./tokenizerFiles.js";
 import { isValueHead, Transformer } from "./transformer.js";
 import { checkNoOthers, freshWeights, storedWeights, weightOf, writeWeight } from "./weights.js";
 
@@ -200,7 +200,10 @@ export class TokenPolicy implements Policy {
     return new TokenPolicy(model, this.tokenizer);
   }
 
-  /** config.json, model.safetensors and, where there is a tokenizer, symbols.json. */
+  /**
+   * config.json, model.safetensors and, where there is a tokenizer, tokenizer.json and
+   * tokenizer_config.json: the files that Hugging Face's libraries read.
+   */
   async save(directory: string): Promise<void> {
     await writePolicy(directory, this.config, this.parameters, this.tokenizer);
   }
@@ -216,8 +219,7 @@ export class TokenPolicy implements Policy {
       if (value === mine || free.includes(name)) continue;
       throw misfit(directory, `its ${name} is ${value}, this policy's ${mine}`);
     }
-    const symbols = tokenizer === null ? null : formatTokenizer(tokenizer);
-    if (symbols !== (this.tokenizer === null ? null : formatTokenizer(this.tokenizer))) {
+    if (textOf(tokenizer) !== textOf(this.tokenizer)) {
       throw misfit(directory, "its tokenizer is another one");
     }
     const common = this.parameters.filter(({ name }) => config.valueHead || !isValueHead(name));
@@ -241,6 +243,10 @@ const free = ["initializerRange", "dtype", "valueHead"];
 
 function namesOf(parameters: readonly { name: string }[]): string[] {
   return parameters.map(({ name }) => name);
+}
+
+function textOf(tokenizer: Tokenizer | null): string | null {
+  return tokenizer === null ? null : formatTokenizer(tokenizer).tokenizer;
 }
 
 function checkTokenizer(tokenizer: Tokenizer | null, { vocabSize }: TokenConfig): void {
