@@ -142,6 +142,25 @@ export { openPolicy } from "./policies/openPolicy.js";
 export { CharTokenizer } from "./policies/token/charTokenizer.js";
 export { type PolicyDType, type TokenConfig, tinyConfig } from "./policies/token/config.js";
 export { TokenPolicy } from "./policies/token/tokenPolicy.js";
+export type {
+  Arm,
+  ArmRun,
+  Claim,
+  Judge,
+  Measure as ClaimMeasure,
+  Results,
+} from "./replicate/claim.js";
+export { claims } from "./replicate/claims/index.js";
+export { allOf, type Comparison, exceeds, type Shown } from "./replicate/compare.js";
+export { atEnd, overRun } from "./replicate/measures.js";
+export { namedClaim } from "./replicate/plan.js";
+export {
+  type ReplicateOptions,
+  type Replication,
+  type ReplicationProgress,
+  replicate,
+} from "./replicate/replicate.js";
+export { type WrittenReport, writeReport } from "./report/report.js";
 export { EmbeddedSampler } from "./samplers/embedded.js";
 export {
   type ScoredRollout,
@@ -149,6 +168,8 @@ export {
   type ScoreSummary,
   scoreFile,
 } from "./score/score.js";
+export { type Interval, meanInterval } from "./statistics/interval.js";
+export { tQuantile } from "./statistics/studentT.js";
 export {
   defineSystem,
   type PhaseDefinition,

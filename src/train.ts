@@ -14,6 +14,7 @@ import { checkFlowDType, openPolicy } from "./policies/openPolicy.js";
 import { CharTokenizer } from "./policies/token/charTokenizer.js";
 import { type PolicyDType, policyDTypes, tinyConfig } from "./policies/token/config.js";
 import { TokenPolicy } from "./policies/token/tokenPolicy.js";
+import { type RecorderOptions, recorderNames, recorders } from "./report/recorders.js";
 import { EmbeddedSampler } from "./samplers/embedded.js";
 import { systems } from "./systems/index.js";
 import { tasks } from "./tasks/index.js";
@@ -27,6 +28,7 @@ import { version } from "./version.js";
 /** What `train` takes: any of a run's settings, and what runs where. */
 export interface TrainOptions
   extends Partial<TrainSettings>,
+    RecorderOptions,
     Pick<TrainJob, "signal" | "abort" | "onWarning"> {
   /** Default "grpo". */
   system?: string | System;
@@ -80,6 +82,7 @@ const optionNames = [
     "force",
   ],
   ...["signal", "abort", "onStep", "onWarmStart", "onWarning", "callbacks"],
+  ...recorderNames,
 ];
 
 /** The system of an id. @throws FiresteelError ERR_OPTION with the nearest id */
@@ -126,6 +129,12 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
     const message = `Expected a new folder for out: ${from.folder} is not the newest checkpoint of its run`;
     throw new FiresteelError("ERR_OPTION", message);
   }
+  // A run goes on in place also where its folder is written otherwise.
+  const folder = goesOnIn(from, out) ?? out ?? null;
+  const recording = recorders(
+    folder,
+    Object.fromEntries(recorderNames.map((name) => [name, options[name]])),
+  );
   if (saved !== undefined && typeof policy === "string" && policy !== saved.policy) {
     const expected = `${show(saved.policy)}, with which the run began,`;
     throw invalid("ERR_OPTION", "policy", expected, policy);
@@ -183,8 +192,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
       settings,
       given: opened.models,
       names: { firesteel: version, policy: origin, models: opened.names },
-      // A run goes on in place also where its folder is written otherwise.
-      out: goesOnIn(from, out) ?? out ?? null,
+      out: folder,
       resume: from,
       force: options.force,
       signal: options.signal,
@@ -192,6 +200,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
       callbacks: [
         { step: options.onStep, warmStart: options.onWarmStart },
         ...(options.callbacks ?? []),
+        ...recording,
       ],
       onWarning,
     });

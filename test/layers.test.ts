@@ -11,6 +11,7 @@ const src = join(root, "src");
 const below: Readonly<Record<string, readonly string[]>> = {
   contract: [],
   engine: [],
+  statistics: ["engine"],
   options: ["engine"],
   verifiers: [],
   reference: [],
@@ -18,14 +19,16 @@ const below: Readonly<Record<string, readonly string[]>> = {
   policies: ["nn", "engine"],
   samplers: ["engine"],
   tasks: ["verifiers"],
-  blocks: ["verifiers", "options", "engine"],
-  systems: ["blocks", "verifiers", "options", "engine"],
+  blocks: ["verifiers", "options", "statistics", "engine"],
+  systems: ["blocks", "verifiers", "options", "statistics", "engine"],
   trainer: ["nn", "options", "engine"],
+  report: ["engine"],
   score: ["trainer", "nn", "options", "engine"],
   verify: ["reference", "engine"],
   bench: ["verify", "reference", "engine"],
   // The command line and the files at the top bind names to what they stand for.
   cli: ["*"],
+  replicate: ["*"],
   ".": ["*"],
 };
 

@@ -20,7 +20,9 @@ export { teacherAdvantage, teacherAdvantages } from "./advantage/teacherAdvantag
 export { groupOffsets, mapRows, perAction, withColumn } from "./columns.js";
 export { type Conventions, conventions } from "./conventions.js";
 export { clampAdvantage, clampColumn } from "./credit/clampAdvantage.js";
+export { nonzeroScale, scaleByNonzero } from "./credit/scaleByNonzero.js";
 export { type WhitenOptions, whiten, whitened } from "./credit/whiten.js";
+export { dynamicSampling, type Refill, refill } from "./filter/dynamicSampling.js";
 export { dropZeroVariance, isConstant, splitByVariance } from "./filter/zeroVariance.js";
 export { clippedValue, clippedValueLoss } from "./loss/clippedValue.js";
 export { type DistillationOptions, distillation } from "./loss/distillation.js";
@@ -29,6 +31,7 @@ export { type GroupLossOptions, groupLoss } from "./loss/groupLoss.js";
 export { klHinge } from "./loss/klHinge.js";
 export { type SurrogateOptions, surrogate } from "./loss/surrogate.js";
 export { topTokens } from "./loss/topTokens.js";
+export { klPenalty, rowKl, type ScoredActions } from "./reward/klPenalty.js";
 export { type OverlongOptions, overlongPenalty, softOverlong } from "./reward/overlongPenalty.js";
 export { callReward, reward, rewardContext, weightedSum } from "./reward/reward.js";
 export { demonstrations } from "./rollout/demonstrations.js";

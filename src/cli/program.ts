@@ -2,6 +2,8 @@ import { Command, CommanderError } from "commander";
 import { FiresteelError, version } from "../index.js";
 import { registerBench } from "./bench.js";
 import { registerDoctor } from "./doctor.js";
+import { registerReplicate } from "./replicate.js";
+import { registerReport } from "./report.js";
 import { registerScore } from "./score.js";
 import { registerSystems } from "./systems.js";
 import type { Terminal } from "./terminal.js";
@@ -26,8 +28,10 @@ export async function runCommand(args: readonly string[], terminal: Terminal): P
     .exitOverride();
   for (const register of [
     registerTrain,
+    registerReport,
     registerScore,
     registerSystems,
+    registerReplicate,
     registerBench,
     registerVerify,
     registerDoctor,

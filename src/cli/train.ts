@@ -4,8 +4,10 @@ import type { Command } from "commander";
 import type { Metrics } from "../contract/metrics.js";
 import { invalid } from "../engine/checks.js";
 import { FiresteelError, systems, type TrainOptions, type TrainResult, train } from "../index.js";
-import { count, ProgressLine, percent } from "./progress.js";
+import { reportFile } from "../report/report.js";
+import { count, duration, evaluationName, evaluationValue, ProgressBlock } from "./progress.js";
 import { acceptSettings, showSettings, withSet } from "./settings.js";
+import { stopSignal } from "./stopSignal.js";
 import { type Terminal, table } from "./terminal.js";
 
 interface TrainFlags {
@@ -23,6 +25,8 @@ interface TrainFlags {
   config?: string;
   set?: Record<string, unknown>;
   settings?: true;
+  tensorboard?: true;
+  report?: boolean;
   json?: true;
 }
 
@@ -49,9 +53,11 @@ export function registerTrain(program: Command, terminal: Terminal): void {
     .option("--force", "with --resume: also with other settings than it began with")
     .option(
       "--config <file>",
-      "JSON with any of the settings, and system, task, policy, device, out",
+      "JSON with any of the settings, and system, task, policy, device, out, recordRollouts, recordEvery",
     )
     .option("--settings", "print every setting with its value and meaning, and do nothing")
+    .option("--tensorboard", "also TensorBoard event files, in the run's folder")
+    .option("--no-report", "no report.html at the end; `firesteel report DIR` makes it later")
     .option("--json", "one line of JSON a step on stdout, and a last one when done")
     .addHelpText(
       "after",
@@ -68,37 +74,37 @@ Examples:
   firesteel train --settings                        all that --set and --config take`,
     )
     .action(async (flags: TrainFlags) => {
-      const stop = new AbortController();
-      const interrupt = () => stop.abort();
-      process.once("SIGINT", interrupt);
-      process.once("SIGTERM", interrupt);
+      const stop = stopSignal();
       try {
         await runTrain(flags, terminal, stop.signal);
       } finally {
-        process.off("SIGINT", interrupt);
-        process.off("SIGTERM", interrupt);
+        stop.end();
       }
     });
 }
 
 async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSignal): Promise<void> {
-  const { config, json, set, settings, model, ...named } = flags;
-  const models = model === undefined ? {} : { models: model };
+  // Commander says true where neither --report nor --no-report stands.
+  const { config, json, set, settings, model, report, ...named } = flags;
   const options = {
+    report: true,
     ...(config === undefined ? {} : readConfig(config)),
+    ...(report === false ? { report } : {}),
     ...withSet(named, set),
-    ...models,
+    ...(model === undefined ? {} : { models: model }),
   } as TrainOptions;
   if (settings) return showSettings(options, json === true, terminal);
   if (options.resume === undefined) options.out ??= freshFolder(options);
-  const progress = new ProgressLine(terminal);
+  const progress = new ProgressBlock(terminal);
   const announce = () => {
     progress.clear();
     terminal.err("Stopping at the end of this step; interrupt again to stop at once\n");
   };
   signal.addEventListener("abort", announce, { once: true });
   const event = (name: string, fields: object) => {
-    if (json) terminal.out(`${JSON.stringify({ event: name, ...fields })}\n`);
+    if (!json) return;
+    progress.clear();
+    terminal.out(`${JSON.stringify({ event: name, ...fields })}\n`);
   };
   let result: TrainResult;
   try {
@@ -106,10 +112,8 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSign
       ...options,
       signal,
       onWarning: (warning) => terminal.err(`warning: ${warning}\n`),
-      onWarmStart: (report) => progress.warmStart(report),
-      onStep(report) {
-        progress.step(report);
-        const { step, metrics } = report;
+      callbacks: [progress],
+      onStep({ step, metrics }) {
         event(step === 0 ? "evaluation" : "step", { step, ...metrics });
       },
     });
@@ -123,7 +127,7 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSign
     throw new FiresteelError("ERR_ABORTED", message);
   }
   event("done", { steps, seconds, device, metrics, start, best, stoppedBy, out });
-  if (!json) terminal.out(closingTable(result));
+  if (!json) terminal.out(closingTable(result, options.report === true));
 }
 
 const endings = {
@@ -133,7 +137,7 @@ const endings = {
   target: "ended early: the target is reached",
 } satisfies Record<NonNullable<TrainResult["stoppedBy"]>, string>;
 
-function closingTable(result: TrainResult): string {
+function closingTable(result: TrainResult, report: boolean): string {
   const { steps, seconds, device, start, metrics, stoppedBy, out } = result;
   const speed = `${count(metrics["tokens_per_second/generate"])} generating, ${count(metrics["tokens_per_second/train"])} training`;
   return table([
@@ -142,25 +146,18 @@ function closingTable(result: TrainResult): string {
     ["steps", stoppedBy === null ? count(steps) : `${count(steps)} (${endings[stoppedBy]})`],
     ["tokens sampled", count(metrics.num_tokens)],
     ["tokens/s", speed],
-    ["time", `${seconds.toFixed(1)} s on ${device}`],
+    ["time", `${seconds < 60 ? `${seconds.toFixed(1)} s` : duration(seconds)} on ${device}`],
     ["run", out ?? "-"],
+    ...(report && out !== null ? [["report", join(out, reportFile)]] : []),
   ]);
 }
 
-/** What was evaluated, before and after: accuracy, or the rewards where nothing is right or wrong. */
+/** What was evaluated, before and after. */
 function heldOut(start: Metrics, end: Metrics): [string, string][] {
-  const rewards = Object.keys(end).flatMap((name) => {
-    const reward = /^eval\/rewards\/(.+)\/mean$/.exec(name)?.[1];
-    return reward === undefined ? [] : [[name, reward] as const];
-  });
-  if (rewards.length === 0) {
-    const accuracy = [start, end].map((metrics) => percent(metrics["eval/accuracy"]));
-    return [["accuracy (held out)", accuracy.join(" -> ")]];
-  }
-  return rewards.map(([name, reward]) => {
-    const values = [start, end].map((metrics) => metrics[name]?.toFixed(3) ?? "-");
-    return [`${reward} (held out)`, values.join(" -> ")];
-  });
+  return Object.keys(start).map((name) => [
+    `${evaluationName(name)} (held out)`,
+    `${evaluationValue(name, start[name])} -> ${evaluationValue(name, end[name])}`,
+  ]);
 }
 
 /** The settings of a JSON file. @throws FiresteelError ERR_OPTION */

@@ -45,6 +45,8 @@ export interface LossBatch {
   /** What the log-probs' logits were divided by. */
   readonly temperature: number;
   readonly scale: LossScale;
+  /** The run's; 0 where it is not known, as of recorded rollouts. */
+  readonly maxCompletionLength: number;
   readonly step: number;
 }
 

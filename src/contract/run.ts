@@ -1,3 +1,4 @@
+import type { Tokenizer } from "./data.js";
 import type { Metrics } from "./metrics.js";
 import type { PhaseOutcome, System } from "./system.js";
 import type { Task } from "./task.js";
@@ -8,9 +9,15 @@ export interface RunFrame {
   readonly task: Task;
   /** Every setting with its value, by name. */
   readonly settings: Readonly<Record<string, unknown>>;
+  /** System and settings as text: every block with every option. */
+  readonly printed: string;
+  /** Of the policy; null where actions are not text. */
+  readonly tokenizer: Tokenizer | null;
   readonly device: string;
   /** The run's folder; null: nothing is written. */
   readonly out: string | null;
+  /** Whether an earlier sitting left a checkpoint, if only within the warm start. */
+  readonly resumed: boolean;
   /** Steps done before this sitting; -1 where the run is new. Later ones are written again. */
   readonly resumedAt: number;
 }

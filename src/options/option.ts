@@ -99,6 +99,12 @@ export function text(initial: string, description: string): Option<string> {
   return { schema: z.string(), expected: "a text", default: initial, description };
 }
 
+/** A name, or null: the description says what null stands for. */
+export function nameOrNull(description: string): Option<string | null> {
+  const schema = z.string().min(1).nullable();
+  return { schema, expected: "a name, or null", default: null, description };
+}
+
 /** A number for each of some names. */
 export function numbersByName(description: string): Option<Readonly<Record<string, number>>> {
   const schema = z.record(z.string(), z.number());

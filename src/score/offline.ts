@@ -34,14 +34,16 @@ export function offlinePhase(system: System, name?: string): Phase {
     );
   const probe = phase.probe[0] ?? phase.rows;
   if (probe) throw needs(probe.block, "asks the policy");
-  for (const term of phase.loss) {
-    if (term.value || term.logits) throw needs(term.block, "reads values or logits");
-    if (term.mean) throw needs(term.block, "reads the means of its steps");
-    // A file has its rollouts in one order; a pair has the chosen one first.
-    if (term.coupling === "pair") throw needs(term.block, "compares pairs");
-    if (term.whole === true) throw needs(term.block, "reads the whole file at once");
+  for (const { at, block } of phaseBlocks(phase)) {
+    const model = at === "loss" ? undefined : block.models?.[0];
+    if (model !== undefined) throw needs(block.block, `asks the model ${show(model)}`);
   }
-  for (const { block, models = [] } of phaseBlocks(phase).map(({ block }) => block)) {
+  for (const { block, models, value, logits, mean, coupling, whole } of phase.loss) {
+    if (value || logits) throw needs(block, "reads values or logits");
+    if (mean) throw needs(block, "reads the means of its steps");
+    // A file has its rollouts in one order; a pair has the chosen one first.
+    if (coupling === "pair") throw needs(block, "compares pairs");
+    if (whole === true) throw needs(block, "reads the whole file at once");
     const model = models.find((model) => !recordedModels.includes(model));
     if (model !== undefined) throw needs(block, `reads the model ${show(model)}`);
   }

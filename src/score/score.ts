@@ -306,6 +306,7 @@ async function evaluate(
     modelLogits: {},
     temperature: 1,
     scale,
+    maxCompletionLength: 0,
     step: 1,
   };
   const { results, gradient } = engine.scope(() => evaluateTerms(engine, phase.loss, batch));

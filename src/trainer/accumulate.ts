@@ -156,6 +156,7 @@ function lossBatch(
     modelLogits,
     temperature: run.settings.temperature,
     scale,
+    maxCompletionLength: run.settings.maxCompletionLength,
     step,
   };
 }

@@ -78,7 +78,10 @@ export async function beginRun(job: TrainJob): Promise<Run> {
 }
 
 /** What runs, and where it was forced to go on otherwise than it began. */
-function printRun({ system, task, settings, progress }: Run, models: RunNames["models"]): string {
+export function printRun(
+  { system, task, settings, progress }: Run,
+  models: RunNames["models"],
+): string {
   const forced = progress.forced.map(
     ({ step, differences }) => `\nforced after step ${step}: ${differences.join("; ")}\n`,
   );

@@ -31,6 +31,10 @@ export function stepContext(run: Run, phase: Phase, step: number, measure: Measu
     const source = model === "policy" ? run.sampler : modelNamed(models, model);
     const draw = (asked: SampleRequest) => wholeRollouts(source, asked);
     const sampled = await (source === run.sampler ? fresh(run, request, draw) : draw(request));
+    run.progress.tokens += sampled.reduce(
+      (sum, t) => sum + t.prompt.tokens.length + t.actions.length,
+      0,
+    );
     // Models of this process are always current; only a sampler knows what its weights have seen.
     const current = source === run.sampler ? {} : { policyVersion: run.progress.updates };
     return sampled.map((t) => ({ ...t, ...current, id: rollouts++ }));

@@ -36,7 +36,7 @@ export function inspectModels(
 }
 
 function inspectModel(system: System, name: string, policy: Policy, model?: Policy): void {
-  const expected = `Expected a ${policy.kind} policy of the same vocabulary as model ${show(name)} of ${system.id}`;
+  const expected = `Expected a policy over ${policy.kind} of the same vocabulary as model ${show(name)} of ${system.id}`;
   if (model === undefined) {
     throw new FiresteelError(
       "ERR_OPTION",

@@ -134,5 +134,8 @@ export const stepMetrics: Metrics = Object.fromEntries(
     "eval/accuracy",
     "tokens_per_second/generate",
     "tokens_per_second/train",
+    "time/generate",
+    "time/reward",
+    "time/train",
   ].map((name) => [name, null]),
 );

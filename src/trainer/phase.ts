@@ -41,7 +41,6 @@ export async function runPhase(run: Run, phase: Phase, step: number): Promise<Me
 
   const all = whole.flatMap((group) => group.trajectories);
   const actions = all.reduce((sum, t) => sum + t.actions.length, 0);
-  run.progress.tokens += all.reduce((sum, t) => sum + t.prompt.tokens.length, actions);
   const metrics: Metrics = {
     ...rolloutMetrics(whole),
     ...ages,
@@ -49,6 +48,9 @@ export async function runPhase(run: Run, phase: Phase, step: number): Promise<Me
     num_tokens: run.progress.tokens,
     "tokens_per_second/generate": rate(actions, sampled - begun),
     "tokens_per_second/train": rate(trainedActions, done - learning),
+    "time/generate": (sampled - begun) / 1000,
+    "time/reward": (learning - sampled) / 1000,
+    "time/train": (done - learning) / 1000,
   };
   const outcome = { phase: phase.name, groups: whole, trained: groups, metrics };
   for (const observer of phase.observe) await observer.run(outcome, ctx);

@@ -36,6 +36,11 @@ export async function createRunFolder(out: string, system: string): Promise<void
   });
 }
 
+/** Makes a folder with its parents where it is not there. @throws FiresteelError ERR_CHECKPOINT */
+export async function ensureFolder(out: string): Promise<void> {
+  await attempt(out, () => makeFolder(resolve(out)));
+}
+
 /** With its parents. Node's recursive mkdir never returns where /proc refuses a folder (ENOENT). */
 async function makeFolder(path: string): Promise<void> {
   const parent = dirname(path);

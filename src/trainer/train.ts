@@ -6,7 +6,7 @@ import type { System } from "../contract/system.js";
 import type { Task } from "../contract/task.js";
 import type { Engine } from "../engine/engine.js";
 import { FiresteelError } from "../engine/error.js";
-import { beginRun, beginSteps, endRun } from "./beginRun.js";
+import { beginRun, beginSteps, endRun, printRun } from "./beginRun.js";
 import { enough, noteEvaluation, type StoppedBy } from "./best.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { evaluate } from "./evaluate.js";
@@ -88,8 +88,11 @@ export async function trainPolicy(job: TrainJob): Promise<TrainResult> {
       system: job.system,
       task: job.task,
       settings: { ...settings },
+      printed: printRun(run, job.names.models),
+      tokenizer: job.policy.tokenizer,
       device: run.engine.device,
       out,
+      resumed: job.resume !== null,
       resumedAt: progress.begun ? progress.step : -1,
     });
     let mark = performance.now();

@@ -53,6 +53,7 @@ function batchOf(rows: readonly Row[], groups: readonly number[]): LossBatch {
     modelLogProb: { reference },
     modelLogits: {},
     temperature: 1,
+    maxCompletionLength: 8,
     scale: lossScale(frame),
     step: 1,
   };

@@ -90,11 +90,6 @@ describe("options that are wrong are refused, naming what was expected and what 
       /nothing \(aggregation is "token-mean"\) for surrogate\.horizon/,
     ],
     [
-      "one that is missing beside the others",
-      () => surrogate({ aggregation: "seq-mean-token-sum-norm" }),
-      /a number \(aggregation is .*\) for surrogate\.horizon but received null/,
-    ],
-    [
       "contradictory ones",
       () => surrogate({ mismatch: "token-mask", mismatchLow: 2, mismatchHigh: 1 }),
       /a number >= mismatchLow for surrogate\.mismatchHigh but received 1/,

@@ -40,6 +40,22 @@ describe("discounted returns", () => {
     ]);
   });
 
+  test("add what single actions were charged", async () => {
+    const tokenReward = { level: "action", values: Float32Array.of(-0.5, -9, -0.25) } as const;
+    const rollout = {
+      ...rolloutOf(1, { length: 3, columns: { tokenReward } }),
+      mask: Uint8Array.of(1, 0, 1),
+    };
+    const [out] = await rewardToGo().run(
+      [{ ...groupOf("a", []), trajectories: [rollout] }],
+      noContext,
+    );
+    expect(out!.trajectories[0]!.columns.advantage).toEqual({
+      level: "action",
+      values: Float32Array.of(0.25, 0, 0.75),
+    });
+  });
+
   test("refuse what does not fit", () => {
     expect(() => discountedReturns([1], [1, 1])).toThrow(/1 values, as in rewards, for mask/);
     expect(() => rewardToGo({ gamma: 1.5 })).toThrow(/rewardToGo.gamma but received 1.5/);
@@ -177,6 +193,7 @@ describe("the overlong penalty", () => {
     const plan = overlongPenalty(reward(), { maxLength: 4, buffer: 2, factor: 0.5 });
     const ctx = {
       rewards: { correct: () => [1, null] },
+      settings: { maxCompletionLength: 10 },
       signal: new AbortController().signal,
     } as unknown as StepContext;
     const rows = [rolloutOf(0, { length: 3 }), rolloutOf(0, { length: 9 })];
@@ -186,13 +203,30 @@ describe("the overlong penalty", () => {
     expect(plan.options.map(({ name }) => name)).toContain("buffer");
   });
 
+  test("begins by default after four fifths of the run's length", async () => {
+    const ctx = {
+      rewards: { correct: () => [0, 0, 0] },
+      settings: { maxCompletionLength: 10 },
+      signal: new AbortController().signal,
+    } as unknown as StepContext;
+    const rows = [8, 9, 10].map((length) => rolloutOf(0, { length }));
+    const rewarded = await overlongPenalty(reward()).run(rows, ctx);
+    expect(rewarded.map((t) => t.rewards.overlong)).toEqual([0, -0.5, -1]);
+  });
+
   test("refuses a buffer that is longer than the length, and a reward of its name", () => {
     expect(() => overlongPenalty(reward(), { maxLength: 4, buffer: 5 })).toThrow(
-      /an integer <= maxLength = 4 for overlongPenalty.buffer but received 5/,
+      /a number <= maxLength = 4 for overlongPenalty.buffer but received 5/,
     );
     const facts = { numGenerations: 2, maxCompletionLength: 9, binaryRewards: true };
-    expect(() => overlongPenalty(reward()).inspect!({ ...facts, rewards: ["overlong"] })).toThrow(
-      /no reward named "overlong"/,
+    const inspect = (more: object, options = {}) =>
+      overlongPenalty(reward(), options).inspect!({ ...facts, rewards: [], ...more });
+    expect(() => inspect({ rewards: ["overlong"] })).toThrow(/no reward named "overlong"/);
+    expect(() => inspect({}, { buffer: 12 })).toThrow(
+      /maxCompletionLength = 9 for overlongPenalty.buffer but received 12/,
+    );
+    expect(() => inspect({ maxCompletionLength: 0 })).toThrow(
+      /maxCompletionLength is not known\) for overlongPenalty.maxLength but received null/,
     );
   });
 });

@@ -64,6 +64,7 @@ function batchOf(rows: readonly Row[], begin = 0, end = rows.length): LossBatch 
     modelLogits: {},
     temperature: 1,
     scale: lossScale({ rows: all, groupOffsets: groups(all.length) }),
+    maxCompletionLength: 8,
     step: 1,
   };
 }
@@ -95,6 +96,20 @@ function refusal(call: () => unknown): string {
 const sampled = (length: number, shift: number): Row => ({
   length,
   columns: { samplerLogProb: actions(...Array(length).fill(-1 + shift)) },
+});
+
+test("without a horizon of its own, row sums are divided by the run's maxCompletionLength", () => {
+  const rows = lengths(3, 1);
+  const sums = { aggregation: "seq-mean-token-sum-norm" } as const;
+  expect(evaluate(batchOf(rows), sums)).toEqual(evaluate(batchOf(rows), { ...sums, horizon: 8 }));
+  const facts = { numGenerations: 2, rewards: [], binaryRewards: true };
+  const inspect = (options: SurrogateOptions, maxCompletionLength: number) =>
+    surrogate(options).inspect!({ ...facts, maxCompletionLength });
+  expect(inspect(sums, 8)).toEqual([]);
+  expect(inspect({ ...sums, horizon: 4 }, 0)).toEqual([]);
+  expect(refusal(() => inspect(sums, 0))).toMatch(
+    /a number \(the rollouts' maxCompletionLength is not known\) for surrogate\.horizon/,
+  );
 });
 
 describe("parts of an optimiser step add up to the whole", () => {

@@ -3,7 +3,7 @@ import { systems, version } from "../../src/index.js";
 import { firesteel } from "./terminal.js";
 
 describe("every command", () => {
-  test.each(["train", "score", "systems", "doctor", "verify", "bench"])(
+  test.each(["train", "score", "systems", "replicate", "doctor", "verify", "bench"])(
     "%s --help shows examples",
     async (name) => {
       const { code, out, err } = await firesteel([name, "--help"]);
@@ -17,7 +17,7 @@ describe("every command", () => {
   test("--help lists them, --version says which firesteel", async () => {
     const help = await firesteel(["--help"]);
     expect(help.code).toBe(0);
-    for (const name of ["train", "score", "systems", "doctor", "verify", "bench"]) {
+    for (const name of ["train", "score", "systems", "replicate", "doctor", "verify", "bench"]) {
       expect(help.out).toMatch(new RegExp(`^  ${name}`, "m"));
     }
     expect(await firesteel(["--version"])).toEqual({ code: 0, out: `${version}\n`, err: "" });

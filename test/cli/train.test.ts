@@ -1,4 +1,4 @@
-import { readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { temporaryFolder, weightsOf } from "../trainer/runs.js";
@@ -85,8 +85,12 @@ describe("train", () => {
     expect(quiet.out).toMatch(/^accuracy \(held out\) +[\d.]+% -> [\d.]+%$/m);
     expect(quiet.out).toMatch(/^run +.*\/a$/m);
     const shown = await firesteel([...args, "--out", join(folder, "b")], true);
-    expect(shown.err).toMatch(/\rtraining +█+ 1\/1 +reward 0\.\d+ +accuracy [\d.]+% /);
+    expect(shown.err).toMatch(
+      /^held out +accuracy [\d.]+%\n[\s\S]*training +█+ 1\/1 +reward 0\.\d+ +accuracy [\d.]+% /,
+    );
     expect(shown.out).toMatch(/^steps +1$/m);
+    expect(shown.out).toMatch(/^report +.*\/b\/report\.html$/m);
+    expect(await readdir(join(folder, "b"))).toContain("report.html");
   });
 
   test("a flow system is trained on its own task, and reports rewards in place of accuracy", async () => {

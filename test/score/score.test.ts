@@ -286,7 +286,7 @@ describe("losses that couple the rows of a group", () => {
       "a teacher",
       inner,
       { advantage: teacherAdvantage(), models: { teacher: { from: "given", trained: false } } },
-      /teacherAdvantage of flat reads the model "teacher"/,
+      /teacherAdvantage of flat asks the model "teacher"/,
     ],
   ])("are refused where they need %s", async (_, loss, more, message) => {
     await expect(scored([], { system: withLoss(loss, more) })).rejects.toThrow(message);
@@ -305,4 +305,11 @@ test("a system that asks the policy is refused", async () => {
     loss: [surrogate()],
   });
   await expect(scored([], { system })).rejects.toThrow(/belief of probing asks the policy/);
+});
+
+test.each<[string, RegExp]>([
+  ["rloo", /klPenalty of rloo asks the model "reference"/],
+  ["dr-grpo", /maxCompletionLength is not known\) for surrogate.horizon/],
+])("%s is refused: a file does not have what it needs", async (id, message) => {
+  await expect(scored([], { system: namedSystem(id) })).rejects.toThrow(message);
 });

@@ -52,6 +52,11 @@ describe("a system's definition", () => {
       /a model "teacher" \(surrogate asks it\)/,
     ],
     [
+      "an advantage that asks a missing model",
+      { advantage: { ...advantage, models: ["teacher"] } },
+      /a model "teacher" \(groupNormalize asks it\)/,
+    ],
+    [
       "a stage of a missing phase",
       { stages: [{ name: "one", phases: ["judge"], steps: 3 }] },
       /phases among "policy" for stage "one" but received "judge"/,

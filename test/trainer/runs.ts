@@ -67,7 +67,7 @@ export async function metricsOf(out: string): Promise<Metrics[]> {
     .map((line) => {
       const metrics = JSON.parse(line) as Metrics;
       for (const name of Object.keys(metrics)) {
-        if (name === "step_time" || name.startsWith("tokens_per_second/")) delete metrics[name];
+        if (/(^|\/)(step_time$|tokens_per_second\/|time\/)/.test(name)) delete metrics[name];
       }
       return metrics;
     });

@@ -2,7 +2,7 @@ import type { Advantage } from "../../contract/system.js";
 import { invalid } from "../../engine/checks.js";
 import { number } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
-import { mapRows, withColumn } from "../columns.js";
+import { mapRows, perAction, withColumn } from "../columns.js";
 
 /**
  * Discounted sums of the rewards from each action on: G_t = r_t + gamma G_{t+1} over the actions with
@@ -34,8 +34,9 @@ export function discountedReturns(
 const shape = { gamma: number(1, { min: 0, max: 1 }, "discount per action") };
 
 /**
- * The reward at a rollout's last trained action, discounted back to every action (REINFORCE++, Hu et
- * al. 2025): one advantage per action, not normalised. A rollout without a reward gets 0.
+ * Each action's own rewards (the column "tokenReward", where a reward plan wrote one) and the rollout's at
+ * its last trained action, discounted back to every action (REINFORCE++, Hu et al. 2025): one advantage
+ * per action, not normalised. A rollout without a reward gets 0 for it.
  */
 export function rewardToGo(options: { gamma?: number } = {}): Advantage {
   const { values, described } = parseOptions("rewardToGo", shape, options);
@@ -44,9 +45,10 @@ export function rewardToGo(options: { gamma?: number } = {}): Advantage {
     options: described,
     run: (groups) =>
       mapRows(groups, (t) => {
-        const rewards = new Float32Array(t.actions.length);
+        const { tokenReward = { level: "row", value: 0 } as const } = t.columns;
+        const rewards = Float64Array.from(perAction("tokenReward", tokenReward, t.actions.length));
         const last = t.mask.lastIndexOf(1);
-        if (last >= 0) rewards[last] = t.reward ?? 0;
+        if (last >= 0) rewards[last]! += t.reward ?? 0;
         const returns = discountedReturns(rewards, t.mask, values.gamma);
         return withColumn(t, "advantage", { level: "action", values: Float32Array.from(returns) });
       }),

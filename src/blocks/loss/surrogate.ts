@@ -1,6 +1,7 @@
 import type { LinearSchedule } from "../../contract/block.js";
 import type { LossBatch, LossScale, LossTerm } from "../../contract/loss.js";
 import type { Measure } from "../../contract/metrics.js";
+import { invalid } from "../../engine/checks.js";
 import { engineOf, tensorOf } from "../../engine/device.js";
 import {
   type SurrogateMetric,
@@ -93,6 +94,9 @@ function columnsOf(o: SurrogateValues): string[] {
 }
 
 const readsSampler = (o: SurrogateValues) => o.mismatch !== "none" || o.offPolicyThreshold !== null;
+/** Whether the horizon is the run's maxCompletionLength. */
+const followsRun = (o: SurrogateValues) =>
+  o.aggregation === "seq-mean-token-sum-norm" && o.horizon === null;
 const isGrouped = (o: SurrogateValues) => groupedAggregations.includes(o.aggregation);
 
 function inputsOf(o: SurrogateValues, batch: LossBatch): SurrogateInputs {
@@ -132,6 +136,7 @@ function optionsOf(
   return {
     ...(Object.fromEntries(now) as unknown as KernelOptions),
     ...(clamp && { logRatioClamp: [clamp[0] ?? Number.NEGATIVE_INFINITY, clamp[1]] }),
+    ...(followsRun(o) && { horizon: batch.maxCompletionLength }),
     denominator: aggregationDenominator(o.aggregation, batch.scale, emptyRows),
     ...(counted && { entropyDenominator: batch.scale.trainedTokens || undefined }),
   };
@@ -166,6 +171,11 @@ export function surrogate(options: SurrogateOptions = {}): LossTerm {
     models: has.kl ? ["reference"] : [],
     entropy: has.entropy,
     columns: columnsOf(values),
+    inspect(run) {
+      if (!followsRun(values) || run.maxCompletionLength > 0) return [];
+      const expected = "a number (the rollouts' maxCompletionLength is not known)";
+      throw invalid("ERR_OPTION", "surrogate.horizon", expected, null);
+    },
     evaluate(batch) {
       const result = surrogateKernel(
         engineOf(batch.engine),

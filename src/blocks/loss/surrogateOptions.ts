@@ -149,7 +149,12 @@ function shapeOf(form: Form, preset: Preset, distances: boolean) {
       "rows with A < 0 further than this from the sampler are dropped; null: none",
     ),
     aggregation: choice("token-mean", names(aggregations), "how token losses become one number"),
-    horizon: orNull(number, null, positive, "divides the row sums of seq-mean-token-sum-norm"),
+    horizon: orNull(
+      number,
+      null,
+      positive,
+      "divides the row sums of seq-mean-token-sum-norm; null: the run's maxCompletionLength",
+    ),
     emptyRows: choice(
       preset.emptyRows,
       ["skip", "count"],
@@ -181,7 +186,6 @@ export function parseSurrogate(options: SurrogateOptions) {
     contradicts: {
       level: (o) => instead(o, refuseLevel(o.form, o.level, "row")),
       klRatio: (o) => (o.klRatio ? instead(o, refuseKlRatio(o.form)) : null),
-      horizon: (o) => (o.horizon === null ? `a number (aggregation is "${o.aggregation}")` : null),
       clipRange: ({ clipRange: range, form: f }) => {
         const least = limits[f] === "ratio" ? 0 : Number.NEGATIVE_INFINITY;
         const ordered = range === null || (least <= range[0] && range[0] <= range[1]);

@@ -1,12 +1,12 @@
 import type { RewardPlan } from "../../contract/system.js";
 import { invalid } from "../../engine/checks.js";
-import { integer, number } from "../../options/option.js";
+import { integer, number, orNull } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
 
 export interface OverlongOptions {
   /** Tokens at which the whole penalty is reached; >= 1. */
   maxLength: number;
-  /** Tokens before it over which the penalty grows; 1 to maxLength. */
+  /** Tokens before it over which the penalty grows; > 0, at most maxLength. */
   buffer: number;
   /** The whole penalty; >= 0, default 1. */
   factor?: number;
@@ -25,21 +25,43 @@ export function softOverlong(
 }
 
 const shape = {
-  maxLength: integer(20480, { min: 1 }, "actions at which the whole penalty is reached"),
-  buffer: integer(4096, { min: 1 }, "actions before it over which the penalty grows"),
+  maxLength: orNull(
+    integer,
+    null,
+    { min: 1 },
+    "actions at which the whole penalty is reached; null: the run's maxCompletionLength",
+  ),
+  buffer: orNull(
+    number,
+    null,
+    { above: 0 },
+    "actions before it over which the penalty grows; null: a fifth of maxLength",
+  ),
   factor: number(1, { min: 0 }, "the whole penalty"),
 };
 
-/** What `plan` rewards, plus a penalty for length under the name "overlong". Defaults as in DAPO. */
-export function overlongPenalty(
-  plan: RewardPlan,
-  options: Partial<OverlongOptions> = {},
-): RewardPlan {
+type Given = { [K in keyof OverlongOptions]?: OverlongOptions[K] | null };
+
+/** Of DAPO's 20,480 actions the last 4,096 (Yu et al. 2025, section 4.1). */
+const bufferShare = 0.2;
+
+/**
+ * What `plan` rewards, plus a penalty for length under the name "overlong". By default it begins where
+ * DAPO's does, in proportion to the run's maxCompletionLength.
+ */
+export function overlongPenalty(plan: RewardPlan, options: Given = {}): RewardPlan {
   const { values, described } = parseOptions("overlongPenalty", shape, options, {
     contradicts: {
-      buffer: (o) => (o.buffer > o.maxLength ? `an integer <= maxLength = ${o.maxLength}` : null),
+      buffer: (o) =>
+        o.maxLength !== null && o.buffer !== null && o.buffer > o.maxLength
+          ? `a number <= maxLength = ${o.maxLength}`
+          : null,
     },
   });
+  const limits = (maxCompletionLength: number): OverlongOptions => {
+    const maxLength = values.maxLength ?? maxCompletionLength;
+    return { maxLength, buffer: values.buffer ?? bufferShare * maxLength, factor: values.factor };
+  };
   return {
     block: `${plan.block} + overlongPenalty`,
     options: [...plan.options, ...described],
@@ -48,12 +70,22 @@ export function overlongPenalty(
       if (run.rewards.includes("overlong")) {
         throw invalid("ERR_OPTION", "rewards", 'no reward named "overlong"', "overlong");
       }
+      const { maxLength, buffer } = limits(run.maxCompletionLength);
+      if (maxLength === 0) {
+        const expected = "an integer (the rollouts' maxCompletionLength is not known)";
+        throw invalid("ERR_OPTION", "overlongPenalty.maxLength", expected, null);
+      }
+      if (buffer > maxLength) {
+        const expected = `a number <= the run's maxCompletionLength = ${maxLength}`;
+        throw invalid("ERR_OPTION", "overlongPenalty.buffer", expected, buffer);
+      }
       return plan.inspect?.(run) ?? [];
     },
     async run(trajectories, ctx) {
       const rewarded = await plan.run(trajectories, ctx);
+      const shaping = limits(ctx.settings.maxCompletionLength);
       return rewarded.map((t) => {
-        const overlong = softOverlong(t.actions.length, values);
+        const overlong = softOverlong(t.actions.length, shaping);
         const reward = t.reward === null ? null : t.reward + overlong;
         return { ...t, rewards: { ...t.rewards, overlong }, reward };
       });

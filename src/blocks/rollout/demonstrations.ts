@@ -5,7 +5,7 @@ import { intoGroups } from "./rollout.js";
 
 /**
  * One right answer to every prompt, as the task demonstrates it, or else its label: nothing is sampled, and
- * the rows have no sampler's log-probs.
+ * the rows have no sampler's log-probs. Rewards, where they are reported, are those of the answers shown.
  */
 export function demonstrations(options: Record<string, never> = {}): RolloutPlan {
   const { described } = parseOptions("demonstrations", {}, options);

@@ -9,12 +9,14 @@ import { parseOptions } from "../../options/parseOptions.js";
  *
  * @param prompts one per group; the same prompt twice makes two groups
  * @param trajectories those of prompts[0] first, `count` for each
+ * @param before groups of the same step that stand before them
  * @throws FiresteelError ERR_SAMPLER where their number is not prompts x count
  */
 export function intoGroups(
   prompts: readonly Prompt[],
   trajectories: readonly Trajectory[],
   count: number,
+  before = 0,
 ): Group[] {
   if (trajectories.length !== prompts.length * count) {
     throw new FiresteelError(
@@ -24,11 +26,11 @@ export function intoGroups(
     );
   }
   return prompts.map((prompt, g) => ({
-    key: `${g}:${prompt.id}`,
+    key: `${before + g}:${prompt.id}`,
     prompt,
     trajectories: trajectories
       .slice(g * count, (g + 1) * count)
-      .map((trajectory) => ({ ...trajectory, keys: { ...trajectory.keys, prompt: g } })),
+      .map((trajectory) => ({ ...trajectory, keys: { ...trajectory.keys, prompt: before + g } })),
   }));
 }
 

@@ -3,6 +3,7 @@ import type { RowFilter } from "../../contract/system.js";
 import { flag } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
 import { withColumn } from "../columns.js";
+import { nonzeroScale } from "../credit/scaleByNonzero.js";
 
 /** The lower median of the values that are not null; null where there are none. */
 export function lowerMedian(values: readonly (number | null)[]): number | null {
@@ -18,8 +19,8 @@ export function pivotIndex(rewards: readonly (number | null)[]): number {
 
 /** Advantages times rows / non-zero rows, so that dropping zeros does not shrink the update. */
 export function compensate(advantages: readonly number[]): number[] {
-  const active = advantages.filter((advantage) => advantage !== 0).length;
-  return advantages.map((a) => (active === 0 ? 0 : (a * advantages.length) / active));
+  const scale = nonzeroScale(advantages);
+  return advantages.map((advantage) => advantage * scale);
 }
 
 const shape = {

@@ -6,7 +6,8 @@ import { defineSystem } from "../defineSystem.js";
 
 /**
  * Proximal Policy Optimization (Schulman et al. 2017) with a value head on the policy: advantages by GAE
- * over token states, whitened over the batch as in verl and TRL's PPOTrainer.
+ * over token states, whitened over the batch as in verl and TRL's PPOTrainer. A penalty on each token, such
+ * as a KL to the reference, goes into the reward: GAE adds up what a reward plan writes as "tokenReward".
  */
 export default defineSystem({
   id: "ppo",

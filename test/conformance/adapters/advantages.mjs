@@ -24,15 +24,7 @@ export function advantages(engine, _, blocks) {
     },
 
     async masked_whiten({ rows, masks, ddof = 1, eps = 1e-8 }) {
-      const values = rows.flat().map((x, i) => (masks.flat()[i] ? x : null));
-      const options = {
-        groupOffsets: one(values),
-        scale: "std",
-        ddof,
-        eps,
-        epsPlacement: "inside",
-      };
-      return cut((await groupAdvantages(engine, values, options)).advantage, rows);
+      return (await blocks.whitened(engine, rows, masks, { ddof, eps })).map((row) => [...row]);
     },
 
     reinforce_pp_returns: ({ token_rewards, mask, gamma = 1 }) =>

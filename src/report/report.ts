@@ -1,0 +1,49 @@
+import { rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { FiresteelError } from "../engine/error.js";
+import { readPageSources } from "./pageSources.js";
+import { renderPage } from "./renderPage.js";
+import { readRunData } from "./runData.js";
+
+/** In a run's folder. */
+export const reportFile = "report.html";
+
+export interface WrittenReport {
+  /** Path of the page. */
+  file: string;
+  bytes: number;
+  /** Steps of the run. */
+  steps: number;
+  /** Rollouts that can be read in the page, and those in rollouts.jsonl. */
+  rollouts: number;
+  recorded: number;
+}
+
+/**
+ * Makes one offline page of a run: charts of its metrics, what ran, and the recorded rollouts with
+ * their advantages by token. What `firesteel report` calls; the run may still be going on.
+ *
+ * @param directory a run's folder
+ * @param file where the page goes; default report.html in the folder
+ * @throws FiresteelError ERR_OPTION where the folder holds no run, a file of it is damaged, or the page
+ *   cannot be written
+ * @example
+ * const { file } = await writeReport("runs/grpo-arithmetic-seed0");
+ */
+export async function writeReport(
+  directory: string,
+  file: string = join(directory, reportFile),
+): Promise<WrittenReport> {
+  const data = await readRunData(directory);
+  const page = renderPage(data, await readPageSources());
+  try {
+    await writeFile(`${file}.partial`, page);
+    await rename(`${file}.partial`, file);
+  } catch (cause) {
+    const message = `Expected a writable file for the report but ${file}: ${(cause as Error).message}`;
+    throw new FiresteelError("ERR_OPTION", message, { cause });
+  }
+  const { embedded, recorded } = data.rollouts;
+  const bytes = Buffer.byteLength(page);
+  return { file, bytes, steps: data.steps, rollouts: embedded, recorded };
+}
