@@ -82,7 +82,7 @@ async function step(
 const norm = (x: ArrayLike<number>) => Math.sqrt(Array.from(x).reduce((sum, v) => sum + v * v, 0));
 
 /** What is measured of a clock, or of single rows of a part. */
-const timed = /^(step_time|tokens_per_second)/;
+const timed = /^(step_time|tokens_per_second|time\/)/;
 
 const pairs = { select: bestWorstPairs(), advantage: null };
 const gae = { advantage: generalizedAdvantage() };
