@@ -5,6 +5,9 @@
  * import { Engine, logProb, train } from "firesteel";
  */
 export type * from "./contract/index.js";
+export { type DatasetOptions, datasetSettings, datasetTask } from "./data/datasetTask.js";
+export { mixTasks, type WeightedTask } from "./data/mixTasks.js";
+export type { ColumnMap } from "./data/questions.js";
 export type { TypedArray } from "./engine/dtype.js";
 export {
   Engine,
@@ -162,12 +165,15 @@ export {
 } from "./replicate/replicate.js";
 export { type WrittenReport, writeReport } from "./report/report.js";
 export { EmbeddedSampler } from "./samplers/embedded.js";
+export { OpenAISampler } from "./samplers/openai.js";
+export type { OpenAISamplerOptions } from "./samplers/openaiOptions.js";
 export {
   type ScoredRollout,
   type ScoreOptions,
   type ScoreSummary,
   scoreFile,
 } from "./score/score.js";
+export { type PolicyServer, type ServeOptions, serve } from "./serve/serve.js";
 export { type Interval, meanInterval } from "./statistics/interval.js";
 export { tQuantile } from "./statistics/studentT.js";
 export {
@@ -177,10 +183,14 @@ export {
 } from "./systems/defineSystem.js";
 export { type FromTRL, fromTRL } from "./systems/fromTRL.js";
 export { systems } from "./systems/index.js";
+export { type MixedPart, namedTask } from "./taskSource.js";
 export { tasks } from "./tasks/index.js";
-export { namedSystem, namedTask, type TrainOptions, train } from "./train.js";
+export { namedSystem, type TrainOptions, train } from "./train.js";
 export { printSystem, systemBlocks } from "./trainer/printSystem.js";
 export { majorityVote, passAtK } from "./trainer/repeatedSamples.js";
 export type { TrainSettings } from "./trainer/settings.js";
 export type { TrainResult } from "./trainer/train.js";
+export * as verifiers from "./verifiers/index.js";
 export { version } from "./version.js";
+export type { PublishedWeights } from "./weights/publishedWeights.js";
+export { publishWeights } from "./weights/publishWeights.js";

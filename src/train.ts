@@ -4,6 +4,8 @@ import type { RunCallback } from "./contract/run.js";
 import type { Sampler } from "./contract/sampler.js";
 import type { System } from "./contract/system.js";
 import type { Task } from "./contract/task.js";
+import { MAX_SYMBOLS } from "./data/alphabet.js";
+import type { DatasetOptions } from "./data/datasetTask.js";
 import { checkBoolean, checkChoice, checkKeys, invalid, show } from "./engine/checks.js";
 import { Engine, type EngineOptions } from "./engine/engine.js";
 import { FiresteelError } from "./engine/error.js";
@@ -16,8 +18,10 @@ import { type PolicyDType, policyDTypes, tinyConfig } from "./policies/token/con
 import { TokenPolicy } from "./policies/token/tokenPolicy.js";
 import { type RecorderOptions, recorderNames, recorders } from "./report/recorders.js";
 import { EmbeddedSampler } from "./samplers/embedded.js";
+import { OpenAISampler } from "./samplers/openai.js";
+import type { OpenAISamplerOptions } from "./samplers/openaiOptions.js";
 import { systems } from "./systems/index.js";
-import { tasks } from "./tasks/index.js";
+import { type MixedPart, type TaskSource, taskOf, writtenSource } from "./taskSource.js";
 import { type Checkpoint, readCheckpoint } from "./trainer/checkpoint.js";
 import { streamAt } from "./trainer/random.js";
 import type { SavedRun } from "./trainer/save.js";
@@ -32,8 +36,12 @@ export interface TrainOptions
     Pick<TrainJob, "signal" | "abort" | "onWarning"> {
   /** Default "grpo". */
   system?: string | System;
-  /** Default: the one on which the system is shown. */
+  /** An id, ids with weights ("a:2,b:1"), or a task; default: the one on which the system is shown. */
   task?: string | Task;
+  /** Instead of a task: questions in files. */
+  data?: DatasetOptions;
+  /** Instead of a task: several, whose prompts are drawn by weight. */
+  mix?: readonly MixedPart[];
   /** "tiny" (default): fresh weights. A folder or a policy: its weights, by default without warm start. */
   policy?: string | Policy;
   /**
@@ -48,8 +56,8 @@ export interface TrainOptions
   onWarmStart?: RunCallback["warmStart"];
   /** Who else looks on. */
   callbacks?: readonly RunCallback[];
-  /** Where rollouts come from; default: the policy itself, in this process. */
-  sampler?: Sampler;
+  /** Where rollouts come from: a sampler, or the server of an `OpenAISampler`; default: the policy itself. */
+  sampler?: Sampler | OpenAISamplerOptions;
   /** Default: one for this run. A policy that is an object needs its engine. */
   engine?: Engine;
   device?: EngineOptions["device"];
@@ -70,6 +78,8 @@ const optionNames = [
   ...[
     "system",
     "task",
+    "data",
+    "mix",
     "policy",
     "dtype",
     "models",
@@ -90,11 +100,6 @@ export function namedSystem(id: string): System {
   return systems[checkChoice("system", id, Object.keys(systems))]!;
 }
 
-/** The task of an id. @throws FiresteelError ERR_OPTION with the nearest id */
-export function namedTask(id: string): Task {
-  return tasks[checkChoice("task", id, Object.keys(tasks))]!;
-}
-
 /**
  * Trains a policy: what `firesteel train` calls.
  *
@@ -104,7 +109,7 @@ export function namedTask(id: string): Task {
  */
 export async function train(options: TrainOptions = {}): Promise<TrainResult> {
   checkOptions(options);
-  const { policy, dtype, sampler, engine, device, threads, out, resume } = options;
+  const { policy, dtype, engine, device, threads, out, resume } = options;
   const { onWarning = (warning) => process.emitWarning(warning) } = options;
   if (options.force !== undefined && resume === undefined) {
     const message =
@@ -141,8 +146,10 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
   }
   const { system = saved?.system ?? "grpo" } = options;
   const theSystem = isObject(system) ? system : namedSystem(system);
-  const { task = saved?.task ?? theSystem.task } = options;
-  const theTask = isObject(task) ? task : namedTask(task);
+  const { task, data, mix } = options;
+  const none = task === undefined && data === undefined && mix === undefined;
+  const source = none && saved?.source ? (saved.source as TaskSource) : { task, data, mix };
+  const theTask = await taskOf(source, saved?.task ?? theSystem.task);
   const origin = saved?.policy ?? (isObject(policy) ? "given" : (policy ?? "tiny"));
   const given = settingNames
     .map((name) => [name, options[name as keyof TrainSettings]] as const)
@@ -188,10 +195,13 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
       system: theSystem,
       task: theTask,
       policy: thePolicy,
-      sampler: sampler ?? new EmbeddedSampler(thePolicy),
+      sampler: await samplerOf(options, thePolicy, onWarning),
       settings,
       given: opened.models,
-      names: { firesteel: version, policy: origin, models: opened.names },
+      names: {
+        ...{ firesteel: version, policy: origin },
+        ...{ models: opened.names, source: writtenSource(source) },
+      },
       out: folder,
       resume: from,
       force: options.force,
@@ -243,6 +253,9 @@ function checkOptions(options: TrainOptions): void {
   if (policy !== undefined && typeof policy !== "string" && !isObject(policy)) {
     throw invalid("ERR_OPTION", "policy", '"tiny", a folder or a policy', policy);
   }
+  if (options.sampler !== undefined && !isObject(options.sampler)) {
+    throw invalid("ERR_OPTION", "sampler", "a sampler or { url, ... }", options.sampler);
+  }
   if (options.dtype !== undefined) {
     checkChoice("dtype", options.dtype, policyDTypes);
     if (isObject(policy)) {
@@ -263,6 +276,17 @@ function checkOptions(options: TrainOptions): void {
       throw invalid("ERR_OPTION", name, "an AbortSignal", signal);
     }
   }
+}
+
+/** A sampler as it is, that of a server, or the policy itself. */
+async function samplerOf(
+  { sampler, signal }: TrainOptions,
+  policy: Policy,
+  onRetry: (message: string) => void,
+): Promise<Sampler> {
+  if (sampler === undefined) return new EmbeddedSampler(policy);
+  if ("sample" in sampler) return sampler;
+  return OpenAISampler.connect({ onRetry, ...sampler }, signal);
 }
 
 function isObject(value: unknown): value is object {
@@ -298,7 +322,9 @@ function tinyPolicy(
     return FlowPolicy.create(engine, flowConfig(shape), weights);
   }
   if (task.alphabet === null) {
-    const message = `Expected a folder for policy: task ${show(task.id)} has no closed alphabet`;
+    const message =
+      `Expected a folder for policy (--policy DIR): the texts of task ${show(task.id)} have no closed ` +
+      `alphabet of at most ${MAX_SYMBOLS} symbols`;
     throw new FiresteelError("ERR_OPTION", message);
   }
   const tokenizer = new CharTokenizer(task.alphabet);

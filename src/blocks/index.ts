@@ -31,9 +31,15 @@ export { type GroupLossOptions, groupLoss } from "./loss/groupLoss.js";
 export { klHinge } from "./loss/klHinge.js";
 export { type SurrogateOptions, surrogate } from "./loss/surrogate.js";
 export { topTokens } from "./loss/topTokens.js";
+export { type GuardOptions, guarded } from "./reward/guarded.js";
 export { klPenalty, rowKl, type ScoredActions } from "./reward/klPenalty.js";
 export { type OverlongOptions, overlongPenalty, softOverlong } from "./reward/overlongPenalty.js";
 export { callReward, reward, rewardContext, weightedSum } from "./reward/reward.js";
+export {
+  type WorkerReward,
+  type WorkerRewardOptions,
+  workerReward,
+} from "./reward/workerReward.js";
 export { demonstrations } from "./rollout/demonstrations.js";
 export { extraRollouts } from "./rollout/extraRollouts.js";
 export { type FlowRolloutOptions, flowRollout } from "./rollout/flowRollout.js";

@@ -5,6 +5,7 @@ import { registerDoctor } from "./doctor.js";
 import { registerReplicate } from "./replicate.js";
 import { registerReport } from "./report.js";
 import { registerScore } from "./score.js";
+import { registerServe } from "./serve.js";
 import { registerSystems } from "./systems.js";
 import type { Terminal } from "./terminal.js";
 import { registerTrain } from "./train.js";
@@ -30,6 +31,7 @@ export async function runCommand(args: readonly string[], terminal: Terminal): P
     registerTrain,
     registerReport,
     registerScore,
+    registerServe,
     registerSystems,
     registerReplicate,
     registerBench,

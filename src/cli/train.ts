@@ -2,15 +2,18 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
 import type { Metrics } from "../contract/metrics.js";
+import { datasetName } from "../data/datasetTask.js";
 import { invalid } from "../engine/checks.js";
 import { FiresteelError, systems, type TrainOptions, type TrainResult, train } from "../index.js";
 import { reportFile } from "../report/report.js";
+import { type DataFlags, dataOptions } from "./dataFlags.js";
+import { readKey } from "./keyFile.js";
 import { count, duration, evaluationName, evaluationValue, ProgressBlock } from "./progress.js";
 import { acceptSettings, showSettings, withSet } from "./settings.js";
 import { stopSignal } from "./stopSignal.js";
 import { type Terminal, table } from "./terminal.js";
 
-interface TrainFlags {
+interface TrainFlags extends DataFlags {
   system?: string;
   task?: string;
   policy?: string;
@@ -27,6 +30,9 @@ interface TrainFlags {
   settings?: true;
   tensorboard?: true;
   report?: boolean;
+  samplerUrl?: string;
+  samplerDir?: string;
+  samplerKeyFile?: string;
   json?: true;
 }
 
@@ -34,7 +40,18 @@ export function registerTrain(program: Command, terminal: Terminal): void {
   acceptSettings(program.command("train"))
     .description("train a policy with a system on a task")
     .option("--system <id>", "what to train with (see `firesteel systems`); default grpo")
-    .option("--task <id>", "what to train on; default: as `firesteel systems` says")
+    .option(
+      "--task <id>",
+      "what to train on, or several by weight (a:2,b:1); default the system's own",
+    )
+    .option("--data <file...>", "train on the questions in JSONL or Parquet files instead")
+    .option("--columns <map>", "which columns to read, e.g. prompt=question,label=answer")
+    .option("--verifier <name>", "exact (default), numeric, choice, fill-in or math")
+    .option(
+      "--answer <where>",
+      "text (default), last-boxed, first-boxed, last-line, last-number ...",
+    )
+    .option("--eval-data <file...>", "held-out questions; default a tenth of --data")
     .option("--policy <tiny|DIR>", "a fresh tiny policy, or a folder with weights; default tiny")
     .option(
       "--dtype <f32|bf16>",
@@ -58,6 +75,9 @@ export function registerTrain(program: Command, terminal: Terminal): void {
     .option("--settings", "print every setting with its value and meaning, and do nothing")
     .option("--tensorboard", "also TensorBoard event files, in the run's folder")
     .option("--no-report", "no report.html at the end; `firesteel report DIR` makes it later")
+    .option("--sampler-url <url>", "rollouts come from this server with OpenAI's completions")
+    .option("--sampler-dir <dir>", "weights go here after each step: the --policy of that server")
+    .option("--sampler-key-file <file>", "holds the key that the server asks for")
     .option("--json", "one line of JSON a step on stdout, and a last one when done")
     .addHelpText(
       "after",
@@ -69,9 +89,12 @@ Examples:
   firesteel train --system opd --model teacher=runs/median/checkpoint-50/policy
   firesteel train --resume runs/median --steps 100  go on, to 100 steps in all
   firesteel train --resume runs/median/checkpoint-20 --out runs/branch --force --set temperature=0.8
+  firesteel train --data sums.jsonl --columns prompt=question,label=answer --verifier numeric
   firesteel train --config run.json --json          {"numGenerations": 16, "learningRate": 1e-4}
   firesteel train --set lrSchedulerType=cosine --set warmupRatio=0.1 --set evalPassAtK=[1,4]
-  firesteel train --settings                        all that --set and --config take`,
+  firesteel train --settings                        all that --set and --config take
+  firesteel train --sampler-url http://127.0.0.1:8000 --sampler-dir weights
+                                                    rollouts from: firesteel serve --policy weights --wait`,
     )
     .action(async (flags: TrainFlags) => {
       const stop = stopSignal();
@@ -85,12 +108,17 @@ Examples:
 
 async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSignal): Promise<void> {
   // Commander says true where neither --report nor --no-report stands.
-  const { config, json, set, settings, model, report, ...named } = flags;
+  const { config, json, set, settings, model, report, ...flagged } = flags;
+  const { samplerUrl, samplerDir, samplerKeyFile, ...unserved } = flagged;
+  const { data, columns, verifier, answer, evalData, ...named } = unserved;
+  const fromFile = config === undefined ? {} : readConfig(config);
   const options = {
     report: true,
-    ...(config === undefined ? {} : readConfig(config)),
+    ...fromFile,
     ...(report === false ? { report } : {}),
+    ...samplerFlags({ samplerUrl, samplerDir, samplerKeyFile }),
     ...withSet(named, set),
+    ...dataOptions({ data, columns, verifier, answer, evalData }, fromFile),
     ...(model === undefined ? {} : { models: model }),
   } as TrainOptions;
   if (settings) return showSettings(options, json === true, terminal);
@@ -160,6 +188,24 @@ function heldOut(start: Metrics, end: Metrics): [string, string][] {
   ]);
 }
 
+/** The sampler that the command line names, if any. @throws FiresteelError ERR_OPTION */
+function samplerFlags(flags: {
+  samplerUrl?: string;
+  samplerDir?: string;
+  samplerKeyFile?: string;
+}): Pick<TrainOptions, "sampler"> {
+  const { samplerUrl: url, samplerDir: directory, samplerKeyFile: keyFile } = flags;
+  if (url === undefined) {
+    const other = Object.values(flags).find((value) => value !== undefined);
+    if (other === undefined) return {};
+    throw new FiresteelError(
+      "ERR_OPTION",
+      "Expected --sampler-url beside the other --sampler options",
+    );
+  }
+  return { sampler: { url, directory, apiKey: keyFile && readKey("--sampler-key-file", keyFile) } };
+}
+
 /** The settings of a JSON file. @throws FiresteelError ERR_OPTION */
 function readConfig(path: string): Partial<TrainOptions> {
   try {
@@ -173,9 +219,10 @@ function readConfig(path: string): Partial<TrainOptions> {
 }
 
 /** A folder under runs/ that no run has used yet. What is no id is refused before it is made. */
-function freshFolder({ system = "grpo", task, seed = 0 }: TrainOptions): string {
+function freshFolder({ system = "grpo", task, data, mix, seed = 0 }: TrainOptions): string {
   const shownOn = systems[system as string]?.task;
-  const base = join("runs", `${system}-${task ?? shownOn}-seed${seed}`);
+  const name = data?.path !== undefined ? datasetName(data.path) : mix ? "mix" : (task ?? shownOn);
+  const base = join("runs", `${system}-${name}-seed${seed}`.replace(/[^\w.-]+/g, "-"));
   for (let i = 1; ; ++i) {
     const folder = i === 1 ? base : `${base}-${i}`;
     if (!existsSync(folder)) return folder;
@@ -189,7 +236,7 @@ function namedFolder(text: string, before: Record<string, string> = {}): Record<
   throw invalid("ERR_OPTION", "--model", "NAME=DIR", text);
 }
 
-function wholeNumber(name: string): (text: string) => number {
+export function wholeNumber(name: string): (text: string) => number {
   return (text) => {
     if (/^\d+$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text);
     throw invalid("ERR_OPTION", name, "a whole number", text);

@@ -45,7 +45,7 @@ export const trainingStep: WholeBench = {
       const run = await beginRun({
         ...{ engine, system, task, policy, sampler: new EmbeddedSampler(policy), settings },
         ...{
-          names: { firesteel: "", policy: "", models: {} },
+          names: { firesteel: "", policy: "", models: {}, source: null },
           out: null,
           resume: null,
           callbacks: [],

@@ -23,6 +23,8 @@ export interface Question {
   columns: Record<string, unknown>;
   /** Which of several tasks in one batch this is, e.g. "policy", "pointwise". */
   kind?: string;
+  /** Of several mixed tasks, the one whose rewards judge it. */
+  task?: string;
 }
 
 export interface Prompt extends Question {

@@ -1,4 +1,5 @@
 import type { Prompt, Trajectory } from "./data.js";
+import type { Measurer } from "./metrics.js";
 
 export interface RewardContext {
   readonly prompts: readonly Prompt[];
@@ -8,6 +9,8 @@ export interface RewardContext {
   /** The prompts' columns, one value per trajectory; null where a prompt has none of that name. */
   readonly columns: Readonly<Record<string, readonly unknown[]>>;
   readonly signal: AbortSignal;
+  /** Takes metrics of this reward, reported as `rewards/{name}/...`. */
+  readonly measure?: Measurer;
 }
 
 /** One number per trajectory; null where this reward does not apply. */

@@ -80,6 +80,13 @@ export interface Task {
    */
   readonly alphabet: string | null;
   readonly train: readonly Question[];
+  /** Of questions that come from files: a run goes on only with the same. */
+  readonly fingerprint?: string;
+  /**
+   * Several tasks in one: how often each one's prompts are drawn, by the `task` of the questions. Weights are
+   * relative. Default: one set of prompts.
+   */
+  readonly mixture?: readonly { readonly task: string; readonly weight: number }[];
   readonly evaluation: readonly Question[];
   /**
    * Further held-out questions, by the metric that their share of right answers is reported as, e.g.

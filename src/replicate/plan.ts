@@ -1,7 +1,8 @@
 import type { System } from "../contract/system.js";
 import type { Task } from "../contract/task.js";
 import { checkChoice, invalid } from "../engine/checks.js";
-import { namedSystem, namedTask } from "../train.js";
+import { namedTask } from "../taskSource.js";
+import { namedSystem } from "../train.js";
 import { type TrainSettings, trainSettings } from "../trainer/settings.js";
 import type { ArmRun, Claim, Results } from "./claim.js";
 import { claims } from "./claims/index.js";

@@ -1,5 +1,3 @@
-import { createReadStream } from "node:fs";
-import { TextDecoder } from "node:util";
 import { z } from "zod";
 import type { Finish } from "../contract/data.js";
 import { show } from "../engine/checks.js";
@@ -26,9 +24,6 @@ export interface Rollout {
   mask: Uint8Array;
   finish: Finish;
 }
-
-/** Longer lines are refused: a rollout of a million tokens with four lists takes about 60 MiB. */
-const MAX_LINE_BYTES = 2 ** 28;
 
 const numbers = z.array(z.number());
 const schema = z
@@ -132,50 +127,4 @@ function explain(given: unknown, issue: z.core.$ZodIssue): string {
   const element = name === "rewards" ? "a number or null" : name === "mask" ? "0 or 1" : "a number";
   const at = name === "rewards" ? `rewards.${inner[0]}` : `${name}[${inner[0]}]`;
   return `Expected ${element} for ${at} but received ${show(value)}`;
-}
-
-/**
- * The lines of a file that are not blank, with their numbers; one line in memory at a time.
- *
- * @throws FiresteelError ERR_OPTION where the file cannot be read, ERR_RANGE for a line over 256 MiB
- */
-export async function* fileLines(path: string): AsyncGenerator<{ line: number; text: string }> {
-  let line = 0;
-  let parts: Buffer[] = [];
-  let bytes = 0;
-  const decoder = new TextDecoder("utf-8");
-  const take = () => {
-    const text = decoder.decode(Buffer.concat(parts));
-    [parts, bytes] = [[], 0];
-    line += 1;
-    return { line, text };
-  };
-  const stream = createReadStream(path, { highWaterMark: 2 ** 20 });
-  try {
-    for await (const chunk of stream as AsyncIterable<Buffer>) {
-      let begin = 0;
-      for (let end = chunk.indexOf(10); end !== -1; end = chunk.indexOf(10, begin)) {
-        parts.push(chunk.subarray(begin, end));
-        begin = end + 1;
-        const taken = take();
-        if (taken.text.trim() !== "") yield taken;
-      }
-      parts.push(chunk.subarray(begin));
-      bytes += chunk.length - begin;
-      if (bytes > MAX_LINE_BYTES) {
-        throw new FiresteelError(
-          "ERR_RANGE",
-          `line ${line + 1}: Expected at most 256 MiB in a line`,
-        );
-      }
-    }
-  } catch (cause) {
-    if (cause instanceof FiresteelError) throw cause;
-    const message = `Expected a readable file but ${path}: ${(cause as Error).message}`;
-    throw new FiresteelError("ERR_OPTION", message, { cause });
-  } finally {
-    stream.destroy();
-  }
-  const last = take();
-  if (last.text.trim() !== "") yield last;
 }

@@ -2,6 +2,7 @@ import type { Column, Group, Trajectory } from "../contract/data.js";
 import type { LossBatch, LossScale } from "../contract/loss.js";
 import type { Metrics } from "../contract/metrics.js";
 import type { Phase, System } from "../contract/system.js";
+import { fileLines } from "../data/fileLines.js";
 import { tensorOf } from "../engine/device.js";
 import type { Engine } from "../engine/engine.js";
 import { FiresteelError } from "../engine/error.js";
@@ -18,7 +19,7 @@ import {
   offlineContext,
   offlinePhase,
 } from "./offline.js";
-import { fileLines, parseRollout, type Rollout } from "./rolloutFile.js";
+import { parseRollout, type Rollout } from "./rolloutFile.js";
 
 export interface ScoreOptions {
   system: System;

@@ -1,10 +1,9 @@
 import { dirname } from "node:path";
-import type { Question } from "../contract/data.js";
 import type { Policy } from "../contract/policy.js";
 import { FiresteelError } from "../engine/error.js";
 import { newOptimizer } from "./optimizer.js";
 import { phaseBlocks, printSystem } from "./printSystem.js";
-import { tokenized } from "./prompts.js";
+import { runPrompts } from "./prompts.js";
 import { noProgress, type Run } from "./run.js";
 import { createRunFolder, rewindRunFolder } from "./runFolder.js";
 import { differencesFrom, loadRun, type RunNames } from "./save.js";
@@ -18,8 +17,6 @@ export async function beginRun(job: TrainJob): Promise<Run> {
   const saved = resume?.body;
   const abort = job.abort ?? new AbortController().signal;
   const models: Record<string, Policy> = { policy, ...job.given };
-  const prompts = (questions: readonly Question[]) =>
-    questions.map((question) => tokenized(question, policy.tokenizer));
   const run: Run = {
     engine,
     system,
@@ -28,11 +25,7 @@ export async function beginRun(job: TrainJob): Promise<Run> {
     models,
     given: ["policy", ...Object.keys(job.given)],
     sampler,
-    train: prompts(task.train),
-    evaluation: prompts(task.evaluation),
-    evaluations: Object.fromEntries(
-      Object.entries(task.evaluations ?? {}).map(([name, questions]) => [name, prompts(questions)]),
-    ),
+    ...runPrompts(task, policy, settings, (warning) => job.onWarning?.(warning)),
     optimizers: {},
     stored: new Map(),
     state: MemoryStateStore.fromJson(saved?.state ?? {}),

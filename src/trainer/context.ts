@@ -52,7 +52,7 @@ export function stepContext(run: Run, phase: Phase, step: number, measure: Measu
     step,
     signal: run.signal,
     sample,
-    prompts: (count) => nextPrompts(run.train, count, settings.seed, run.state),
+    prompts: (count) => nextPrompts(run, count),
     tokenize: (question) => tokenized(question, tokenizer),
     async fork(trajectory, at, children) {
       const plan = continuation(trajectory, at, settings.maxCompletionLength);
@@ -111,7 +111,7 @@ export function sampleRequest(
 }
 
 /** As many rollouts as were asked for, none of them broken. @throws FiresteelError ERR_SAMPLER */
-async function wholeRollouts(
+export async function wholeRollouts(
   source: Pick<Sampler, "sample">,
   request: SampleRequest,
 ): Promise<Trajectory[]> {

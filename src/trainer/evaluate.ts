@@ -2,7 +2,7 @@ import type { Prompt, Trajectory } from "../contract/data.js";
 import type { Metrics } from "../contract/metrics.js";
 import type { Task } from "../contract/task.js";
 import { FiresteelError } from "../engine/error.js";
-import { sampleRequest, stepContext } from "./context.js";
+import { sampleRequest, stepContext, wholeRollouts } from "./context.js";
 import { mean } from "./metrics.js";
 import { streamAt } from "./random.js";
 import { majorityVote, passAtK } from "./repeatedSamples.js";
@@ -110,7 +110,7 @@ async function rewardedAnswers(
   const request = sampleRequest(run, { prompts, temperature: 1, ...how }, (prompt, sample) =>
     streamAt(settings.seed, "evaluation", step, set, prompt, sample),
   );
-  const sampled = await run.sampler.sample(request);
+  const sampled = await wholeRollouts(run.sampler, request);
   const ctx = stepContext(run, system.phases[0]!, step, () => {});
   return ctx.reward(sampled);
 }

@@ -8,6 +8,7 @@ import { sumSquares } from "../engine/nn/adamw.js";
 import type { UpdateFrame } from "./accumulate.js";
 import { type EvaluatedTerm, isCoupled } from "./lossTerms.js";
 import type { RowBatch } from "./minibatches.js";
+import { notANumber } from "./notANumber.js";
 import { scoreRows } from "./scores.js";
 
 /** An update that was not taken, with what is needed to take it apart. */
@@ -29,7 +30,8 @@ interface PartReport {
 }
 
 /**
- * Writes the batch of an update whose loss or gradient is not finite into `OUT/failed-step-N`, and finds
+ * Writes the batch of an update whose loss or gradient is not finite, or whose rows have a value that is
+ * not a number, into `OUT/failed-step-N`, and finds
  * out where that came from. The weights are those before the update.
  *
  * rollouts.jsonl: a line for every row with prompt, tokens, mask, columns (advantages, weights, the
@@ -43,13 +45,13 @@ export async function failedUpdate(
   frame: UpdateFrame,
   failed: FailedUpdate,
 ): Promise<FiresteelError> {
-  const { run, phase, step } = frame;
+  const { run, phase, scored, step } = frame;
   const { batch, loss, gradNorm, rate } = failed;
   const { model } = phase;
   const scores = await scoreRows(run.models[model]!, batch.rows, run.settings);
   const lines = batch.rows.map((row, i) => rowRecord(frame, row, i, scores[i]!.logProb));
   const parts = await eachPart(frame, failed);
-  const first = firstOf(lines, parts);
+  const first = notANumber(batch.rows, scored) ?? brokenPart(parts);
   let where = "";
   if (run.out !== null) {
     const folder = join(run.out, `failed-step-${step}`);
@@ -61,7 +63,7 @@ export async function failedUpdate(
     await writeFile(join(folder, "state.json"), json({ ...state, learningRate: rate, parts }));
     where = `; its batch lies in ${folder}, and the last checkpoint stands`;
   }
-  const norm = gradNorm === null ? "was not computed" : `has norm ${gradNorm}`;
+  const norm = gradNorm === null ? "was not used" : `has norm ${gradNorm}`;
   return new FiresteelError(
     "ERR_RANGE",
     `Expected a finite loss and gradient in step ${step} but the loss of phase ${show(phase.name)} is ` +
@@ -89,8 +91,6 @@ function rowRecord(
     modelLogProb: Object.fromEntries(models) as Record<string, Float32Array>,
   };
 }
-
-type RowRecord = ReturnType<typeof rowRecord>;
 
 function valuesOf(column: Column): number | Float32Array {
   return column.level === "row" ? column.value : column.values;
@@ -131,19 +131,10 @@ function units({ rows, groupOffsets }: RowBatch, coupled: boolean): RowBatch[] {
   });
 }
 
-/** The first value that is not finite: among what the loss read, else what a term made of it. */
-function firstOf(rows: readonly RowRecord[], parts: readonly PartReport[]): string | null {
-  for (const { row, mask, columns, oldLogProb, logProb, modelLogProb } of rows) {
-    const read = { ...columns, oldLogProb, logProb, ...modelLogProb };
-    for (const [name, values] of Object.entries(read)) {
-      const all = typeof values === "number" ? [values] : [...values];
-      const masked = (i: number) => all.length === mask.length && mask[i] === 0;
-      const at = all.findIndex((value, i) => !Number.isFinite(value) && !masked(i));
-      if (at !== -1) return `${name} of row ${row} is ${all[at]} at ${at}`;
-    }
-  }
-  for (const { rows: own, losses, gradNorm } of parts) {
-    const name = own.length === 1 ? `row ${own[0]}` : `rows ${own.join(", ")}`;
+/** The first part whose own loss or gradient is not finite. */
+function brokenPart(parts: readonly PartReport[]): string | null {
+  for (const { rows, losses, gradNorm } of parts) {
+    const name = rows.length === 1 ? `row ${rows[0]}` : `rows ${rows.join(", ")}`;
     const term = Object.entries(losses).find(([, value]) => !Number.isFinite(value));
     if (term !== undefined) return `the loss ${term[0]} of ${name} is ${term[1]}`;
     if (!Number.isFinite(gradNorm)) return `the gradient of ${name} has norm ${gradNorm}`;

@@ -64,10 +64,12 @@ export function inspectSystem(run: {
     }
   }
   const read = system.phases.flatMap(({ loss }) => loss.flatMap(({ models }) => models));
-  if (settings.syncRefModel && !read.includes("reference")) {
+  const { reference } = system.models;
+  if (settings.syncRefModel && (!read.includes("reference") || reference?.trained)) {
+    const why = reference?.trained ? "it is trained" : "no loss reads it";
     throw new FiresteelError(
       "ERR_OPTION",
-      `Expected a loss that reads the reference policy in ${system.id} (syncRefModel is true) but none does`,
+      `Expected a reference policy that can follow in ${system.id} (syncRefModel is true) but ${why}`,
     );
   }
   const facts: RunFacts = {

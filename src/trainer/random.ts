@@ -10,8 +10,9 @@ const purposes = {
   stage: 4,
   minibatch: 5,
   evaluation: 6,
-  imitation: 7,
-  initialNoise: 8,
+  mixture: 7,
+  imitation: 8,
+  initialNoise: 9,
 } as const;
 
 /**

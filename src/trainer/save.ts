@@ -16,6 +16,9 @@ export interface SavedRun {
   /** The system as printed: what runs, whatever its name. */
   printed: string;
   task: string;
+  /** Where the task comes from, for a run that goes on; null: it was given as an object. */
+  source: unknown;
+  fingerprint: string | null;
   policy: string;
   models: Readonly<Record<string, string>>;
   device: string;
@@ -30,6 +33,7 @@ export interface RunNames {
   policy: string;
   /** Where each model came from that the user chose: a folder, or "given". */
   models: Readonly<Record<string, string>>;
+  source: unknown;
 }
 
 /**
@@ -45,6 +49,7 @@ export async function saveRun(run: Run, names: RunNames, out: string): Promise<s
     system: run.system.id,
     printed: printSystem(run.system),
     task: run.task.id,
+    fingerprint: run.task.fingerprint ?? null,
     device: run.engine.device,
     settings: run.settings,
     progress: run.progress,
@@ -150,6 +155,12 @@ export function differencesFrom(saved: SavedRun, run: Run): string[] {
   };
   compare("system", saved.system, run.system.id);
   compare("task", saved.task, run.task.id);
+  if (
+    saved.task === run.task.id &&
+    (saved.fingerprint ?? null) !== (run.task.fingerprint ?? null)
+  ) {
+    differences.push(`the questions of task ${show(saved.task)} are others`);
+  }
   compare("device", saved.device, run.engine.device);
   if (saved.system === run.system.id && saved.printed !== printSystem(run.system)) {
     differences.push(`the options of system ${show(saved.system)} are others`);

@@ -28,6 +28,8 @@ export interface TrainSettings {
   temperature: number;
   /** Actions of a rollout at most, >= 1; default the task's. */
   maxCompletionLength: number;
+  /** What becomes of prompts that leave no room for an answer: "refuse" (default) or "drop". */
+  longPrompts: "refuse" | "drop";
   /**
    * Optimiser steps that the weights may be ahead of those that sampled a rollout, >= 0; null (default):
    * any number. What a sampler of its own weights should go with is a loss that corrects for it
@@ -119,6 +121,11 @@ export const settingGroups = {
     numGenerations: integer(measured, count, "rollouts per prompt"),
     temperature: number(measured, { above: 0 }, "divides the logits, in sampling and loss"),
     maxCompletionLength: integer(measured, count, "actions of a rollout at most"),
+    longPrompts: choice(
+      "refuse",
+      ["refuse", "drop"],
+      "what becomes of prompts that leave no room for an answer",
+    ),
     maxStaleness: orNull(
       integer,
       null,

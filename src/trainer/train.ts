@@ -81,7 +81,7 @@ export async function trainPolicy(job: TrainJob): Promise<TrainResult> {
   const { settings, out } = job;
   for (const warning of inspectSystem(job)) job.onWarning?.(warning);
   const run = await beginRun(job);
-  const { progress, signal } = run;
+  const { progress } = run;
   let failure: unknown = null;
   try {
     await tell(run, "begin", {
@@ -95,66 +95,7 @@ export async function trainPolicy(job: TrainJob): Promise<TrainResult> {
       resumed: job.resume !== null,
       resumedAt: progress.begun ? progress.step : -1,
     });
-    let mark = performance.now();
-    const clock = () => {
-      const now = performance.now();
-      progress.seconds += (now - mark) / 1000;
-      mark = now;
-    };
-    const save = async () => {
-      clock();
-      if (out === null) return;
-      const folder = await saveRun(run, job.names, out);
-      await tell(run, "checkpoint", { step: progress.step, folder });
-    };
-    const report = async (metrics: Metrics): Promise<boolean> => {
-      progress.metrics = metrics;
-      if (out !== null) await appendMetrics(out, progress.step, metrics);
-      const answers = await tell(run, "step", {
-        step: progress.step,
-        steps: settings.steps,
-        metrics,
-      });
-      return answers.includes("stop");
-    };
-
-    const judge = (metrics: Metrics) => noteEvaluation(progress, settings, progress.step, metrics);
-    let stoppedBy: StoppedBy | null = null;
-    try {
-      // A run that branched off stands by itself from the beginning.
-      if (job.resume !== null && out !== job.resume.run) await save();
-      await warmUp(run, save);
-      if (!progress.begun && !signal.aborted) {
-        await beginSteps(run);
-        await run.sampler.refresh(progress.updates, run.models.policy!);
-        progress.start = await evaluate(run, 0);
-        judge(progress.start);
-        await report(progress.start);
-        await save();
-      }
-      for (;;) {
-        if (progress.begun && progress.step >= settings.steps) {
-          stoppedBy = null;
-          break;
-        }
-        stoppedBy ??= signal.aborted ? "signal" : enough(progress, settings);
-        if (stoppedBy !== null) break;
-        const metrics = await trainStep(run, progress.step + 1);
-        progress.step += 1;
-        const better = judge(metrics) && settings.keepBest;
-        if (await report(metrics)) stoppedBy = "callback";
-        const over = stoppedBy !== null || enough(progress, settings) !== null || signal.aborted;
-        const due = progress.step % settings.saveSteps === 0 || progress.step === settings.steps;
-        if (over || due || better) await save();
-      }
-    } catch (error) {
-      // A signal has reached a reward, the sampler or an update within a step: that step is lost, and the
-      // last checkpoint stands.
-      const aborted = error instanceof FiresteelError && error.code === "ERR_ABORTED";
-      if (!aborted || !signal.aborted) throw error;
-      stoppedBy = "signal";
-    }
-    clock();
+    const stoppedBy = await runSteps(run, job);
     return {
       steps: progress.step,
       seconds: progress.seconds,
@@ -178,6 +119,69 @@ export async function trainPolicy(job: TrainJob): Promise<TrainResult> {
   }
 }
 
+/** From where the run stands to its end. @returns why that came before the last step, null: it did not */
+async function runSteps(run: Run, { names, resume }: TrainJob): Promise<StoppedBy | null> {
+  const { progress, settings, signal, out } = run;
+  let mark = performance.now();
+  const clock = () => {
+    const now = performance.now();
+    progress.seconds += (now - mark) / 1000;
+    mark = now;
+  };
+  const save = async () => {
+    clock();
+    if (out === null) return;
+    const folder = await saveRun(run, names, out);
+    await tell(run, "checkpoint", { step: progress.step, folder });
+  };
+  let stoppedBy: StoppedBy | null = null;
+  /** @returns whether the step's evaluation is the best so far */
+  const report = async (metrics: Metrics): Promise<boolean> => {
+    const { step } = progress;
+    const better = noteEvaluation(progress, settings, step, metrics);
+    progress.metrics = metrics;
+    if (out !== null) await appendMetrics(out, step, metrics);
+    const answers = await tell(run, "step", { step, steps: settings.steps, metrics });
+    if (answers.includes("stop")) stoppedBy = "callback";
+    else if (signal.aborted) stoppedBy = "signal";
+    else stoppedBy = enough(progress, settings);
+    return better;
+  };
+
+  try {
+    // A run that branched off stands by itself from the beginning.
+    if (resume !== null && out !== resume.run) await save();
+    await warmUp(run, save);
+    if (!progress.begun) {
+      if (signal.aborted) return "signal";
+      await beginSteps(run);
+      await run.sampler.refresh(progress.updates, run.models.policy!);
+      progress.start = await evaluate(run, 0);
+      await report(progress.start);
+      await save();
+    }
+    stoppedBy ??= signal.aborted ? "signal" : enough(progress, settings);
+    while (progress.step < settings.steps && stoppedBy === null) {
+      const metrics = await trainStep(run, progress.step + 1);
+      progress.step += 1;
+      const better = (await report(metrics)) && settings.keepBest;
+      const due = progress.step % settings.saveSteps === 0 || progress.step === settings.steps;
+      if (due || better || stoppedBy !== null) await save();
+      // It may have come while the checkpoint was written.
+      if (signal.aborted) stoppedBy ??= "signal";
+    }
+  } catch (error) {
+    // A signal has reached a reward, the sampler or an update within a step: that step is lost, and the
+    // last checkpoint stands.
+    const aborted = error instanceof FiresteelError && error.code === "ERR_ABORTED";
+    if (!aborted || !signal.aborted) throw error;
+    stoppedBy = "signal";
+  } finally {
+    clock();
+  }
+  return progress.begun && progress.step >= settings.steps ? null : stoppedBy;
+}
+
 /** Supervised steps to the end of the warm start, or until the signal stops them. */
 async function warmUp(run: Run, save: () => Promise<void>): Promise<void> {
   const { settings, task, progress, signal } = run;
@@ -189,6 +193,12 @@ async function warmUp(run: Run, save: () => Promise<void>): Promise<void> {
     checkAbort(run);
     const step = progress.warmStartStep + 1;
     const loss = await warmStartStep(run, step % warmStartInterval.report === 0 || step === steps);
+    if (loss !== null && !Number.isFinite(loss)) {
+      throw new FiresteelError(
+        "ERR_RANGE",
+        `Expected a finite loss in step ${step} of the warm start (${at.stage.name}) but it is ${loss}`,
+      );
+    }
     if (loss !== null) await tell(run, "warmStart", { step, steps, stage: at.stage.name, loss });
     if (step % warmStartInterval.save === 0 || signal.aborted) await save();
     if (signal.aborted) return;

@@ -10,6 +10,7 @@ import { learningRate } from "./learningRate.js";
 import { disposeGradient, type EvaluatedTerm, gradientRows, isCoupled } from "./lossTerms.js";
 import { Measures, samplingMetrics } from "./metrics.js";
 import { lossScale, microBatches, minibatches, type RowBatch } from "./minibatches.js";
+import { notANumber } from "./notANumber.js";
 import { uniformAt } from "./random.js";
 import { checkAbort, type Run } from "./run.js";
 import { type RowScores, scoreRows } from "./scores.js";
@@ -144,7 +145,7 @@ async function updateOnce(
   rate: number,
   measure: Measurer,
 ): Promise<void> {
-  const { run, phase } = frame;
+  const { run, phase, scored } = frame;
   const optimizer = run.optimizers[phase.model]!;
   optimizer.zeroGrad();
   const parts = new Measures();
@@ -158,10 +159,12 @@ async function updateOnce(
     result.loss.dispose();
     result.metrics?.dispose();
   }
-  // A loss that is not finite is caught before the step; a gradient that is not, by the step itself,
-  // which then changes nothing.
-  if (Number.isFinite(loss)) optimizer.step(rate);
-  const gradNorm = Number.isFinite(loss) ? await optimizer.gradNorm() : null;
+  // What is not finite is caught before the step; a gradient that is not, by the step itself, which then
+  // changes nothing.
+  const columns = phase.loss.flatMap((term) => term.columns);
+  const sound = Number.isFinite(loss) && notANumber(batch.rows, scored, columns) === null;
+  if (sound) optimizer.step(rate);
+  const gradNorm = sound ? await optimizer.gradNorm() : null;
   if (gradNorm === null || !Number.isFinite(gradNorm)) {
     const again = (part: RowBatch) => gradients(frame, part);
     throw await failedUpdate(frame, { batch, rate, loss, gradNorm, again });

@@ -13,7 +13,8 @@ const main = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "dist", "
 async function shortRun(folder: string): Promise<(out: string) => string[]> {
   const config = join(folder, "config.json");
   const settings = { warmStart: false, promptsPerStep: 4, numGenerations: 4, evalSamples: 1 };
-  await writeFile(config, JSON.stringify({ ...settings, device: "cpu", steps: 12 }));
+  const kept = { keepCheckpoints: 2, keepBest: true, evalSteps: 2 };
+  await writeFile(config, JSON.stringify({ ...settings, ...kept, device: "cpu", steps: 12 }));
   return (out) => [main, "train", "--config", config, "--out", out, "--json"];
 }
 

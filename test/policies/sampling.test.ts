@@ -50,6 +50,27 @@ describe.each([
     },
   );
 
+  it("shows every token as it is drawn, and ends a rollout where it is told to", async () => {
+    const whole = await policy.sample(request({ prompts, counts }));
+    const seen = whole.map(() => ({ ids: [] as number[], logProbs: [] as number[] }));
+    const same = await policy.sample(request({ prompts, counts }), (rollout, token, logProb) => {
+      seen[rollout]!.ids.push(token);
+      seen[rollout]!.logProbs.push(logProb);
+      return null;
+    });
+    expect(same).toEqual(whole);
+    expect(seen.map((rollout) => rollout.ids)).toEqual(whole.map(ids));
+    expect(seen.map((rollout) => Float32Array.from(rollout.logProbs))).toEqual(whole.map(logProbs));
+    let left = 2;
+    const cut = await policy.sample(request({ prompts, counts }), (rollout) =>
+      rollout === 1 && --left === 0 ? "abort" : null,
+    );
+    expect(ids(cut[1]!)).toEqual(ids(whole[1]!).slice(0, 2));
+    const longer = ids(whole[1]!).length > 2;
+    expect(cut[1]!.finish).toBe(longer ? "abort" : whole[1]!.finish);
+    expect(cut.toSpliced(1, 1)).toEqual(whole.toSpliced(1, 1));
+  });
+
   it("gives a trajectory whatever else is sampled", async () => {
     const all = await policy.sample(request({ prompts, counts }));
     const streams = request({ prompts, counts }).streams;

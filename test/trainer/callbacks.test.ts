@@ -70,6 +70,12 @@ describe("callbacks", () => {
     expect(await metricsOf(out!)).toEqual(await metricsOf(whole!));
   });
 
+  test('"stop" after the first evaluation trains nothing', async () => {
+    const stop: RunCallback = { step: () => "stop" };
+    const result = await train({ ...small, callbacks: [stop] });
+    expect(result).toMatchObject({ steps: 0, stoppedBy: "callback" });
+  });
+
   const failing = (event: keyof RunCallback, at: number): RunCallback => ({
     [event]: ({ step = 0 }: { step?: number }) => {
       if (step === at) throw new Error(`${event} failed`);

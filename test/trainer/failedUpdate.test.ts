@@ -3,11 +3,12 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { groupNormalize, surrogate } from "../../src/blocks/index.js";
-import type { LossTerm, System, Weighting } from "../../src/contract/index.js";
+import type { LossTerm, System, Trajectory, Weighting } from "../../src/contract/index.js";
 import { engineOf } from "../../src/engine/device.js";
 import { defineSystem } from "../../src/systems/defineSystem.js";
 import { train } from "../../src/train.js";
-import { metricsOf, small, temporaryFolder, weightsOf } from "./runs.js";
+import { notANumber } from "../../src/trainer/notANumber.js";
+import { metricsOf, shortTask, small, temporaryFolder, weightsOf } from "./runs.js";
 
 /** The surrogate, and a term that gives `loss` and `gradient` for one rollout of step 2. */
 function systemWith(loss: number, gradient: number, weight?: Weighting): System {
@@ -102,7 +103,11 @@ describe("an update that is not finite is not taken", () => {
     },
   );
 
-  test("a value that the loss was given and that is not a number is named with its row", async () => {
+  test.each([
+    ["advantage", 1],
+    // Not what the loss reads, but seen where the loss is not finite.
+    ["bonus", 2],
+  ])("a value that is not a number is named with its row: %s", async (name, step) => {
     const spoil: Weighting = {
       block: "spoil",
       options: [],
@@ -110,15 +115,52 @@ describe("an update that is not finite is not taken", () => {
         groups.map((group) => ({
           ...group,
           trajectories: group.trajectories.map((t) => {
-            const value = t.id === 5 ? Number.NaN : 1;
-            return { ...t, columns: { ...t.columns, bonus: { level: "row", value } } };
+            const column = { level: "row", value: t.id === 5 ? Number.NaN : 1 } as const;
+            return { ...t, columns: { ...t.columns, [name]: column } };
           }),
         })),
     };
-    const system = systemWith(Number.NaN, 0, spoil);
-    await expect(train({ ...options, system })).rejects.toMatchObject({
+    const out = join(await temporaryFolder(), "run");
+    await expect(
+      train({ ...options, system: systemWith(Number.NaN, 0, spoil), out }),
+    ).rejects.toMatchObject({
       code: "ERR_RANGE",
-      message: /step 2 but the loss of phase "policy" is NaN .*\(bonus of row \d+ is NaN at 0\)$/,
+      message: new RegExp(`in step ${step} but .*\\(${name} of row \\d+ is NaN at 0\\); its batch`),
+    });
+    expect(await readdir(out)).toContain(`checkpoint-${step - 1}`);
+  });
+
+  test("what belongs to masked actions may be anything", () => {
+    const row = (mask: number[], columns: Trajectory["columns"]) =>
+      ({ mask: Uint8Array.from(mask), columns }) as unknown as Trajectory;
+    const values = Float32Array.of(1, Number.NaN, 3);
+    const bounds = Int32Array.of(0, 1, 2, 3);
+    const columns: Trajectory["columns"][] = [
+      { a: { level: "action", values } },
+      { a: { level: "segment", values, bounds } },
+      { a: { level: "row", value: Number.NaN } },
+    ];
+    for (const own of columns) {
+      const of = (mask: number[]) => {
+        const rows = [row(mask, own)];
+        return notANumber(rows, new Map([[rows[0]!, {}]]));
+      };
+      expect(of([1, 1, 1])).toMatch(/^a of row 0 is NaN at [01]$/);
+      expect(of([0, 0, 0])).toBeNull();
+      if (own !== columns[2]) expect(of([1, 0, 1])).toBeNull();
+    }
+  });
+
+  test("a warm start that has lost its way says so", async () => {
+    const warmStart = shortTask.warmStart.map((stage) => ({
+      ...stage,
+      steps: 20,
+      learningRate: [{ step: 0, rate: 1e10 }],
+    }));
+    const run = train({ ...options, task: { ...shortTask, warmStart } });
+    await expect(run).rejects.toMatchObject({
+      code: "ERR_RANGE",
+      message: /finite loss in step \d+ of the warm start \(\w+\) but it is NaN/,
     });
   });
 

@@ -165,6 +165,12 @@ describe("training a flow policy", () => {
 });
 
 describe("what cannot be trained is refused before anything is computed", () => {
+  const far: Sampler = {
+    name: "far",
+    capabilities: new Set(["logProbs"] as const),
+    sample: async () => [],
+    refresh: async () => {},
+  };
   const entropy = systemWith({ loss: [surrogate({ entropyCoefficient: 0.01 })] });
   const means = defineSystem({ ...head, advantage: groupNormalize(), loss: [flowKl()] });
   const nameless = { ...briefTask, train: [{ ...briefTask.train[0]!, id: "q", columns: {} }] };
@@ -182,13 +188,18 @@ describe("what cannot be trained is refused before anything is computed", () => 
     ],
     [
       "a sampler that does not know flows",
-      { sampler: { name: "far", capabilities: new Set(["logProbs"]) } as unknown as Sampler },
+      { sampler: far },
       /a sampler that can do "flow" \(block flowRollout of flow-grpo\) but "far" cannot/,
     ],
     ["a temperature", { temperature: 0.5 }, /1 \(a flow policy has no logits\) for temperature/],
     ["a question without condition", { task: nameless }, /column "condition" of question "q"/],
     ["16 bits", { dtype: "bf16" }, /"f32" \(a flow policy has no other\) for dtype/],
     ["an entropy bonus", { system: entropy }, /surrogate reads it\) but it acts in flow/],
+    [
+      "a mixture",
+      { task: undefined, mix: [{ task: briefTask }, { task: { ...briefTask, id: "other" } }] },
+      /whose answers are right or wrong, .* but those of "flow2d" are not/,
+    ],
     ["votes", { evalMajAtK: [2] }, /not right or wrong\) for evalMajAtK/],
     [
       "an accuracy",

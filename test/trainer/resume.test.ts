@@ -220,6 +220,7 @@ describe("a run that cannot go on says why", () => {
       ...small,
       out,
       warmStart: false,
+      onWarning: () => {},
       sampler: {
         name: "dead",
         capabilities: new Set(),

@@ -1,4 +1,5 @@
 import type { Trajectory } from "../../contract/data.js";
+import type { Measurer } from "../../contract/metrics.js";
 import type { RewardContext, RewardFunction } from "../../contract/reward.js";
 import type { RewardPlan } from "../../contract/system.js";
 import { didYouMean, show } from "../../engine/checks.js";
@@ -21,10 +22,11 @@ export function weightedSum(
   return sum;
 }
 
-/** What reward functions see of a batch. */
+/** What reward functions see of a batch; `measure` takes metrics by their full names. */
 export function rewardContext(
   trajectories: readonly Trajectory[],
   signal: AbortSignal,
+  measure?: Measurer,
 ): RewardContext {
   const names = new Set(trajectories.flatMap(({ prompt }) => Object.keys(prompt.columns)));
   const columns = [...names].map((name) => [
@@ -37,7 +39,24 @@ export function rewardContext(
     trajectories,
     columns: Object.fromEntries(columns),
     signal,
+    measure,
   };
+}
+
+/**
+ * The first thing about values that makes them no rewards, and at which completion; null where they
+ * are.
+ */
+export function unfitRewards(
+  values: unknown,
+  count: number,
+): { at: number | null; expected: string; received: unknown } | null {
+  if (!Array.isArray(values) || values.length !== count) {
+    return { at: null, expected: `${count} values`, received: values };
+  }
+  const at = values.findIndex((value) => value !== null && !Number.isFinite(value));
+  if (at === -1) return null;
+  return { at, expected: "a finite number or null", received: values[at] };
 }
 
 /**
@@ -52,8 +71,13 @@ export async function callReward(
   ctx: RewardContext,
 ): Promise<readonly (number | null)[]> {
   let values: readonly (number | null)[];
+  const { measure } = ctx;
+  const named: RewardContext = {
+    ...ctx,
+    measure: measure && ((metric, part) => measure(`rewards/${name}/${metric}`, part)),
+  };
   try {
-    values = await reward(ctx);
+    values = await reward(named);
   } catch (cause) {
     if (ctx.signal.aborted) {
       throw new FiresteelError("ERR_ABORTED", `The reward "${name}" was aborted`, { cause });
@@ -61,20 +85,12 @@ export async function callReward(
     const message = `The reward "${name}" threw: ${cause instanceof Error ? cause.message : cause}`;
     throw new FiresteelError("ERR_REWARD", message, { cause });
   }
-  const count = ctx.trajectories.length;
-  if (!Array.isArray(values) || values.length !== count) {
-    const message = `Expected ${count} values from the reward "${name}" but received ${show(values)}`;
-    throw new FiresteelError("ERR_REWARD", message);
-  }
-  for (const [i, value] of values.entries()) {
-    if (value === null || Number.isFinite(value)) continue;
-    throw new FiresteelError(
-      "ERR_REWARD",
-      `Expected a finite number or null from the reward "${name}" for completion ${i} ` +
-        `(${show(ctx.completions[i])}) but received ${show(value)}`,
-    );
-  }
-  return values;
+  const unfit = unfitRewards(values, ctx.trajectories.length);
+  if (unfit === null) return values;
+  const { at, expected, received } = unfit;
+  const where = at === null ? "" : ` for completion ${at} (${show(ctx.completions[at])})`;
+  const message = `Expected ${expected} from the reward "${name}"${where} but received ${show(received)}`;
+  throw new FiresteelError("ERR_REWARD", message);
 }
 
 const shape = {
@@ -102,7 +118,7 @@ export function reward(
       return [];
     },
     async run(trajectories, ctx) {
-      const context = rewardContext(trajectories, ctx.signal);
+      const context = rewardContext(trajectories, ctx.signal, ctx.measure);
       const named = await Promise.all(
         Object.entries(ctx.rewards).map(
           async ([name, fn]) => [name, await callReward(name, fn, context)] as const,

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import type { Finish, SampleRequest } from "../../contract/index.js";
 import { logProb } from "../../engine/kernels/logProb.js";
 import { gatherRows } from "../../engine/nn/embed.js";
@@ -20,8 +21,17 @@ export interface Completion {
   readonly finish: Finish;
 }
 
+/**
+ * Sees every token as it is drawn, and ends a rollout by answering how it finishes.
+ *
+ * @param rollout counts in the order of the request's streams
+ * @param logProb of the token
+ */
+export type TokenWatch = (rollout: number, token: number, logProb: number) => Finish | null;
+
 /** A row in the making. */
 interface Row {
+  readonly rollout: number;
   readonly prompt: number;
   readonly random: Random;
   /** Slots of its prompt, which it shares with the other rows of that prompt. */
@@ -39,6 +49,7 @@ interface Row {
  * that have ended leave the batch. A completion depends on its stream, prompt and the weights alone.
  *
  * @param stop ids that end a completion
+ * @param watch sees the tokens as they come
  * @throws FiresteelError ERR_SHAPE, ERR_RANGE, ERR_OPTION, ERR_SAMPLER (a hook), ERR_OUT_OF_MEMORY,
  * ERR_ABORTED
  */
@@ -46,6 +57,7 @@ export async function generate(
   model: Transformer,
   request: SampleRequest,
   stop: ReadonlySet<number>,
+  watch: TokenWatch | null = null,
 ): Promise<Completion[]> {
   checkRequest(model.config, request);
   const { prompts, slots: promptSlots } = layPrompts(request);
@@ -57,10 +69,12 @@ export async function generate(
     logits = prefill(model, cache, request, prompts, rows);
     for (let live: readonly Row[] = rows; ; ) {
       throwIfAborted(request.signal);
-      await choose(model, logits, live, request, stop);
+      await choose(model, logits, live, request, stop, watch);
       logits.dispose();
       live = live.filter((row) => row.finish === null);
       if (live.length === 0) break;
+      // Small work never leaves this thread: whoever looks on gets a turn to act on what came.
+      if (watch !== null) await setImmediate();
       logits = cache.advance(nextTokens(live));
     }
   } finally {
@@ -106,6 +120,7 @@ function layRows(
     const limit = Math.min(maxCompletionLength, config.maxLength - prefix.length);
     for (let i = 0; i < counts[prompt]!; ++i) {
       rows.push({
+        rollout: rows.length,
         prompt,
         random: random(streams[rows.length]!),
         prefix,
@@ -171,6 +186,7 @@ async function choose(
   rows: readonly Row[],
   { temperature, greedy }: SampleRequest,
   stop: ReadonlySet<number>,
+  watch: TokenWatch | null,
 ): Promise<void> {
   const how = greedy
     ? { greedy }
@@ -189,7 +205,9 @@ async function choose(
       }
       row.ids.push(token);
       row.logProb.push(logProbs[i]!);
+      const asked = watch?.(row.rollout, token, logProbs[i]!) ?? null;
       if (stop.has(token)) row.finish = "stop";
+      else if (asked !== null) row.finish = asked;
       else if (row.ids.length === row.limit) row.finish = "length";
     }
   } finally {

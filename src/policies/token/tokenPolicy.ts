@@ -19,7 +19,7 @@ import { Parameter } from "../../nn/parameter.js";
 import type { Var } from "../../nn/tape.js";
 import { checkTokenConfig, type PolicyDType, policyDTypes, type TokenConfig } from "./config.js";
 import { readPolicy, writePolicy } from "./files.js";
-import { type Completion, generate } from "./generate.js";
+import { type Completion, generate, type TokenWatch } from "./generate.js";
 import { imitate } from "./imitation.js";
 import { DifferentiableTokenScores, scoreRows } from "./scoring.js";
 import { formatTokenizer } from "./tokenizerFiles.js";
@@ -122,12 +122,13 @@ export class TokenPolicy implements Policy {
    * and `forward` give for them. A row ends at the tokenizer's end-of-sequence token, at one of
    * `request.stop`, or at its length limit.
    *
+   * @param watch sees the tokens as they come, and can end a rollout
    * @throws FiresteelError ERR_SHAPE, ERR_RANGE, ERR_SAMPLER, ERR_OUT_OF_MEMORY, ERR_ABORTED
    */
-  async sample(request: SampleRequest): Promise<Trajectory[]> {
+  async sample(request: SampleRequest, watch?: TokenWatch): Promise<Trajectory[]> {
     const stop = new Set(request.stop);
     if (this.tokenizer !== null) stop.add(this.tokenizer.endOfSequence);
-    const completions = await generate(this.#model, request, stop);
+    const completions = await generate(this.#model, request, stop, watch);
     return completions.map((completion, id) => this.#trajectory(completion, id, request));
   }
 

@@ -1,0 +1,24 @@
+import { firstBoxed, lastBoxed } from "./boxed.js";
+
+/** Where in a completion its answer stands. */
+export const extractions = {
+  /** The whole text, without the blanks around it. */
+  text: (completion) => completion.trim() || null,
+  "first-boxed": firstBoxed,
+  "last-boxed": lastBoxed,
+  /** The last line that is not blank. */
+  "last-line": (completion) => completion.trim().split("\n").at(-1)!.trim() || null,
+  /** Behind the last "####", as GSM8K writes answers. */
+  "after-hashes": (completion) => {
+    const at = completion.lastIndexOf("####");
+    return at === -1 ? null : completion.slice(at + 4).trim() || null;
+  },
+  /** The last number that is written in digits; 1,234.5 is one. */
+  "last-number": (completion) => {
+    const numbers = completion.match(/-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?/g);
+    return numbers?.at(-1) ?? null;
+  },
+} satisfies Record<string, (completion: string) => string | null>;
+
+export type Extraction = keyof typeof extractions;
+export const extractionNames = Object.keys(extractions) as Extraction[];
