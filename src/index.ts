@@ -138,6 +138,13 @@ export {
 } from "./engine/kernels/tokenLoss.js";
 export { Offsets, type OffsetsLike } from "./engine/offsets.js";
 export { type ReadOptions, Tensor } from "./engine/tensor.js";
+export {
+  naturalLanguage,
+  pairwiseQuestion,
+  pointwiseQuestion,
+  type QuestionKind,
+  reflectionQuestion,
+} from "./forms/index.js";
 export { mixWeights } from "./nn/mixWeights.js";
 export { type FlowConfig, flowConfig } from "./policies/flow/config.js";
 export { FlowPolicy } from "./policies/flow/flowPolicy.js";
@@ -174,6 +181,7 @@ export {
   scoreFile,
 } from "./score/score.js";
 export { type PolicyServer, type ServeOptions, serve } from "./serve/serve.js";
+export { type Solution, type SolveOptions, solve } from "./solve.js";
 export { type Interval, meanInterval } from "./statistics/interval.js";
 export { tQuantile } from "./statistics/studentT.js";
 export {
@@ -183,6 +191,7 @@ export {
 } from "./systems/defineSystem.js";
 export { type FromTRL, fromTRL } from "./systems/fromTRL.js";
 export { systems } from "./systems/index.js";
+export { type SparkOptions, sparkSystem } from "./systems/language/sparkSystem.js";
 export { type MixedPart, namedTask } from "./taskSource.js";
 export { tasks } from "./tasks/index.js";
 export { namedSystem, type TrainOptions, train } from "./train.js";

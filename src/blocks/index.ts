@@ -24,6 +24,13 @@ export { nonzeroScale, scaleByNonzero } from "./credit/scaleByNonzero.js";
 export { type WhitenOptions, whiten, whitened } from "./credit/whiten.js";
 export { dynamicSampling, type Refill, refill } from "./filter/dynamicSampling.js";
 export { dropZeroVariance, isConstant, splitByVariance } from "./filter/zeroVariance.js";
+export {
+  nextCall,
+  type ReflectInfo,
+  reflect,
+  reflectionCourse,
+  type SolveCall,
+} from "./inference/reflect.js";
 export { clippedValue, clippedValueLoss } from "./loss/clippedValue.js";
 export { type DistillationOptions, distillation } from "./loss/distillation.js";
 export { type FlowKlOptions, flowKl, flowStds } from "./loss/flowKl.js";
@@ -31,6 +38,22 @@ export { type GroupLossOptions, groupLoss } from "./loss/groupLoss.js";
 export { klHinge } from "./loss/klHinge.js";
 export { type SurrogateOptions, surrogate } from "./loss/surrogate.js";
 export { topTokens } from "./loss/topTokens.js";
+export {
+  type AnsweredRollouts,
+  type JudgeItem,
+  type JudgeItemOptions,
+  judgeItem,
+} from "./observe/judgeItem.js";
+export { type RecycleBlockOptions, recycle } from "./observe/recycle.js";
+export type { RecyclingOptions } from "./observe/recycleOptions.js";
+export {
+  balanceVerdicts,
+  type FinishedGroup,
+  type RecycleOptions,
+  recycleStep,
+  subsample,
+} from "./observe/recycleStep.js";
+export { type ReflectionItem, reflectionItem } from "./observe/reflectionItem.js";
 export { type GuardOptions, guarded } from "./reward/guarded.js";
 export { klPenalty, rowKl, type ScoredActions } from "./reward/klPenalty.js";
 export { type OverlongOptions, overlongPenalty, softOverlong } from "./reward/overlongPenalty.js";
@@ -47,5 +70,9 @@ export { intoGroups, rollout } from "./rollout/rollout.js";
 export { bestWorstPair, bestWorstPairs } from "./select/bestWorstPairs.js";
 export { compensate, dropPivot, lowerMedian, pivotIndex } from "./select/dropPivot.js";
 export { extremeIndices, keepExtremes } from "./select/keepExtremes.js";
+export { lookOnly } from "./select/lookOnly.js";
 export { maskTruncated } from "./select/maskTruncated.js";
 export { type SampleStepsOptions, sampleSteps, stepMask } from "./select/sampleSteps.js";
+export { takeBatch } from "./source/promptQueue.js";
+export { recycled } from "./source/recycled.js";
+export { type RecycledOnceOptions, recycledOnce } from "./source/recycledOnce.js";

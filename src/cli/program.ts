@@ -6,6 +6,7 @@ import { registerReplicate } from "./replicate.js";
 import { registerReport } from "./report.js";
 import { registerScore } from "./score.js";
 import { registerServe } from "./serve.js";
+import { registerSolve } from "./solve.js";
 import { registerSystems } from "./systems.js";
 import type { Terminal } from "./terminal.js";
 import { registerTrain } from "./train.js";
@@ -32,6 +33,7 @@ export async function runCommand(args: readonly string[], terminal: Terminal): P
     registerReport,
     registerScore,
     registerServe,
+    registerSolve,
     registerSystems,
     registerReplicate,
     registerBench,

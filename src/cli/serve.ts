@@ -3,7 +3,7 @@ import { FiresteelError, type PolicyServer, type ServeOptions, serve } from "../
 import { isLoopback } from "../serve/server.js";
 import { readKey } from "./keyFile.js";
 import type { Terminal } from "./terminal.js";
-import { wholeNumber } from "./train.js";
+import { wholeNumber } from "./wholeNumber.js";
 
 interface ServeFlags extends Omit<ServeOptions, "apiKey" | "engine" | "onError"> {
   apiKeyFile?: string;

@@ -12,6 +12,7 @@ import { count, duration, evaluationName, evaluationValue, ProgressBlock } from 
 import { acceptSettings, showSettings, withSet } from "./settings.js";
 import { stopSignal } from "./stopSignal.js";
 import { type Terminal, table } from "./terminal.js";
+import { wholeNumber } from "./wholeNumber.js";
 
 interface TrainFlags extends DataFlags {
   system?: string;
@@ -234,11 +235,4 @@ function namedFolder(text: string, before: Record<string, string> = {}): Record<
   const at = text.indexOf("=");
   if (at > 0 && at < text.length - 1) return { ...before, [text.slice(0, at)]: text.slice(at + 1) };
   throw invalid("ERR_OPTION", "--model", "NAME=DIR", text);
-}
-
-export function wholeNumber(name: string): (text: string) => number {
-  return (text) => {
-    if (/^\d+$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text);
-    throw invalid("ERR_OPTION", name, "a whole number", text);
-  };
 }

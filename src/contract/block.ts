@@ -1,3 +1,4 @@
+import type { QuestionForms } from "./forms.js";
 import type { Capability } from "./sampler.js";
 import type { StepContext } from "./stage.js";
 
@@ -55,6 +56,12 @@ export interface RunFacts {
   readonly valueHead?: boolean;
   /** Whether every training question has an answer to learn from (`StepContext.demonstrate`). */
   readonly demonstrations?: boolean;
+  /** Names of the models that stages can reach; undefined where nothing is trained. */
+  readonly models?: readonly string[];
+  /** Of the task; null where it has none of its own, undefined where there is no task. */
+  readonly forms?: QuestionForms | null;
+  /** Every symbol that prompts may be made of; null where the vocabulary is open. */
+  readonly alphabet?: string | null;
 }
 
 export interface StageBlock<A, B> extends Block {

@@ -3,6 +3,7 @@ export type * from "./block.js";
 export type * from "./data.js";
 export type * from "./device.js";
 export type * from "./environment.js";
+export type * from "./forms.js";
 export type * from "./loss.js";
 export type * from "./metrics.js";
 export type * from "./policy.js";

@@ -1,5 +1,6 @@
 import type { Column, Prompt, Question, Trajectory } from "./data.js";
 import type { DeviceEngine } from "./device.js";
+import type { QuestionForms } from "./forms.js";
 import type { Measurer } from "./metrics.js";
 import type { Policy } from "./policy.js";
 import type { RewardFunction } from "./reward.js";
@@ -42,12 +43,21 @@ export interface StepContext {
   readonly rewards: Readonly<Record<string, RewardFunction>>;
   /** The task's factors of them; 1 where there is none. */
   readonly rewardWeights?: Readonly<Record<string, number>>;
+  /** The task's own; null where it has none. */
+  readonly forms: QuestionForms | null;
   readonly models: Readonly<Record<string, Policy>>;
   readonly state: StateStore;
   /** In [0, 1); one stream per step and phase, the same whether resumed or not. */
   readonly uniform: () => number;
+  /** The same, from a stream of the caller's own: what else the phase draws does not shift it. */
+  uniformOf(name: string): () => number;
   readonly measure: Measurer;
   /** Counts from 1. */
   readonly step: number;
+  /** The pass over the task's training prompts that the last one drawn belongs to; counts from 0. */
+  readonly epoch: number;
   readonly signal: AbortSignal;
 }
+
+/** What answering with more than one call can reach. */
+export type InferenceContext = Pick<StepContext, "sample" | "tokenize" | "forms">;

@@ -1,7 +1,8 @@
-import type { StageBlock } from "./block.js";
+import type { Block, StageBlock } from "./block.js";
 import type { Actions, Group, Prompt, Trajectory } from "./data.js";
 import type { LossTerm } from "./loss.js";
 import type { Metrics } from "./metrics.js";
+import type { InferenceContext } from "./stage.js";
 
 /** Prompts of a phase; none means that the phase is left out this step. */
 export type Source = StageBlock<void, Prompt[]>;
@@ -74,7 +75,10 @@ export interface PlannedStage {
 export type StagePlan = readonly PlannedStage[];
 
 /** Answering with more than one call: judge, reflect, prune. */
-export type Inference = StageBlock<readonly Prompt[], Trajectory[]>;
+export interface Inference extends Block {
+  /** One trajectory a prompt, in their order: the last answer, with how it came about in `info`. */
+  run(prompts: readonly Prompt[], ctx: InferenceContext): Promise<Trajectory[]>;
+}
 
 export interface System {
   readonly id: string;

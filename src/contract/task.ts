@@ -1,4 +1,5 @@
 import type { Actions, Question } from "./data.js";
+import type { QuestionForms } from "./forms.js";
 import type { RewardFunction } from "./reward.js";
 
 /** One supervised example, as policies of a kind learn from it; `Q` is Prompt for a policy to read. */
@@ -93,6 +94,8 @@ export interface Task {
    * "judge/pointwise_accuracy".
    */
   readonly evaluations?: Readonly<Record<string, readonly Question[]>>;
+  /** How its questions are put to a judge and to a reviser; without: in English. */
+  readonly forms?: QuestionForms;
   readonly rewards: Readonly<Record<string, RewardFunction>>;
   /** Factor of each reward in the sum, 1 where not given; 0: reported alone. A system may say otherwise. */
   readonly rewardWeights?: Readonly<Record<string, number>>;

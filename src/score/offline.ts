@@ -7,7 +7,7 @@ import type { Engine } from "../engine/engine.js";
 import { FiresteelError } from "../engine/error.js";
 import type { Measures } from "../trainer/metrics.js";
 import { phaseBlocks } from "../trainer/printSystem.js";
-import { uniformAt } from "../trainer/random.js";
+import { nameKey, uniformAt } from "../trainer/random.js";
 import { MemoryStateStore } from "../trainer/stateStore.js";
 import type { Rollout } from "./rolloutFile.js";
 
@@ -150,11 +150,14 @@ export function offlineContext(
     demonstrate: refuse("demonstrate"),
     reward: refuse("reward"),
     rewards: Object.fromEntries([...names].map((name) => [name, recorded(name)])),
+    forms: null,
     models: {},
     state: new MemoryStateStore(),
     uniform: uniformAt(0, "stage", 1, 0),
+    uniformOf: (name) => uniformAt(0, "stage", 1, 0, ...nameKey(name)),
     measure: measures.add.bind(measures),
     step: 1,
+    epoch: 0,
     signal: new AbortController().signal,
   };
 }

@@ -25,6 +25,7 @@ import sft from "./base/sft.js";
 import vespo from "./base/vespo.js";
 
 import mcGrpo from "./language/mcGrpo.js";
+import { sparkSystem } from "./language/sparkSystem.js";
 
 /** The algorithms that the others build on. */
 const base = [
@@ -33,7 +34,16 @@ const base = [
   ...[ppo, dpo, ipo, opd, opdTopK, sft, flowGrpo, danceGrpo],
 ];
 
+/** SPARK as published, its variant for small models, and what it is held against. */
+const spark = [
+  sparkSystem(),
+  sparkSystem({ balanced: true }),
+  sparkSystem({ ablation: "policy-only" }),
+  sparkSystem({ ablation: "reward-only" }),
+  sparkSystem({ ablation: "static-judge" }),
+];
+
 /** Every system that comes with firesteel, by id. */
 export const systems: Readonly<Record<string, System>> = Object.freeze(
-  Object.fromEntries([...base, mcGrpo].map((system) => [system.id, system])),
+  Object.fromEntries([...base, mcGrpo, ...spark].map((system) => [system.id, system])),
 );

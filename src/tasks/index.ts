@@ -1,5 +1,5 @@
 import type { Task } from "../contract/task.js";
-import { arithmetic } from "./arithmetic.js";
+import { arithmetic } from "./arithmetic/index.js";
 import { flow2d } from "./flow2d.js";
 
 /** Every task that comes with firesteel, by id. */

@@ -8,8 +8,8 @@ import { checkChoice } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 import { demonstration } from "./demonstration.js";
 import { continuation, continued } from "./fork.js";
-import { nextPrompts, tokenized } from "./prompts.js";
-import { streamAt, uniformAt } from "./random.js";
+import { epochOf, nextPrompts, tokenized } from "./prompts.js";
+import { nameKey, streamAt, uniformAt } from "./random.js";
 import type { Run } from "./run.js";
 import { scoreRows } from "./scores.js";
 import { fresh } from "./staleness.js";
@@ -45,9 +45,14 @@ export function stepContext(run: Run, phase: Phase, step: number, measure: Measu
     settings,
     rewards: task.rewards,
     rewardWeights: task.rewardWeights,
+    forms: task.forms ?? null,
     models,
     state: run.state,
     uniform: uniformAt(settings.seed, "stage", step, phaseIndex),
+    uniformOf: (name) => uniformAt(settings.seed, "stage", step, phaseIndex, ...nameKey(name)),
+    get epoch() {
+      return epochOf(run.train, run.state);
+    },
     measure,
     step,
     signal: run.signal,

@@ -79,6 +79,9 @@ export function inspectSystem(run: {
     binaryRewards: task.binaryRewards,
     valueHead: policy.valueHead === true,
     demonstrations: canDemonstrate(task),
+    models: ["policy", ...Object.keys(system.models), ...read],
+    forms: task.forms ?? null,
+    alphabet: task.alphabet,
   };
   const warnings: string[] = [];
   const { syncRefModel, refModelMixupAlpha } = settings;

@@ -54,8 +54,10 @@ export async function runPhase(run: Run, phase: Phase, step: number): Promise<Me
   };
   const outcome = { phase: phase.name, groups: whole, trained: groups, metrics };
   for (const observer of phase.observe) await observer.run(outcome, ctx);
-  await tell(run, "phase", { ...outcome, step });
-  return metrics;
+  // What observers have measured, too.
+  const told = { ...metrics, ...measures.values() };
+  await tell(run, "phase", { ...outcome, metrics: told, step });
+  return told;
 }
 
 /** From rewarded rollouts to the rows that the loss sees: statistics, credit, selection, weights. */

@@ -80,6 +80,11 @@ function chosen(mixture: NonNullable<Task["mixture"]>, uniform: number): number 
   return found === -1 ? mixture.length - 1 : found;
 }
 
+/** The epoch of the prompt that was drawn last, of all tasks together; 0 before the first. */
+export function epochOf(train: readonly Prompt[], state: StateStore): number {
+  return Math.floor(Math.max(0, state.get(drawnKey, 0) - 1) / train.length);
+}
+
 const noTokens = new Int32Array(0);
 
 /** A question as a policy reads it. Policies whose actions are not text get no tokens. */

@@ -3,21 +3,22 @@ import { systems, version } from "../../src/index.js";
 import { firesteel } from "./terminal.js";
 
 describe("every command", () => {
-  test.each(["train", "score", "systems", "replicate", "doctor", "verify", "bench"])(
-    "%s --help shows examples",
-    async (name) => {
-      const { code, out, err } = await firesteel([name, "--help"]);
-      expect(code).toBe(0);
-      expect(err).toBe("");
-      expect(out).toContain(`Usage: firesteel ${name}`);
-      expect(out).toMatch(new RegExp(`Examples:\\n +firesteel ${name}`));
-    },
-  );
+  const commands = [
+    ...["train", "report", "score", "serve", "solve", "systems", "replicate"],
+    ...["doctor", "verify", "bench"],
+  ];
+  test.each(commands)("%s --help shows examples", async (name) => {
+    const { code, out, err } = await firesteel([name, "--help"]);
+    expect(code).toBe(0);
+    expect(err).toBe("");
+    expect(out).toContain(`Usage: firesteel ${name}`);
+    expect(out).toMatch(new RegExp(`Examples:\\n +firesteel ${name}`));
+  });
 
   test("--help lists them, --version says which firesteel", async () => {
     const help = await firesteel(["--help"]);
     expect(help.code).toBe(0);
-    for (const name of ["train", "score", "systems", "replicate", "doctor", "verify", "bench"]) {
+    for (const name of commands) {
       expect(help.out).toMatch(new RegExp(`^  ${name}`, "m"));
     }
     expect(await firesteel(["--version"])).toEqual({ code: 0, out: `${version}\n`, err: "" });

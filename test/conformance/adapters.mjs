@@ -4,6 +4,7 @@ import { divergences } from "./adapters/divergences.mjs";
 import { flows } from "./adapters/flows.mjs";
 import { groupLosses } from "./adapters/groupLosses.mjs";
 import { losses } from "./adapters/losses.mjs";
+import { spark } from "./adapters/spark.mjs";
 import { statistics } from "./adapters/statistics.mjs";
 import { weights } from "./adapters/weights.mjs";
 
@@ -14,6 +15,9 @@ import { weights } from "./adapters/weights.mjs";
  * @returns by name of the case: (args) => result, or a promise of it
  */
 export function makeAdapters(engine, firesteel, blocks) {
-  const families = [advantages, losses, groupLosses, divergences, flows, weights, statistics];
+  const families = [
+    ...[advantages, losses, groupLosses, divergences, flows, spark],
+    ...[statistics, weights],
+  ];
   return Object.assign({}, ...families.map((family) => family(engine, firesteel, blocks)));
 }

@@ -13,6 +13,7 @@ export const shortTask: Task = {
   ...tasks.arithmetic!,
   warmStart: tasks.arithmetic!.warmStart.map((stage) => ({ ...stage, steps: 4, batchSize: 8 })),
   evaluation: tasks.arithmetic!.evaluation.slice(0, 4),
+  evaluations: {},
 };
 
 /** Settings under which a step takes milliseconds. */

@@ -1,0 +1,60 @@
+import type { Label, Message, Question } from "../contract/data.js";
+import type { QuestionForms } from "../contract/forms.js";
+
+/** What a question that quotes another one asks for. */
+export type QuestionKind = "pointwise" | "pairwise" | "reflectTrace" | "reflectAnswer";
+
+/**
+ * A template with what it quotes put in. One pass: quoted text that looks like a placeholder stays as
+ * it is.
+ */
+export function fill(template: string, quoted: Readonly<Record<string, string>>): string {
+  return template.replace(/\{(\w+)\}/g, (whole, name: string) => quoted[name] ?? whole);
+}
+
+/** A question about another one. What stood before it (a system message) stands before this one too. */
+function about(question: Question, kind: QuestionKind, content: string, label: Label | null) {
+  const before = question.messages.filter(({ role }) => role === "system");
+  const messages: Message[] = [...before.map((m) => ({ ...m })), { role: "user", content }];
+  const { id, columns } = question;
+  return { id: `${id}/${kind}`, messages, label, columns: { ...columns }, kind };
+}
+
+/** Is `answer` right? Labelled with the template's verdict. */
+export function pointwiseQuestion(
+  forms: QuestionForms,
+  question: Question,
+  template: number,
+  { answer, right }: { answer: string; right: boolean },
+): Question {
+  const form = forms.pointwise[template]!;
+  const content = fill(form.text, { question: forms.quoted(question), answer });
+  return about(question, "pointwise", content, right ? form.right : form.wrong);
+}
+
+/** Which of two answers, one right and one wrong, is right? Labelled "A" or "B". */
+export function pairwiseQuestion(
+  forms: QuestionForms,
+  question: Question,
+  template: number,
+  { right, wrong, rightIsA }: { right: string; wrong: string; rightIsA: boolean },
+): Question {
+  const [answerA, answerB] = rightIsA ? [right, wrong] : [wrong, right];
+  const quoted = { question: forms.quoted(question), answerA, answerB };
+  return about(question, "pairwise", fill(forms.pairwise[template]!, quoted), rightIsA ? "A" : "B");
+}
+
+/** The question again, with an attempt at it. Labelled as the question is. */
+export function reflectionQuestion(
+  forms: QuestionForms,
+  question: Question,
+  template: number,
+  attempt: { trace: string } | { answer: string },
+): Question {
+  const kind = "trace" in attempt ? "reflectTrace" : "reflectAnswer";
+  const content = fill(forms[kind][template]!.text, {
+    question: forms.quoted(question),
+    ...attempt,
+  });
+  return about(question, kind, content, question.label);
+}
