@@ -26,6 +26,7 @@ export default defineConfig({
                 include: [
                   "test/nn/{tape,adamw}.test.ts",
                   "test/policies/{scoring,sampling}.test.ts",
+                  "test/policies/flow/{sampling,gradients}.test.ts",
                 ],
                 env: { FIRESTEEL_DEVICE: "emulated" },
               },

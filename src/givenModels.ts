@@ -1,7 +1,7 @@
 import type { Policy } from "./contract/policy.js";
 import { invalid, show } from "./engine/checks.js";
 import type { Engine } from "./engine/engine.js";
-import { TokenPolicy } from "./policies/token/tokenPolicy.js";
+import { openPolicy } from "./policies/openPolicy.js";
 
 /** Models that a system leaves to the user, by the name it knows them by: a folder, or a policy. */
 export type GivenModels = Readonly<Record<string, string | Policy>>;
@@ -40,7 +40,7 @@ export async function openModels(
     }
   }
   const models: Record<string, Policy> = {};
-  const own: TokenPolicy[] = [];
+  const own: Policy[] = [];
   const dispose = () => {
     for (const model of own) model.dispose();
   };
@@ -51,10 +51,7 @@ export async function openModels(
         models[name] = model;
         continue;
       }
-      const opened = await TokenPolicy.open(
-        engine,
-        from === null ? folder : `${from.folder}/${name}`,
-      );
+      const opened = await openPolicy(engine, from === null ? folder : `${from.folder}/${name}`);
       own.push(opened);
       models[name] = opened;
     }

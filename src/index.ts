@@ -34,11 +34,13 @@ export {
   divergenceBackward,
 } from "./engine/kernels/divergence.js";
 export type { DivergenceOptions, DivergenceTeacher } from "./engine/kernels/divergenceOptions.js";
+export { flowTimes } from "./engine/kernels/flowActions.js";
 export {
   type FlowCoefficients,
   type FlowNoise,
   type FlowSchedule,
   flowCoefficients,
+  type PerSample,
 } from "./engine/kernels/flowCoefficients.js";
 export {
   type FlowStepBackwardInputs,
@@ -144,6 +146,9 @@ export {
   reflectionQuestion,
 } from "./forms/index.js";
 export { mixWeights } from "./nn/mixWeights.js";
+export { type FlowConfig, flowConfig } from "./policies/flow/config.js";
+export { FlowPolicy } from "./policies/flow/flowPolicy.js";
+export { openPolicy } from "./policies/openPolicy.js";
 export { CharTokenizer } from "./policies/token/charTokenizer.js";
 export { type PolicyDType, type TokenConfig, tinyConfig } from "./policies/token/config.js";
 export { TokenPolicy } from "./policies/token/tokenPolicy.js";

@@ -10,6 +10,9 @@ import { checkBoolean, checkChoice, checkKeys, invalid, show } from "./engine/ch
 import { Engine, type EngineOptions } from "./engine/engine.js";
 import { FiresteelError } from "./engine/error.js";
 import { type GivenModels, type OpenedModels, openModels } from "./givenModels.js";
+import { flowConfig } from "./policies/flow/config.js";
+import { FlowPolicy } from "./policies/flow/flowPolicy.js";
+import { checkFlowDType, openPolicy } from "./policies/openPolicy.js";
 import { CharTokenizer } from "./policies/token/charTokenizer.js";
 import { type PolicyDType, policyDTypes, tinyConfig } from "./policies/token/config.js";
 import { TokenPolicy } from "./policies/token/tokenPolicy.js";
@@ -33,7 +36,7 @@ export interface TrainOptions
     Pick<TrainJob, "signal" | "abort" | "onWarning"> {
   /** Default "grpo". */
   system?: string | System;
-  /** An id, ids with weights ("a:2,b:1"), or a task; default "arithmetic". */
+  /** An id, ids with weights ("a:2,b:1"), or a task; default: the one on which the system is shown. */
   task?: string | Task;
   /** Instead of a task: questions in files. */
   data?: DatasetOptions;
@@ -146,7 +149,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
   const { task, data, mix } = options;
   const none = task === undefined && data === undefined && mix === undefined;
   const source = none && saved?.source ? (saved.source as TaskSource) : { task, data, mix };
-  const theTask = await taskOf(source, saved?.task ?? "arithmetic");
+  const theTask = await taskOf(source, saved?.task ?? theSystem.task);
   const origin = saved?.policy ?? (isObject(policy) ? "given" : (policy ?? "tiny"));
   const given = settingNames
     .map((name) => [name, options[name as keyof TrainSettings]] as const)
@@ -159,7 +162,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
   const chosen = device === undefined || device === "auto" ? (saved?.device ?? "auto") : device;
   const theEngine = engine ?? new Engine({ device: chosen as EngineOptions["device"], threads });
   const valueHead = theSystem.phases.some(({ loss }) => loss.some(({ value }) => value === true));
-  let own: TokenPolicy | null = null;
+  let own: TokenPolicy | FlowPolicy | null = null;
   let opened: OpenedModels | null = null;
   try {
     if (!isObject(policy)) {
@@ -167,15 +170,16 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
       own =
         folder === "tiny"
           ? tinyPolicy(theEngine, theTask, settings.seed, { dtype, valueHead })
-          : await openPolicy(
+          : await openFolder(
               theEngine,
               folder,
               from === null ? { dtype } : {},
               valueHead,
               onWarning,
             );
-      if (dtype !== undefined && own.config.dtype !== dtype) {
-        const expected = `${show(own.config.dtype)}, with which the run began,`;
+      const weights = own.kind === "flow" ? "f32" : own.config.dtype;
+      if (dtype !== undefined && weights !== dtype) {
+        const expected = `${show(weights)}, with which the run began,`;
         throw invalid("ERR_OPTION", "dtype", expected, dtype);
       }
     }
@@ -290,15 +294,15 @@ function isObject(value: unknown): value is object {
 }
 
 /** A folder's policy, with a value head where the system learns one. */
-async function openPolicy(
+async function openFolder(
   engine: Engine,
   folder: string,
   options: { dtype?: PolicyDType },
   valueHead: boolean,
   onWarning: (warning: string) => void,
-): Promise<TokenPolicy> {
-  const policy = await TokenPolicy.open(engine, folder, options);
-  if (!valueHead || policy.valueHead) return policy;
+): Promise<TokenPolicy | FlowPolicy> {
+  const policy = await openPolicy(engine, folder, options);
+  if (!valueHead || policy.kind === "flow" || policy.valueHead) return policy;
   policy.dispose();
   onWarning(`${folder} has no value head: the run begins with a fresh one`);
   return TokenPolicy.open(engine, folder, { ...options, valueHead });
@@ -310,7 +314,13 @@ function tinyPolicy(
   task: Task,
   seed: number,
   { dtype = "f32", valueHead }: { dtype?: PolicyDType; valueHead: boolean },
-): TokenPolicy {
+): TokenPolicy | FlowPolicy {
+  const weights = { seed: streamAt(seed, "policy")[0] };
+  const { policy: shape } = task;
+  if (shape.kind === "flow") {
+    checkFlowDType(dtype);
+    return FlowPolicy.create(engine, flowConfig(shape), weights);
+  }
   if (task.alphabet === null) {
     const message =
       `Expected a folder for policy (--policy DIR): the texts of task ${show(task.id)} have no closed ` +
@@ -318,6 +328,6 @@ function tinyPolicy(
     throw new FiresteelError("ERR_OPTION", message);
   }
   const tokenizer = new CharTokenizer(task.alphabet);
-  const config = { ...tinyConfig(tokenizer.vocabularySize, task.policy), dtype, valueHead };
-  return TokenPolicy.create(engine, config, { tokenizer, seed: streamAt(seed, "policy")[0] });
+  const config = { ...tinyConfig(tokenizer.vocabularySize, shape), dtype, valueHead };
+  return TokenPolicy.create(engine, config, { tokenizer, ...weights });
 }

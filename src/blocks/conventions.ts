@@ -47,6 +47,20 @@ export const conventions = {
       mismatchHigh: 5,
     },
   },
+  /** yifan123/flow_grpo, stat_tracking.py and train_sd3.py of 2025: for flow policies. */
+  flow_grpo: {
+    groupNormalize: { ddof: 0, eps: 1e-4, singleton: "zero" },
+    surrogate: {
+      emptyRows: "count",
+      dualClip: null,
+      cispoRange: null,
+      ratioCap: 20,
+      logRatioClamp: null,
+      klClamp: null,
+      mismatchLow: 0,
+      mismatchHigh: 3,
+    },
+  },
 } as const;
 
 export type Conventions = keyof typeof conventions;

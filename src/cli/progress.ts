@@ -30,7 +30,15 @@ const evaluationNames: Readonly<Record<string, string>> = {
   "reflection/accuracy": "reflection",
 };
 
-export const evaluationName = (name: string) => evaluationNames[name] ?? name;
+/** NAME of eval/rewards/NAME/mean; undefined for other evaluations, which are shares of right answers. */
+const rewardOf = (name: string) => /^eval\/rewards\/(.+)\/mean$/.exec(name)?.[1];
+
+export const evaluationName = (name: string) => evaluationNames[name] ?? rewardOf(name) ?? name;
+
+/** A share as 12.3%, the mean of a reward as it is. */
+export function evaluationValue(name: string, value: number | null | undefined): string {
+  return rewardOf(name) === undefined ? percent(value) : (value?.toFixed(3) ?? "-");
+}
 
 /**
  * A run as it is watched: two lines that are drawn over and over, and above them one line each of what
@@ -55,7 +63,10 @@ export class ProgressBlock implements RunCallback {
 
   begin({ task, resumedAt }: RunFrame): void {
     this.#begun = performance.now();
-    this.#evaluations = ["eval/accuracy", ...Object.keys(task.evaluations ?? {})];
+    this.#evaluations =
+      task.accuracy === null
+        ? Object.keys(task.rewards).map((name) => `eval/rewards/${name}/mean`)
+        : ["eval/accuracy", ...Object.keys(task.evaluations ?? {})];
     this.#before = Math.max(0, resumedAt);
     if (resumedAt >= 0) this.#mark = { step: resumedAt, time: this.#begun };
   }
@@ -110,7 +121,7 @@ export class ProgressBlock implements RunCallback {
 
   #evaluation(name: string): string[] {
     const value = this.#evaluated.get(name);
-    return value === undefined ? [] : [`${evaluationName(name)} ${percent(value)}`];
+    return value === undefined ? [] : [`${evaluationName(name)} ${evaluationValue(name, value)}`];
   }
 
   #details(metrics: Metrics): string[] {

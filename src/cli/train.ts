@@ -1,13 +1,14 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
+import type { Metrics } from "../contract/metrics.js";
 import { datasetName } from "../data/datasetTask.js";
 import { invalid } from "../engine/checks.js";
-import { FiresteelError, type TrainOptions, type TrainResult, train } from "../index.js";
+import { FiresteelError, systems, type TrainOptions, type TrainResult, train } from "../index.js";
 import { reportFile } from "../report/report.js";
 import { type DataFlags, dataOptions } from "./dataFlags.js";
 import { readKey } from "./keyFile.js";
-import { count, duration, evaluationName, ProgressBlock, percent } from "./progress.js";
+import { count, duration, evaluationName, evaluationValue, ProgressBlock } from "./progress.js";
 import { acceptSettings, showSettings, withSet } from "./settings.js";
 import { stopSignal } from "./stopSignal.js";
 import { type Terminal, table } from "./terminal.js";
@@ -40,7 +41,10 @@ export function registerTrain(program: Command, terminal: Terminal): void {
   acceptSettings(program.command("train"))
     .description("train a policy with a system on a task")
     .option("--system <id>", "what to train with (see `firesteel systems`); default grpo")
-    .option("--task <id>", "what to train on, or several by weight (a:2,b:1); default arithmetic")
+    .option(
+      "--task <id>",
+      "what to train on, or several by weight (a:2,b:1); default the system's own",
+    )
     .option("--data <file...>", "train on the questions in JSONL or Parquet files instead")
     .option("--columns <map>", "which columns to read, e.g. prompt=question,label=answer")
     .option("--verifier <name>", "exact (default), numeric, choice, fill-in or math")
@@ -82,6 +86,7 @@ export function registerTrain(program: Command, terminal: Terminal): void {
 Examples:
   firesteel train                                   GRPO on arithmetic, from random weights
   firesteel train --system mc-grpo --seed 3 --out runs/median
+  firesteel train --system flow-grpo                a flow model, on the task that it is shown on
   firesteel train --system opd --model teacher=runs/median/checkpoint-50/policy
   firesteel train --resume runs/median --steps 100  go on, to 100 steps in all
   firesteel train --resume runs/median/checkpoint-20 --out runs/branch --force --set temperature=0.8
@@ -163,17 +168,9 @@ const endings = {
 
 function closingTable(result: TrainResult, report: boolean): string {
   const { steps, seconds, device, start, metrics, stoppedBy, out } = result;
-  const evaluated = Object.keys(start).filter((name) => name !== "eval/accuracy");
   const speed = `${count(metrics["tokens_per_second/generate"])} generating, ${count(metrics["tokens_per_second/train"])} training`;
   return table([
-    [
-      "accuracy (held out)",
-      `${percent(start["eval/accuracy"])} -> ${percent(metrics["eval/accuracy"])}`,
-    ],
-    ...evaluated.map((name) => [
-      `${evaluationName(name)} (held out)`,
-      `${percent(start[name])} -> ${percent(metrics[name])}`,
-    ]),
+    ...heldOut(start, metrics),
     ["reward", metrics.reward?.toFixed(3) ?? "-"],
     ["steps", stoppedBy === null ? count(steps) : `${count(steps)} (${endings[stoppedBy]})`],
     ["tokens sampled", count(metrics.num_tokens)],
@@ -181,6 +178,14 @@ function closingTable(result: TrainResult, report: boolean): string {
     ["time", `${seconds < 60 ? `${seconds.toFixed(1)} s` : duration(seconds)} on ${device}`],
     ["run", out ?? "-"],
     ...(report && out !== null ? [["report", join(out, reportFile)]] : []),
+  ]);
+}
+
+/** What was evaluated, before and after. */
+function heldOut(start: Metrics, end: Metrics): [string, string][] {
+  return Object.keys(start).map((name) => [
+    `${evaluationName(name)} (held out)`,
+    `${evaluationValue(name, start[name])} -> ${evaluationValue(name, end[name])}`,
   ]);
 }
 
@@ -216,8 +221,8 @@ function readConfig(path: string): Partial<TrainOptions> {
 
 /** A folder under runs/ that no run has used yet. What is no id is refused before it is made. */
 function freshFolder({ system = "grpo", task, data, mix, seed = 0 }: TrainOptions): string {
-  const name =
-    data?.path !== undefined ? datasetName(data.path) : mix ? "mix" : (task ?? "arithmetic");
+  const shownOn = systems[system as string]?.task;
+  const name = data?.path !== undefined ? datasetName(data.path) : mix ? "mix" : (task ?? shownOn);
   const base = join("runs", `${system}-${name}-seed${seed}`.replace(/[^\w.-]+/g, "-"));
   for (let i = 1; ; ++i) {
     const folder = i === 1 ? base : `${base}-${i}`;

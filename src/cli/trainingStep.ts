@@ -4,6 +4,7 @@ import { summarize } from "../bench/measure.js";
 import { beside, withRatios } from "../bench/peers/peer.js";
 import { intoGroups } from "../blocks/index.js";
 import type { Trajectory } from "../contract/data.js";
+import type { PolicyShape } from "../contract/task.js";
 import { concatenate } from "../engine/ragged.js";
 import {
   CharTokenizer,
@@ -37,7 +38,7 @@ export const trainingStep: WholeBench = {
     const { device, threads } = setting;
     const engine = new Engine({ device, threads });
     const tokenizer = new CharTokenizer(task.alphabet!);
-    const config = tinyConfig(tokenizer.vocabularySize, task.policy);
+    const config = tinyConfig(tokenizer.vocabularySize, task.policy as PolicyShape);
     const policy = TokenPolicy.create(engine, config, { tokenizer, seed: 0 });
     try {
       await train({ engine, policy, steps: 0, evalSamples: 1, seed: 0, warmStart: true });

@@ -31,6 +31,12 @@ export interface Prompt extends Question {
   tokens: Int32Array;
 }
 
+/**
+ * How a flow model's steps get their noise: by the SDE of Flow-GRPO, that of DanceGRPO, or Flow-CPS.
+ * `flowCoefficients` has the formulas.
+ */
+export type FlowNoiseKind = "sde" | "constant-sde" | "cps";
+
 /** What a policy did. `length` is the number of actions: of mask entries and action-level values. */
 export type Actions =
   | { kind: "tokens"; length: number; ids: Int32Array }
@@ -43,8 +49,19 @@ export type Actions =
       scores: Float32Array;
       latent: Uint8Array;
     }
-  /** `length` steps through `length + 1` states of `width` elements at `length + 1` noise levels. */
-  | { kind: "flow"; length: number; width: number; states: Float32Array; sigmas: Float32Array }
+  /**
+   * `length` steps through `length + 1` states of `width` elements, at times `sigmas` that fall from 1
+   * (noise) to 0 (data). Step i was taken with noise of level noiseLevels[i]; 0: without, along the ODE.
+   */
+  | {
+      kind: "flow";
+      length: number;
+      width: number;
+      states: Float32Array;
+      sigmas: Float32Array;
+      noise: FlowNoiseKind;
+      noiseLevels: Float32Array;
+    }
   /** One Bernoulli choice per possible edge. */
   | { kind: "graph"; length: number; edges: Uint8Array }
   /** `length` steps, each a field of `width` elements. */

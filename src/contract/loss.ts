@@ -26,6 +26,8 @@ export interface LossBatch {
   readonly mask: Uint8Array;
   readonly logProb: DeviceTensor;
   readonly entropy: DeviceTensor | null;
+  /** f32 [T, width], where a term reads means. */
+  readonly mean?: DeviceTensor | null;
   /** The value head's estimate before each action; null unless a term asks. The old ones are a column. */
   readonly value: DeviceTensor | null;
   /** [T, V], not divided by the temperature; null unless a term asks. */
@@ -34,6 +36,10 @@ export interface LossBatch {
   readonly oldLogProb: Float32Array;
   /** By model name, of the models that the phase's terms name. */
   readonly modelLogProb: Readonly<Record<string, Float32Array>>;
+  /** [T * width], where a term reads means: of the policy that the rollouts were scored with. */
+  readonly oldMean?: Float32Array;
+  /** The same of the models that the phase's terms name. */
+  readonly modelMean?: Readonly<Record<string, Float32Array>>;
   /** [T, V] by model name, as `logits`, of the models whose logits a term names. */
   readonly modelLogits: Readonly<Record<string, DeviceTensor>>;
   /** What the log-probs' logits were divided by. */
@@ -50,6 +56,8 @@ export interface LossResult {
   /** d loss / d logProb. */
   readonly dLogProb: DeviceTensor | null;
   readonly dEntropy: DeviceTensor | null;
+  /** d loss / d mean, f32 [T, width]. */
+  readonly dMean?: DeviceTensor | null;
   readonly dValue?: DeviceTensor | null;
   /** [T, V], not in the memory of `logits`. */
   readonly dLogits?: DeviceTensor | null;
@@ -69,6 +77,8 @@ export interface LossTerm extends Block {
   readonly models: readonly string[];
   /** Whether it reads the entropy with a gradient. */
   readonly entropy: boolean;
+  /** Whether it reads the means of Gaussian actions (flow), with a gradient. Default false. */
+  readonly mean?: boolean;
   /** Whether it reads the values with a gradient. Default false. */
   readonly value?: boolean;
   /** Whether it reads the logits with a gradient: coupling "token" or "row" only. Default false. */

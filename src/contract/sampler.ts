@@ -1,5 +1,21 @@
-import type { Prompt, Trajectory } from "./data.js";
+import type { Actions, FlowNoiseKind, Prompt, Trajectory } from "./data.js";
 import type { Policy } from "./policy.js";
+
+/** How a flow policy samples; what it leaves out comes from Flow-GRPO (arXiv 2505.05470). */
+export interface FlowPlan {
+  /** Default "sde". */
+  noise?: FlowNoiseKind;
+  /** a, of all steps or one each; 0: the step follows the ODE. Default 0.7. */
+  noiseLevel?: number | readonly number[];
+  /** Of the times: sigma becomes shift sigma / (1 + (shift - 1) sigma). Default the policy's. */
+  shift?: number;
+}
+
+/** Where a flow rollout goes on from: the state and the remaining times of another after `at` steps. */
+export interface FlowStart {
+  readonly actions: Extract<Actions, { kind: "flow" }>;
+  readonly at: number;
+}
 
 /** What a stage asks of StepContext.sample; what it leaves out comes from the run's settings. */
 export interface SamplePlan {
@@ -8,13 +24,22 @@ export interface SamplePlan {
   counts: number | readonly number[];
   temperature?: number;
   maxCompletionLength?: number;
-  /** The most probable action each time; no randomness. Default false. */
+  /**
+   * The most probable action each time, no randomness; of a flow policy the ODE from random noise.
+   * Default false.
+   */
   greedy?: boolean;
   /** Further token ids that end a completion. */
   stop?: readonly number[];
   hook?: DecodeHook;
   /** Which model acts. Default "policy". */
   model?: string;
+  /** For flow policies. */
+  flow?: FlowPlan;
+  /** For flow policies: rollouts of a prompt begin at the same noise. Default false. */
+  sharedNoise?: boolean;
+  /** For flow policies, one per prompt. Default: from noise. */
+  starts?: readonly FlowStart[];
 }
 
 /**
@@ -36,6 +61,11 @@ export interface SampleRequest {
   stop: readonly number[];
   hook: DecodeHook | null;
   signal: AbortSignal | null;
+  /** What only flow policies can do; others refuse it. */
+  flow?: FlowPlan;
+  /** One per rollout: draws the noise that it begins at. Default: its own stream does. */
+  noiseStreams?: readonly RandomStream[];
+  starts?: readonly FlowStart[];
 }
 
 export interface DecodeView {
@@ -78,6 +108,8 @@ export type Capability =
   | "force"
   | "fork"
   | "drop"
+  /** Flow plans, shared noise, starts. */
+  | "flow"
   /** Weights are this process's and always current. */
   | "currentWeights";
 

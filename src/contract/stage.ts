@@ -41,6 +41,8 @@ export interface StepContext {
   reward(ts: readonly Trajectory[]): Promise<Trajectory[]>;
   /** The task's own rewards. */
   readonly rewards: Readonly<Record<string, RewardFunction>>;
+  /** The task's factors of them; 1 where there is none. */
+  readonly rewardWeights?: Readonly<Record<string, number>>;
   /** The task's own; null where it has none. */
   readonly forms: QuestionForms | null;
   readonly models: Readonly<Record<string, Policy>>;

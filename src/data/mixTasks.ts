@@ -59,6 +59,15 @@ export function mixTasks(parts: readonly WeightedTask[], id = mixId(parts)): Tas
       );
     }
   }
+  const { accuracy } = first;
+  const unjudged = all.find((task) => task.accuracy === null || task.rewardWeights !== undefined);
+  if (accuracy === null || unjudged !== undefined) {
+    throw new FiresteelError(
+      "ERR_OPTION",
+      `Expected tasks whose answers are right or wrong, by rewards that count alike, but those of ` +
+        `${show((unjudged ?? first).id)} are not`,
+    );
+  }
   const widest = all.reduce((a, b) =>
     b.policy.layers * b.policy.width > a.policy.layers * a.policy.width ? b : a,
   );
@@ -73,9 +82,9 @@ export function mixTasks(parts: readonly WeightedTask[], id = mixId(parts)): Tas
     evaluations: Object.fromEntries(all.flatMap(evaluationsOf)),
     fingerprint: all.map((task) => task.fingerprint ?? "").join(),
     mixture: parts.map(({ task, weight = 1 }) => ({ task: task.id, weight })),
-    rewards: mixedRewards(all, first.accuracy),
+    rewards: mixedRewards(all, accuracy),
     binaryRewards: all.every(({ binaryRewards }) => binaryRewards),
-    accuracy: first.accuracy,
+    accuracy,
     warmStart: mixedWarmStart(all),
     policy: widest.policy,
     settings: {

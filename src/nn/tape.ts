@@ -1,9 +1,16 @@
 import type { Float } from "../engine/dtype.js";
 import type { Engine } from "../engine/engine.js";
+import {
+  type FlowStepInputs,
+  type FlowStepOptions,
+  flowStep,
+  flowStepBackward,
+} from "../engine/kernels/flowStep.js";
+import { gaussianKl, gaussianKlBackward } from "../engine/kernels/gaussian.js";
 import { logProb, logProbBackward } from "../engine/kernels/logProb.js";
 import { attention, attentionBackward } from "../engine/nn/attention.js";
-import { add, addBias, cast, sumRows } from "../engine/nn/elementwise.js";
-import { gatherRows, scatterAddRows } from "../engine/nn/embed.js";
+import { add, addBias, cast, fill, sumRows } from "../engine/nn/elementwise.js";
+import { gatherRows, scatterAddRows, scatterRows } from "../engine/nn/embed.js";
 import { matmul } from "../engine/nn/matmul.js";
 import { rmsNorm, rmsNormBackward } from "../engine/nn/rmsNorm.js";
 import { rope } from "../engine/nn/rope.js";
@@ -176,6 +183,76 @@ export class Tape extends Recording {
       });
       this.accumulate(gate, back.dGate);
       this.accumulate(up, back.dUp);
+    })[0];
+  }
+
+  /** silu(x): swiglu whose other factor is 1. */
+  silu(x: Var): Var {
+    const { engine } = this;
+    const ones = engine.empty(x.value.shape, x.value.dtype);
+    fill(engine, ones, 1);
+    return this.record([x], [swiglu(engine, x.value, ones)], [ones], (y) => {
+      const back = swigluBackward(engine, { gate: x.value, up: ones, dY: y.grad! });
+      back.dUp.dispose();
+      this.accumulate(x, back.dGate);
+    })[0];
+  }
+
+  /**
+   * A flow model's steps from the velocities v [N, D]: log-probs [N] of what was drawn, and means [N, D].
+   *
+   * @param steps the states f32 [N, D] before and after, not owned; times
+   */
+  flowStep(
+    v: Var,
+    steps: Omit<FlowStepInputs, "v" | "noise" | "next"> & { next: Tensor },
+    options: FlowStepOptions,
+  ): { logProb: Var; mean: Var } {
+    const { engine } = this;
+    const forward = flowStep(engine, { ...steps, v: v.value }, options);
+    const { next, slope, vScale } = forward;
+    const values = [forward.logProb, forward.mean] as const;
+    const saved = [forward.std, slope, vScale];
+    const [logProb, mean] = this.record([v], values, saved, (logProb, mean) => {
+      const none = logProb.grad === null ? engine.zeros(logProb.value.shape) : null;
+      const dV = flowStepBackward(engine, {
+        ...{ next, mean: mean.value, slope, vScale },
+        dLogProb: none ?? logProb.grad!,
+        dMean: mean.grad,
+      });
+      none?.dispose();
+      this.accumulate(v, dV);
+    });
+    return { logProb, mean };
+  }
+
+  /** Squared error to a target f32 [N, D], not owned: the mean over the elements of each row, [N]. */
+  squaredError(y: Var, target: Tensor): Var {
+    const { engine } = this;
+    // (y - target)^2 / (2 std^2), whose divisor is 1 at this std.
+    const forward = gaussianKl(engine, { mean: y.value, refMean: target, std: Math.SQRT1_2 });
+    const { kl, slope } = forward;
+    return this.record([y], [kl], [slope], (error) => {
+      const given = { mean: y.value, refMean: target, slope, dKl: error.grad! };
+      this.accumulate(y, gaussianKlBackward(engine, given));
+    })[0];
+  }
+
+  /** x [N, ...] as the rows `ids` (i32 [N], distinct, not owned) of `count` rows; the others are 0. */
+  spread(x: Var, ids: Tensor, count: number): Var {
+    const { engine } = this;
+    const { shape, dtype } = x.value;
+    // Tables of rows have two dimensions or more.
+    const wide = (tensor: Tensor) =>
+      shape.length === 1 ? tensor.view([tensor.size, 1]) : tensor.view(tensor.shape);
+    const value = engine.scope(() => {
+      const out = engine.zeros([count, ...shape.slice(1)], dtype);
+      scatterRows(engine, wide(x.value), ids, wide(out));
+      return out;
+    });
+    return this.record([x], [value], [], (y) => {
+      const d = engine.scope(() => gatherRows(engine, wide(y.grad!), ids).view(shape));
+      this.accumulate(x, d);
     })[0];
   }
 

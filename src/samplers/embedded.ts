@@ -3,19 +3,16 @@ import type { Capability, Policy, SampleRequest, Sampler, Trajectory } from "../
 /** Rollouts from a policy of this process: exact log-probs, current weights, named streams. */
 export class EmbeddedSampler implements Sampler {
   readonly name = "embedded";
-  readonly capabilities: ReadonlySet<Capability> = new Set([
-    "logProbs",
-    "exactLogProbs",
-    "streams",
-    "greedy",
-    "stop",
-    "currentWeights",
-  ] as const);
+  readonly capabilities: ReadonlySet<Capability>;
   readonly #policy: Policy;
   #version = 0;
 
   constructor(policy: Policy) {
     this.#policy = policy;
+    this.capabilities = new Set<Capability>([
+      ...(["logProbs", "exactLogProbs", "streams", "greedy", "currentWeights"] as const),
+      policy.kind === "flow" ? "flow" : "stop",
+    ]);
   }
 
   /** @throws FiresteelError as the policy's `sample` */

@@ -38,8 +38,9 @@ export function offlinePhase(system: System, name?: string): Phase {
     const model = at === "loss" ? undefined : block.models?.[0];
     if (model !== undefined) throw needs(block.block, `asks the model ${show(model)}`);
   }
-  for (const { block, models, value, logits, coupling, whole } of phase.loss) {
+  for (const { block, models, value, logits, mean, coupling, whole } of phase.loss) {
     if (value || logits) throw needs(block, "reads values or logits");
+    if (mean) throw needs(block, "reads the means of its steps");
     // A file has its rollouts in one order; a pair has the chosen one first.
     if (coupling === "pair") throw needs(block, "compares pairs");
     if (whole === true) throw needs(block, "reads the whole file at once");

@@ -1,10 +1,12 @@
 import type { System } from "../contract/system.js";
 
 import cispo from "./base/cispo.js";
+import danceGrpo from "./base/danceGrpo.js";
 import dapo from "./base/dapo.js";
 import dpo from "./base/dpo.js";
 import dppoTv from "./base/dppoTv.js";
 import drGrpo from "./base/drGrpo.js";
+import flowGrpo from "./base/flowGrpo.js";
 import gmpo from "./base/gmpo.js";
 import gpg from "./base/gpg.js";
 import grpo from "./base/grpo.js";
@@ -29,7 +31,7 @@ import { sparkSystem } from "./language/sparkSystem.js";
 const base = [
   ...[grpo, drGrpo, rloo, reinforcePp, reinforcePpBaseline, dapo],
   ...[gspo, gspoToken, cispo, sapo, gmpo, luspo, dppoTv, vespo, gpg],
-  ...[ppo, dpo, ipo, opd, opdTopK, sft],
+  ...[ppo, dpo, ipo, opd, opdTopK, sft, flowGrpo, danceGrpo],
 ];
 
 /** SPARK as published, its variant for small models, and what it is held against. */

@@ -39,16 +39,20 @@ export function accumulate(
 ): EvaluatedTerm[] {
   const { run, phase } = frame;
   const { temperature } = run.settings;
-  const asks = (score: "entropy" | "value" | "logits") => phase.loss.some((term) => term[score]);
-  const wanted = { entropy: asks("entropy"), value: asks("value"), logits: asks("logits") };
+  const asks = (score: "entropy" | "value" | "logits" | "mean") =>
+    phase.loss.some((term) => term[score]);
+  const wanted = {
+    ...{ entropy: asks("entropy"), value: asks("value"), logits: asks("logits") },
+    ...(asks("mean") && { mean: true }),
+  };
   const forward = run.models[phase.model]!.forward(part.rows, { temperature, ...wanted });
   const terms = whole === null ? phase.loss : phase.loss.filter((term) => !isCoupled(term));
   let evaluated: { results: EvaluatedTerm[]; gradient: Gradient };
   const modelLogits: Record<string, DeviceTensor> = {};
   try {
     addLogits(modelLogits, run, terms, part.rows);
-    const { rowOffsets, logProb, entropy, value = null, logits = null } = forward;
-    const scores = { rowOffsets, logProb, entropy, value, logits, modelLogits };
+    const { rowOffsets, logProb, entropy, value = null, logits = null, mean = null } = forward;
+    const scores = { rowOffsets, logProb, entropy, value, logits, mean, modelLogits };
     evaluated = run.engine.scope(() =>
       evaluateTerms(run.engine, terms, lossBatch(frame, part, scores), whole ?? noGradient),
     );
@@ -75,8 +79,11 @@ export async function evaluateWhole(
   const { run, phase } = frame;
   const { engine } = run;
   const terms = phase.loss.filter(isCoupled);
-  const asks = (score: "entropy" | "value") => terms.some((term) => term[score]);
-  const wanted = { entropy: asks("entropy"), value: asks("value") };
+  const asks = (score: "entropy" | "value" | "mean") => terms.some((term) => term[score]);
+  const wanted = {
+    ...{ entropy: asks("entropy"), value: asks("value") },
+    ...(asks("mean") && { mean: true }),
+  };
   const scored = await scoreRows(run.models[phase.model]!, batch.rows, run.settings, wanted);
   return engine.scope(() => {
     const tensor = (kind: keyof RowScores) =>
@@ -86,12 +93,15 @@ export async function evaluateWhole(
           scored.map((scores) => scores[kind]!),
         ),
       );
+    const logProb = tensor("logProb");
+    const mean = wanted.mean === true ? tensor("mean") : null;
     const scores = {
       rowOffsets: offsetsOf(batch.rows.map(({ actions }) => actions.length)),
-      logProb: tensor("logProb"),
+      logProb,
       entropy: wanted.entropy ? tensor("entropy") : null,
       value: wanted.value ? tensor("value") : null,
       logits: null,
+      mean: mean?.view([logProb.size, mean.size / (logProb.size || 1)]) ?? null,
       modelLogits: {},
     };
     return evaluateTerms(engine, terms, lossBatch(frame, batch, scores), noGradient);
@@ -117,15 +127,19 @@ function lossBatch(
   { rows, groupOffsets }: RowBatch,
   scores: Pick<
     LossBatch,
-    "rowOffsets" | "logProb" | "entropy" | "value" | "logits" | "modelLogits"
+    "rowOffsets" | "logProb" | "entropy" | "value" | "logits" | "mean" | "modelLogits"
   >,
 ): LossBatch {
-  const logProbOf = (model: string) =>
+  const joined = (model: string, kind: "logProb" | "mean") =>
     concatenate(
       Float32Array,
-      rows.map((row) => scored.get(row)![model]!.logProb),
+      rows.map((row) => scored.get(row)![model]![kind]!),
     );
-  const { rowOffsets, logProb, entropy, value, logits, modelLogits } = scores;
+  const ofModels = (kind: "logProb" | "mean") =>
+    Object.fromEntries(
+      phase.loss.flatMap(({ models }) => models.map((model) => [model, joined(model, kind)])),
+    );
+  const { rowOffsets, logProb, entropy, value, logits, mean = null, modelLogits } = scores;
   return {
     engine: run.engine,
     rows,
@@ -135,11 +149,10 @@ function lossBatch(
       Uint8Array,
       rows.map((row) => row.mask),
     ),
-    ...{ logProb, entropy, value, logits },
-    oldLogProb: logProbOf(phase.model),
-    modelLogProb: Object.fromEntries(
-      phase.loss.flatMap((term) => term.models.map((name) => [name, logProbOf(name)])),
-    ),
+    ...{ logProb, entropy, value, logits, mean },
+    oldLogProb: joined(phase.model, "logProb"),
+    modelLogProb: ofModels("logProb"),
+    ...(mean !== null && { oldMean: joined(phase.model, "mean"), modelMean: ofModels("mean") }),
     modelLogits,
     temperature: run.settings.temperature,
     scale,

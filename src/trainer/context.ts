@@ -1,13 +1,13 @@
 import type { Column, Trajectory } from "../contract/data.js";
 import type { Measurer } from "../contract/metrics.js";
 import type { Policy } from "../contract/policy.js";
-import type { SamplePlan, SampleRequest, Sampler } from "../contract/sampler.js";
+import type { RandomStream, SamplePlan, SampleRequest, Sampler } from "../contract/sampler.js";
 import type { StepContext } from "../contract/stage.js";
 import type { Phase } from "../contract/system.js";
 import { checkChoice } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 import { demonstration } from "./demonstration.js";
-import { continued, continuedPrompt } from "./fork.js";
+import { continuation, continued } from "./fork.js";
 import { epochOf, nextPrompts, tokenized } from "./prompts.js";
 import { nameKey, streamAt, uniformAt } from "./random.js";
 import type { Run } from "./run.js";
@@ -24,9 +24,9 @@ export function stepContext(run: Run, phase: Phase, step: number, measure: Measu
 
   async function sample(plan: SamplePlan): Promise<Trajectory[]> {
     const call = calls++;
-    const request = sampleRequest(run, plan, (prompt, i) =>
-      streamAt(settings.seed, "rollout", step, phaseIndex, call, prompt, i),
-    );
+    const streams = (purpose: "rollout" | "initialNoise") => (prompt: number, i: number) =>
+      streamAt(settings.seed, purpose, step, phaseIndex, call, prompt, i);
+    const request = sampleRequest(run, plan, streams("rollout"), streams("initialNoise"));
     const model = plan.model ?? "policy";
     const source = model === "policy" ? run.sampler : modelNamed(models, model);
     const draw = (asked: SampleRequest) => wholeRollouts(source, asked);
@@ -44,6 +44,7 @@ export function stepContext(run: Run, phase: Phase, step: number, measure: Measu
     engine: run.engine,
     settings,
     rewards: task.rewards,
+    rewardWeights: task.rewardWeights,
     forms: task.forms ?? null,
     models,
     state: run.state,
@@ -59,9 +60,8 @@ export function stepContext(run: Run, phase: Phase, step: number, measure: Measu
     prompts: (count) => nextPrompts(run, count),
     tokenize: (question) => tokenized(question, tokenizer),
     async fork(trajectory, at, children) {
-      const prompt = continuedPrompt(trajectory, at);
-      const maxCompletionLength = settings.maxCompletionLength - at;
-      const tails = await sample({ prompts: [prompt], counts: children, maxCompletionLength });
+      const plan = continuation(trajectory, at, settings.maxCompletionLength);
+      const tails = await sample({ ...plan, counts: children });
       return tails.map((tail) => continued(trajectory, at, tail, tokenizer));
     },
     async score(trajectories, how = {}): Promise<Column[]> {
@@ -84,9 +84,10 @@ export function stepContext(run: Run, phase: Phase, step: number, measure: Measu
 export function sampleRequest(
   run: Run,
   plan: SamplePlan,
-  stream: (prompt: number, sample: number) => readonly [number, number],
+  stream: (prompt: number, sample: number) => RandomStream,
+  noiseStream = stream,
 ): SampleRequest {
-  const { prompts } = plan;
+  const { prompts, flow, sharedNoise = false, starts } = plan;
   const given = plan.counts;
   const counts = typeof given === "number" ? prompts.map(() => given) : given;
   if (counts.length !== prompts.length) {
@@ -106,6 +107,11 @@ export function sampleRequest(
     hook: plan.hook ?? null,
     // Where a run is to stop at the end of a step, what is being sampled is finished.
     signal: run.abort,
+    ...(flow !== undefined && { flow }),
+    ...(starts !== undefined && { starts }),
+    ...(sharedNoise && {
+      noiseStreams: counts.flatMap((count, p) => new Array(count).fill(noiseStream(p, 0))),
+    }),
   };
 }
 

@@ -16,8 +16,12 @@ import type { Run } from "./run.js";
  * - `eval/maj@K` (`evalMajAtK`): the share of votes of K that are won by a right answer, over as many
  *   votes as the samples give without using one twice. Answers are told apart by the task's `answer`, or
  *   by the whole text.
+ *
+ * Of a task without right answers the means of its rewards instead, as `eval/rewards/NAME/mean`, over
+ * `evalSamples` greedy samples for each prompt.
  */
 export async function evaluate(run: Run, step: number): Promise<Metrics> {
+  if (run.task.accuracy === null) return meanRewards(run, step);
   const { settings } = run;
   const { evalSamples: samples } = settings;
   const sets = Object.entries(run.evaluations);
@@ -63,6 +67,18 @@ function majorityIsRight(task: Task, votes: readonly Judged[]): boolean {
   return winner !== null && votes[winner]!.right;
 }
 
+async function meanRewards(run: Run, step: number): Promise<Metrics> {
+  const counts = run.settings.evalSamples;
+  const rewarded = await rewardedAnswers(run, run.evaluation, step, 0, { counts, greedy: true });
+  const names = new Set(rewarded.flatMap(({ rewards }) => Object.keys(rewards)));
+  return Object.fromEntries(
+    [...names].map((name) => {
+      const values = rewarded.map(({ rewards }) => rewards[name] ?? null);
+      return [`eval/rewards/${name}/mean`, mean(values.filter((value) => value !== null))];
+    }),
+  );
+}
+
 /** Answers of a set of prompts, which is a place of its own among the random streams. */
 async function judged(
   run: Run,
@@ -71,19 +87,30 @@ async function judged(
   set: number,
   how: { counts: number; greedy?: boolean },
 ): Promise<Judged[]> {
-  const { task, settings, system } = run;
+  const accuracy = run.task.accuracy!;
+  const rewarded = await rewardedAnswers(run, prompts, step, set, how);
+  return rewarded.map((trajectory) => {
+    const value = trajectory.rewards[accuracy];
+    if (value !== undefined) return { trajectory, right: value !== null && value > 0.5 };
+    throw new FiresteelError(
+      "ERR_REWARD",
+      `Expected the system's reward to give "${accuracy}" for evaluation`,
+    );
+  });
+}
+
+async function rewardedAnswers(
+  run: Run,
+  prompts: readonly Prompt[],
+  step: number,
+  set: number,
+  how: { counts: number; greedy?: boolean },
+): Promise<Trajectory[]> {
+  const { settings, system } = run;
   const request = sampleRequest(run, { prompts, temperature: 1, ...how }, (prompt, sample) =>
     streamAt(settings.seed, "evaluation", step, set, prompt, sample),
   );
   const sampled = await wholeRollouts(run.sampler, request);
   const ctx = stepContext(run, system.phases[0]!, step, () => {});
-  const rewarded = await ctx.reward(sampled);
-  return rewarded.map((trajectory) => {
-    const value = trajectory.rewards[task.accuracy];
-    if (value !== undefined) return { trajectory, right: value !== null && value > 0.5 };
-    throw new FiresteelError(
-      "ERR_REWARD",
-      `Expected the system's reward to give "${task.accuracy}" for evaluation`,
-    );
-  });
+  return ctx.reward(sampled);
 }

@@ -1,20 +1,29 @@
-import type { Column, Prompt, Tokenizer, Trajectory } from "../contract/data.js";
+import type { Actions, Column, Tokenizer, Trajectory } from "../contract/data.js";
+import type { SamplePlan } from "../contract/sampler.js";
 import { checkInteger } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 import { concatenate } from "../engine/ragged.js";
 
-function tokensOf(trajectory: Trajectory): Int32Array {
-  if (trajectory.actions.kind === "tokens") return trajectory.actions.ids;
-  const message = `Expected actions of kind "tokens" to fork but received "${trajectory.actions.kind}"`;
+type Forkable = Extract<Actions, { kind: "tokens" | "flow" }>;
+
+function forkable({ actions }: Trajectory): Forkable {
+  if (actions.kind === "tokens" || actions.kind === "flow") return actions;
+  const message = `Expected actions of kind "tokens" or "flow" to fork but received "${actions.kind}"`;
   throw new FiresteelError("ERR_SAMPLER", message);
 }
 
-/** The prompt from which a rollout goes on after its first `at` actions. */
-export function continuedPrompt(trajectory: Trajectory, at: number): Prompt {
-  const ids = tokensOf(trajectory);
-  checkInteger("at", at, 0, ids.length);
+/** How a rollout goes on after its first `at` actions; a flow keeps the times that it began with. */
+export function continuation(
+  trajectory: Trajectory,
+  at: number,
+  maxCompletionLength: number,
+): Omit<SamplePlan, "counts"> {
+  const actions = forkable(trajectory);
+  checkInteger("at", at, 0, actions.length);
   const from = trajectory.sampledFrom ?? trajectory.prompt;
-  return { ...from, tokens: concatenate(Int32Array, [from.tokens, ids.subarray(0, at)]) };
+  if (actions.kind === "flow") return { prompts: [from], starts: [{ actions, at }] };
+  const tokens = concatenate(Int32Array, [from.tokens, actions.ids.subarray(0, at)]);
+  return { prompts: [{ ...from, tokens }], maxCompletionLength: maxCompletionLength - at };
 }
 
 /** The whole rollout of a continuation: the first `at` actions of its parent, then its own. */
@@ -24,8 +33,7 @@ export function continued(
   tail: Trajectory,
   tokenizer: Tokenizer | null,
 ): Trajectory {
-  const head = tokensOf(parent).subarray(0, at);
-  const ids = concatenate(Int32Array, [head, tokensOf(tail)]);
+  const actions = joined(forkable(parent), at, forkable(tail));
   const columns: Record<string, Column> = {};
   for (const [name, column] of Object.entries(tail.columns)) {
     const before = parent.columns[name];
@@ -37,11 +45,32 @@ export function continued(
     ...tail,
     prompt: parent.prompt,
     sampledFrom: parent.sampledFrom,
-    actions: { kind: "tokens", length: ids.length, ids },
+    actions,
     mask: concatenate(Uint8Array, [parent.mask.subarray(0, at), tail.mask]),
     columns,
     keys: parent.keys,
-    text: tokenizer?.decode(ids) ?? tail.text,
+    text: actions.kind === "tokens" ? (tokenizer?.decode(actions.ids) ?? tail.text) : tail.text,
     parent: { trajectory: parent.id, at },
   };
+}
+
+function joined(parent: Forkable, at: number, tail: Forkable): Forkable {
+  if (parent.kind === "tokens" && tail.kind === "tokens") {
+    const ids = concatenate(Int32Array, [parent.ids.subarray(0, at), tail.ids]);
+    return { kind: "tokens", length: ids.length, ids };
+  }
+  if (parent.kind === "flow" && tail.kind === "flow") {
+    const join = (own: Float32Array, end: number, rest: Float32Array) =>
+      concatenate(Float32Array, [own.subarray(0, end), rest]);
+    return {
+      ...tail,
+      length: at + tail.length,
+      // The tail begins with the state and the time at which it leaves its parent.
+      states: join(parent.states, at * parent.width, tail.states),
+      sigmas: join(parent.sigmas, at, tail.sigmas),
+      noiseLevels: join(parent.noiseLevels, at, tail.noiseLevels),
+    };
+  }
+  const message = `Expected a continuation in ${parent.kind} but received one in ${tail.kind}`;
+  throw new FiresteelError("ERR_SAMPLER", message);
 }

@@ -1,9 +1,9 @@
 import type { RunFacts } from "../contract/block.js";
 import type { Policy } from "../contract/policy.js";
 import type { Sampler } from "../contract/sampler.js";
-import type { System } from "../contract/system.js";
+import type { Phase, System } from "../contract/system.js";
 import type { Task } from "../contract/task.js";
-import { show } from "../engine/checks.js";
+import { invalid, show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 import { canDemonstrate } from "./demonstration.js";
 import { inspectModels } from "./inspectModels.js";
@@ -31,6 +31,19 @@ export function inspectSystem(run: {
       `Expected a policy over ${task.kind} for task ${show(task.id)} but it acts in ${policy.kind}`,
     );
   }
+  if (system.policy !== policy.kind) {
+    throw new FiresteelError(
+      "ERR_OPTION",
+      `Expected a policy over ${system.policy} for system ${show(system.id)} but that of task ` +
+        `${show(task.id)} acts in ${policy.kind}`,
+    );
+  }
+  if (policy.kind === "flow" && settings.temperature !== 1) {
+    const expected = "1 (a flow policy has no logits)";
+    throw invalid("ERR_OPTION", "temperature", expected, settings.temperature);
+  }
+  for (const question of [...task.train, ...task.evaluation]) policy.checkQuestion?.(question);
+  if (task.accuracy === null) refuseAnswers(task, settings);
   if (task.train.length === 0) {
     const message = `Expected training prompts in task ${show(task.id)} but there are none`;
     throw new FiresteelError("ERR_OPTION", message);
@@ -86,6 +99,7 @@ export function inspectSystem(run: {
           `but ${show(phase.model)} is frozen`,
       );
     }
+    checkTerms(phase, policy);
     for (const { block } of phaseBlocks(phase)) {
       const missing = block.requires?.find((capability) => !sampler.capabilities.has(capability));
       if (missing !== undefined) {
@@ -106,4 +120,29 @@ export function inspectSystem(run: {
     }
   }
   return warnings;
+}
+
+/** What a loss reads besides log-probs must be there. */
+function checkTerms({ name, loss }: Phase, { kind }: Policy): void {
+  for (const { block, entropy, mean = false } of loss) {
+    const lacks =
+      entropy && kind === "flow" ? "an entropy" : mean && kind === "tokens" ? "means" : null;
+    if (lacks === null) continue;
+    throw new FiresteelError(
+      "ERR_OPTION",
+      `Expected a policy with ${lacks} that its weights move for phase ${show(name)} (${block} ` +
+        `reads it) but it acts in ${kind}`,
+    );
+  }
+}
+
+/** What takes answers to be right or wrong. */
+function refuseAnswers(task: Task, settings: TrainSettings): void {
+  const expected = `nothing (answers of task ${show(task.id)} are not right or wrong)`;
+  const { evalGreedy, evalPassAtK, evalMajAtK } = settings;
+  const counts = { evalPassAtK, evalMajAtK, evaluations: Object.keys(task.evaluations ?? {}) };
+  for (const [name, given] of Object.entries(counts)) {
+    if (given.length > 0) throw invalid("ERR_OPTION", name, expected, given);
+  }
+  if (evalGreedy) throw invalid("ERR_OPTION", "evalGreedy", expected, evalGreedy);
 }

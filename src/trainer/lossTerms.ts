@@ -16,6 +16,7 @@ const gradients = {
   entropy: "dEntropy",
   value: "dValue",
   logits: "dLogits",
+  mean: "dMean",
 } as const satisfies Record<string, keyof LossResult>;
 type Score = keyof typeof gradients;
 const scores = Object.keys(gradients) as Score[];
@@ -23,7 +24,7 @@ const scores = Object.keys(gradients) as Score[];
 /** d loss / d scores; null where no term reads the score. */
 export type Gradient = Readonly<Record<Score, Tensor | null>>;
 
-export const noGradient: Gradient = { logProb: null, entropy: null, value: null, logits: null };
+export const noGradient: Gradient = byScore(() => null);
 
 /** Whether a term has to see every row of an optimiser step at once. */
 export function isCoupled({ coupling }: Pick<LossTerm, "coupling">): boolean {

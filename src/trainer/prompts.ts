@@ -85,10 +85,13 @@ export function epochOf(train: readonly Prompt[], state: StateStore): number {
   return Math.floor(Math.max(0, state.get(drawnKey, 0) - 1) / train.length);
 }
 
+const noTokens = new Int32Array(0);
+
 /** A question as a policy reads it. Policies whose actions are not text get no tokens. */
 export function tokenized(question: Question, tokenizer: Tokenizer | null): Prompt {
+  if (tokenizer === null) return { ...question, tokens: noTokens };
   const text = question.messages.map(({ content }) => content).join("");
-  return { ...question, tokens: tokenizer?.encode(text) ?? new Int32Array(0) };
+  return { ...question, tokens: tokenizer.encode(text) };
 }
 
 /** The prompts of a run, as its policy reads them. */

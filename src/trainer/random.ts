@@ -11,6 +11,8 @@ const purposes = {
   minibatch: 5,
   evaluation: 6,
   mixture: 7,
+  imitation: 8,
+  initialNoise: 9,
 } as const;
 
 /**

@@ -1,13 +1,16 @@
 import type { Policy, PolicyRow } from "../contract/policy.js";
 import { tensorOf } from "../engine/device.js";
 
-const kinds = ["logProb", "entropy", "value"] as const;
+const kinds = ["logProb", "entropy", "value", "mean"] as const;
 
-/** A row's log-probs and, where asked for, entropies and values, per action. */
+/** A row's log-probs and, where asked for, entropies, values and means, per action. */
 export interface RowScores {
   readonly logProb: Float32Array;
+  /** null also where the policy's entropies do not depend on its weights. */
   readonly entropy: Float32Array | null;
   readonly value: Float32Array | null;
+  /** [length * width]. */
+  readonly mean: Float32Array | null;
 }
 
 /** Scores rows without a gradient, `microBatchSize` at a time. */
@@ -15,25 +18,27 @@ export async function scoreRows(
   policy: Policy,
   rows: readonly PolicyRow[],
   { temperature, microBatchSize }: { temperature: number; microBatchSize: number },
-  wanted: { entropy?: boolean; value?: boolean } = {},
+  wanted: { entropy?: boolean; value?: boolean; mean?: boolean } = {},
 ): Promise<RowScores[]> {
   const out: RowScores[] = [];
   for (let begin = 0; begin < rows.length; begin += microBatchSize) {
     const part = rows.slice(begin, begin + microBatchSize);
     const scores = policy.score(part, { temperature, ...wanted });
     try {
-      const [logProb, entropy, value] = await Promise.all(
+      const [logProb, entropy, value, mean] = await Promise.all(
         kinds.map(async (kind) => {
           const tensor = scores[kind] ?? null;
           return tensor && ((await tensorOf(tensor, kind).read()) as Float32Array);
         }),
       );
+      const width = mean ? mean.length / (scores.rowOffsets.at(-1)! || 1) : 0;
       for (let r = 0; r < part.length; ++r) {
-        const bounds = [scores.rowOffsets[r]!, scores.rowOffsets[r + 1]!] as const;
+        const [first, end] = [scores.rowOffsets[r]!, scores.rowOffsets[r + 1]!];
         out.push({
-          logProb: logProb!.slice(...bounds),
-          entropy: entropy?.slice(...bounds) ?? null,
-          value: value?.slice(...bounds) ?? null,
+          logProb: logProb!.slice(first, end),
+          entropy: entropy?.slice(first, end) ?? null,
+          value: value?.slice(first, end) ?? null,
+          mean: mean?.slice(first * width, end * width) ?? null,
         });
       }
     } finally {

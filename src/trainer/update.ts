@@ -77,9 +77,11 @@ function checkColumns(phase: Phase, rows: readonly Trajectory[]): void {
 async function scoreBefore(run: Run, phase: Phase, rows: readonly Trajectory[]): Promise<Scored> {
   const scored = new Map<Trajectory, Record<string, RowScores>>(rows.map((row) => [row, {}]));
   const names = new Set([phase.model, ...phase.loss.flatMap((term) => term.models)]);
+  const mean = phase.loss.some((term) => term.mean);
   for (const name of names) {
     const entropy = name === phase.model;
-    const scores = await scoreRows(run.models[name]!, rows, run.settings, { entropy });
+    const wanted = { entropy, ...(mean && { mean }) };
+    const scores = await scoreRows(run.models[name]!, rows, run.settings, wanted);
     for (const [i, row] of rows.entries()) scored.get(row)![name] = scores[i]!;
   }
   return scored;
@@ -99,8 +101,10 @@ function measureScores(
     const sampler = row.columns.samplerLogProb;
     for (let i = 0; i < row.actions.length; ++i) {
       if (row.mask[i] === 0) continue;
-      entropy += old.entropy![i]!;
-      ++count;
+      if (old.entropy !== null) {
+        entropy += old.entropy[i]!;
+        ++count;
+      }
       if (sampler?.level !== "action") continue;
       pairs.push({ sampler: sampler.values[i]!, trainer: old.logProb[i]! });
     }

@@ -1,9 +1,6 @@
-import type { PolicyRow } from "../contract/policy.js";
 import type { WarmStartStage } from "../contract/task.js";
-import { tensorOf } from "../engine/device.js";
-import type { Tensor } from "../engine/tensor.js";
 import { tokenized } from "./prompts.js";
-import { uniformAt } from "./random.js";
+import { streamAt, uniformAt } from "./random.js";
 import type { Run } from "./run.js";
 
 /** The learning rate at a step of a stage: linear between its corners, constant beyond. */
@@ -29,7 +26,7 @@ export function warmStartAt(
 }
 
 /**
- * One supervised step: cross entropy over the completions, mean over tokens.
+ * One supervised step, with the loss that the policy has for demonstrations.
  *
  * @returns the loss where `measure` asks for it, else null
  */
@@ -37,27 +34,16 @@ export async function warmStartStep(run: Run, measure: boolean): Promise<number 
   const { settings, task, progress, models, optimizers } = run;
   const at = warmStartAt(task.warmStart, progress.warmStartStep)!;
   const uniform = uniformAt(settings.seed, "warmStart", progress.warmStartStep);
-  const tokenizer = models.policy!.tokenizer!;
-  const rows = Array.from({ length: at.stage.batchSize }, (): PolicyRow => {
-    const { question, completion } = at.stage.draw(uniform);
-    const ids = Int32Array.from([...tokenizer.encode(completion), tokenizer.endOfSequence]);
-    const actions = { kind: "tokens" as const, length: ids.length, ids };
-    return { prompt: tokenized(question, tokenizer), actions };
+  const stream = streamAt(settings.seed, "imitation", progress.warmStartStep);
+  const policy = models.policy!;
+  const batch = Array.from({ length: at.stage.batchSize }, () => {
+    const demonstration = at.stage.draw(uniform);
+    return { ...demonstration, question: tokenized(demonstration.question, policy.tokenizer) };
   });
   const optimizer = optimizers.policy!;
   optimizer.zeroGrad();
-  const forward = models.policy!.forward(rows);
-  const tokens = forward.rowOffsets.at(-1)!;
-  const loss = measure ? await meanLoss(tensorOf(forward.logProb, "logProb")) : null;
-  const gradient = run.engine.tensor(new Float32Array(tokens).fill(-1 / tokens));
-  forward.backward({ logProb: gradient });
-  gradient.dispose();
+  const loss = await policy.imitate(batch, { stream, measure });
   optimizer.step(rateAt(at.stage.learningRate, at.within));
   progress.warmStartStep += 1;
   return loss;
-}
-
-async function meanLoss(logProb: Tensor): Promise<number> {
-  const values = (await logProb.read()) as Float32Array;
-  return -values.reduce((sum, value) => sum + value, 0) / values.length;
 }

@@ -93,6 +93,26 @@ describe("train", () => {
     expect(await readdir(join(folder, "b"))).toContain("report.html");
   });
 
+  test("a flow system is trained on its own task, and reports rewards in place of accuracy", async () => {
+    const folder = await temporaryFolder();
+    const config = await shortConfig(folder);
+    const args = ["train", "--system", "flow-grpo", "--config", config, "--device", "cpu"];
+    const { code, out, err } = await firesteel([
+      ...args,
+      "--steps",
+      "1",
+      "--out",
+      join(folder, "a"),
+    ]);
+    expect([code, err]).toEqual([0, ""]);
+    expect(out).toMatch(/^proxy \(held out\) +-?\d\.\d{3} -> -?\d\.\d{3}$/m);
+    expect(out).toMatch(/^gold \(held out\) +\d\.\d{3} -> \d\.\d{3}$/m);
+    expect(out).not.toMatch(/accuracy/);
+    const wrong = await firesteel([...args, "--task", "arithmetic", "--out", join(folder, "b")]);
+    expect(wrong.code).toBe(2);
+    expect(wrong.err).toMatch(/over flow for system "flow-grpo" but that of task "arithmetic"/);
+  });
+
   test("--set gives any setting; --settings prints them all, by group", async () => {
     const folder = await temporaryFolder();
     const config = await shortConfig(folder);

@@ -286,7 +286,7 @@ describe("losses that couple the rows of a group", () => {
       "a teacher",
       inner,
       { advantage: teacherAdvantage(), models: { teacher: { from: "given", trained: false } } },
-      /teacherAdvantage of flat reads the model "teacher"/,
+      /teacherAdvantage of flat asks the model "teacher"/,
     ],
   ])("are refused where they need %s", async (_, loss, more, message) => {
     await expect(scored([], { system: withLoss(loss, more) })).rejects.toThrow(message);

@@ -145,7 +145,7 @@ describe("demonstrations", () => {
       let follows = 0;
       let judged = 0;
       for (let i = 0; i < 4000; ++i) {
-        const { question, completion } = draw(uniform);
+        const { question, completion = "" } = draw(uniform);
         kinds[question.kind!] = (kinds[question.kind!] ?? 0) + 1;
         if (question.kind !== "pointwise") continue;
         const claimed = question.messages[0]!.content[1];

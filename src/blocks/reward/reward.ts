@@ -94,10 +94,10 @@ export async function callReward(
 }
 
 const shape = {
-  rewardWeights: numbersByName("factor of each reward by name; 1 where not given"),
+  rewardWeights: numbersByName("factor of each reward by name; the task's where not given"),
 };
 
-/** The task's rewards, added with weights. */
+/** The task's rewards, added with weights: those given here, else the task's, else 1. */
 export function reward(
   options: { rewardWeights?: Readonly<Record<string, number>> } = {},
 ): RewardPlan {
@@ -126,7 +126,8 @@ export function reward(
       );
       return trajectories.map((trajectory, i) => {
         const rewards = Object.fromEntries(named.map(([name, values]) => [name, values[i]!]));
-        return { ...trajectory, rewards, reward: weightedSum(rewards, weights) };
+        const reward = weightedSum(rewards, { ...ctx.rewardWeights, ...weights });
+        return { ...trajectory, rewards, reward };
       });
     },
   };

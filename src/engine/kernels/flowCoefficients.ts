@@ -14,17 +14,17 @@ export interface FlowSchedule {
   sigmaNext: PerSample;
 }
 
-/** How much noise a step adds. */
-export interface FlowNoise {
+/** How much noise a step adds; `Level` is number, or PerSample where samples may differ. */
+export interface FlowNoise<Level = number> {
   /** "sde" (Flow-GRPO), "constant-sde" (DanceGRPO) or "cps" (Flow-CPS). */
   kind: FlowKind;
   /** a >= 0, for "cps" at most 1; 0 makes the step deterministic (the ODE's Euler step). */
-  noiseLevel: number;
+  noiseLevel: Level;
   /**
    * For "sde": stands for sigma in the denominator of the diffusion where sigma is 1; in [0, 1).
    * Flow-GRPO takes the second value of the schedule.
    */
-  sigmaMax?: number | undefined;
+  sigmaMax?: Level | undefined;
 }
 
 /** By sample: mean = x * latent + v * velocity, next = mean + std * noise. */
@@ -54,35 +54,44 @@ export interface FlowCoefficients {
  * const noise = { kind: "sde", noiseLevel: 0.7, sigmaMax: sigmas[1] };
  * const { std } = flowCoefficients({ sigma: sigmas.slice(0, -1), sigmaNext: sigmas.slice(1) }, noise);
  *
- * @returns arrays as long as sigma and sigmaNext are, or of one element where both are numbers
+ * @returns arrays as long as those given are, or of one element where all are numbers
  * @throws FiresteelError ERR_RANGE (outside of the ranges above, a std that is neither 0 nor in
  * [1e-15, 1e15]), ERR_SHAPE, ERR_DTYPE, ERR_OPTION
  */
-export function flowCoefficients(schedule: FlowSchedule, noise: FlowNoise): FlowCoefficients {
+export function flowCoefficients(
+  schedule: FlowSchedule,
+  noise: FlowNoise<PerSample>,
+): FlowCoefficients {
   checkKeys("schedule", schedule, ["sigma", "sigmaNext"]);
   checkKeys("noise", noise, ["kind", "noiseLevel", "sigmaMax"]);
   const kind = checkChoice("kind", noise.kind, Object.keys(flowKinds) as FlowKind[]);
   const most = kind === "cps" ? 1 : Number.MAX_VALUE;
-  const noiseLevel = checkNumber("noiseLevel", noise.noiseLevel, 0, most);
-  const sigmaMax = checkSigmaMax(kind, noise.sigmaMax);
   const sigmas = list("sigma", schedule.sigma);
   const nexts = list("sigmaNext", schedule.sigmaNext);
-  const length = sigmas.length ?? nexts.length ?? 1;
-  if (nexts.length !== null && nexts.length !== length) {
-    throw invalid("ERR_SHAPE", "sigmaNext", `${length} values, as sigma has,`, nexts.length);
+  const levels = list("noiseLevel", noise.noiseLevel, "ERR_RANGE");
+  if (noise.sigmaMax !== undefined && kind !== "sde") {
+    throw invalid("ERR_OPTION", "sigmaMax", `nothing (kind is "${kind}")`, noise.sigmaMax);
+  }
+  const substitutes = list("sigmaMax", noise.sigmaMax ?? 0, "ERR_RANGE");
+  const { length, name: longest } = firstOf(sigmas, nexts, levels, substitutes);
+  for (const { length: own, name } of [nexts, levels, substitutes]) {
+    if (own === null || own === length) continue;
+    throw invalid("ERR_SHAPE", name, `${length} values, as ${longest} has,`, own);
   }
   const out: FlowCoefficients = { x: [], v: [], std: [], diffusion: [] };
   for (let b = 0; b < length; ++b) {
-    const sigma = checkNumber(sigmas.name(b), sigmas.at(b), 0, 1, true);
-    const next = checkNumber(nexts.name(b), nexts.at(b), 0, 1);
+    const sigma = checkNumber(sigmas.nameAt(b), sigmas.at(b), 0, 1, true);
+    const next = checkNumber(nexts.nameAt(b), nexts.at(b), 0, 1);
     if (next >= sigma) {
-      throw invalid("ERR_RANGE", nexts.name(b), `a number below sigma, ${sigma},`, next);
+      throw invalid("ERR_RANGE", nexts.nameAt(b), `a number below sigma, ${sigma},`, next);
     }
-    if (kind === "sde" && sigma === 1 && noiseLevel > 0 && sigmaMax === undefined) {
-      const expected = `a number in [0, 1) (${sigmas.name(b)} is 1)`;
-      throw invalid("ERR_OPTION", "sigmaMax", expected, sigmaMax);
+    const noiseLevel = checkNumber(levels.nameAt(b), levels.at(b), 0, most);
+    const sigmaMax = checkSigmaMax(substitutes.nameAt(b), substitutes.at(b));
+    if (kind === "sde" && sigma === 1 && noiseLevel > 0 && noise.sigmaMax === undefined) {
+      const expected = `a number in [0, 1) (${sigmas.nameAt(b)} is 1)`;
+      throw invalid("ERR_OPTION", "sigmaMax", expected, noise.sigmaMax);
     }
-    const step = coefficientsOf(kind, noiseLevel, sigma, next, sigmaMax ?? 0);
+    const step = coefficientsOf(kind, noiseLevel, sigma, next, sigmaMax);
     if (step.std !== 0 && !(step.std >= MIN_STD && step.std <= MAX_STD)) {
       throw new FiresteelError(
         "ERR_RANGE",
@@ -124,28 +133,31 @@ function coefficientsOf(
   };
 }
 
-function checkSigmaMax(kind: FlowKind, value: number | undefined): number | undefined {
-  if (value === undefined) return undefined;
-  if (kind !== "sde") {
-    throw invalid("ERR_OPTION", "sigmaMax", `nothing (kind is "${kind}")`, value);
-  }
-  if (!(typeof value === "number" && value >= 0 && value < 1)) {
-    throw invalid("ERR_RANGE", "sigmaMax", "a number in [0, 1)", value);
-  }
-  return value;
+function checkSigmaMax(name: string, value: unknown): number {
+  if (typeof value === "number" && value >= 0 && value < 1) return value;
+  throw invalid("ERR_RANGE", name, "a number in [0, 1)", value);
 }
 
+type List = ReturnType<typeof list>;
+
 /** Values by sample; `length` is null where one stands for all. */
-function list(name: string, value: unknown) {
+function list(name: string, value: unknown, code: "ERR_DTYPE" | "ERR_RANGE" = "ERR_DTYPE") {
   if (typeof value === "number") {
-    return { length: null, name: () => name, at: (): unknown => value };
+    return { name, length: null, nameAt: () => name, at: (): unknown => value };
   }
   if (!Array.isArray(value) && !isTypedArray(value)) {
-    throw invalid("ERR_DTYPE", name, "a number or an array of numbers", value);
+    throw invalid(code, name, "a number or an array of numbers", value);
   }
   return {
+    name,
     length: value.length,
-    name: (b: number) => `${name}[${b}]`,
+    nameAt: (b: number) => `${name}[${b}]`,
     at: (b: number): unknown => value[b],
   };
+}
+
+/** The first that has a value by sample says how many samples there are. */
+function firstOf(...lists: readonly List[]): { length: number; name: string } {
+  const found = lists.find(({ length }) => length !== null);
+  return { length: found?.length ?? 1, name: found?.name ?? "" };
 }

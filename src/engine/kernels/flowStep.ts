@@ -3,7 +3,12 @@ import type { Engine, TensorLike } from "../engine.js";
 import { FiresteelError } from "../error.js";
 import { handle, type Out, withInputs } from "../inputs.js";
 import type { Tensor } from "../tensor.js";
-import { type FlowNoise, type FlowSchedule, flowCoefficients } from "./flowCoefficients.js";
+import {
+  type FlowNoise,
+  type FlowSchedule,
+  flowCoefficients,
+  type PerSample,
+} from "./flowCoefficients.js";
 import { meanGradient, reductionCode, termCode } from "./gaussian.js";
 import { flowTerms, type Reduction } from "./gaussianTable.js";
 
@@ -18,7 +23,7 @@ export interface FlowStepInputs extends FlowSchedule {
   next?: TensorLike | null;
 }
 
-export interface FlowStepOptions extends FlowNoise {
+export interface FlowStepOptions extends FlowNoise<PerSample> {
   /** Over the elements of a sample; default "mean", as Flow-GRPO has it. */
   reduction?: Reduction;
   /**
@@ -95,10 +100,13 @@ export function flowStep(
     const v = inputs.tensor("v", args.v, "f32", x.shape);
     const noise = inputs.optional("noise", args.noise, "f32", x.shape);
     const next = inputs.optional("next", args.next, "f32", x.shape);
-    const perSample = typeof sigma !== "number" || typeof sigmaNext !== "number";
+    const bySample = Object.entries({ sigma, sigmaNext, noiseLevel, sigmaMax }).find(
+      ([, value]) => value !== undefined && typeof value !== "number",
+    );
+    const perSample = bySample !== undefined;
     if (perSample && coefficients.x.length !== samples) {
-      const name = typeof sigma === "number" ? "sigmaNext" : "sigma";
-      throw invalid("ERR_SHAPE", name, `${samples} values, as x has rows,`, coefficients.x.length);
+      const found = coefficients.x.length;
+      throw invalid("ERR_SHAPE", bySample[0], `${samples} values, as x has rows,`, found);
     }
     const column = (values: readonly number[]) =>
       perSample ? Float32Array.from(values) : new Float32Array(samples).fill(values[0]!);

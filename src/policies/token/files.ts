@@ -67,7 +67,8 @@ export async function readPolicy(directory: string): Promise<PolicyFiles> {
   };
 }
 
-async function writeText(path: string, text: string): Promise<void> {
+/** Writes and syncs to the disk. @throws FiresteelError ERR_CHECKPOINT */
+export async function writeText(path: string, text: string): Promise<void> {
   try {
     const file = await open(path, "w");
     try {
@@ -81,8 +82,8 @@ async function writeText(path: string, text: string): Promise<void> {
   }
 }
 
-/** null where there is no such file. */
-async function readText(path: string): Promise<string | null> {
+/** null where there is no such file. @throws FiresteelError ERR_CHECKPOINT */
+export async function readText(path: string): Promise<string | null> {
   try {
     return await readFile(path, "utf8");
   } catch (cause) {

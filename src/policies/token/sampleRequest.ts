@@ -7,10 +7,27 @@ import { checkIds, checkPrompt } from "./packing.js";
 /**
  * Refuses what cannot be sampled, before anything is enqueued.
  *
- * @throws FiresteelError ERR_SHAPE, ERR_RANGE, ERR_SAMPLER (a hook)
+ * @throws FiresteelError ERR_SHAPE, ERR_RANGE, ERR_SAMPLER (a hook), ERR_OPTION (what only a flow
+ *   policy can do)
  */
 export function checkRequest(config: TokenConfig, request: SampleRequest): void {
-  const { prompts, counts, streams, maxCompletionLength, hook, stop } = request;
+  const { prompts, stop } = request;
+  checkRollouts(request);
+  for (const name of ["flow", "noiseStreams", "starts"] as const) {
+    if (request[name] === undefined) continue;
+    throw invalid("ERR_OPTION", name, "nothing (the policy acts by tokens)", request[name]);
+  }
+  for (const [i, id] of stop.entries()) checkInteger(`stop[${i}]`, id, 0, config.vocabSize - 1);
+  const shorter = { ...config, maxLength: config.maxLength - 1 };
+  for (const [i, { tokens }] of prompts.entries()) {
+    checkPrompt(`prompts[${i}]`, tokens, shorter);
+    checkIds(`prompts[${i}].tokens`, tokens, config.vocabSize);
+  }
+}
+
+/** What holds for policies of every kind. @throws FiresteelError ERR_SHAPE, ERR_RANGE, ERR_SAMPLER (a hook) */
+export function checkRollouts(request: SampleRequest): void {
+  const { prompts, counts, streams, maxCompletionLength, hook } = request;
   if (hook !== null) {
     throw new FiresteelError("ERR_SAMPLER", "Expected no hook: this sampler does not offer them");
   }
@@ -23,12 +40,6 @@ export function checkRequest(config: TokenConfig, request: SampleRequest): void 
     throw invalid("ERR_SHAPE", "streams", `one per rollout (${total})`, streams);
   }
   checkInteger("maxCompletionLength", maxCompletionLength, 1, 2 ** 24);
-  for (const [i, id] of stop.entries()) checkInteger(`stop[${i}]`, id, 0, config.vocabSize - 1);
-  const shorter = { ...config, maxLength: config.maxLength - 1 };
-  for (const [i, { tokens }] of prompts.entries()) {
-    checkPrompt(`prompts[${i}]`, tokens, shorter);
-    checkIds(`prompts[${i}].tokens`, tokens, config.vocabSize);
-  }
 }
 
 /** @throws FiresteelError ERR_ABORTED */

@@ -118,7 +118,8 @@ export class DifferentiableTokenScores implements DifferentiableScores {
   }
 }
 
-function seedOf(tensor: DeviceTensor, name: string, { value }: Var): Tensor {
+/** A gradient as a tape takes it. @throws FiresteelError ERR_SHAPE */
+export function seedOf(tensor: DeviceTensor, name: string, { value }: Var): Tensor {
   const seed = tensorOf(tensor, name);
   if (overlap(seed, value) !== "none") {
     // The backward pass overwrites the scores before it has read all gradients.

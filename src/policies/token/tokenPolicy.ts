@@ -1,7 +1,10 @@
 import type {
+  Demonstration,
   DifferentiableScores,
   Policy,
   PolicyRow,
+  Prompt,
+  RandomStream,
   SampleRequest,
   ScoreOptions,
   Tokenizer,
@@ -17,6 +20,7 @@ import type { Var } from "../../nn/tape.js";
 import { checkTokenConfig, type PolicyDType, policyDTypes, type TokenConfig } from "./config.js";
 import { readPolicy, writePolicy } from "./files.js";
 import { type Completion, generate, type TokenWatch } from "./generate.js";
+import { imitate } from "./imitation.js";
 import { DifferentiableTokenScores, scoreRows } from "./scoring.js";
 import { formatTokenizer } from "./tokenizerFiles.js";
 import { isValueHead, Transformer } from "./transformer.js";
@@ -175,6 +179,18 @@ export class TokenPolicy implements Policy {
   /** @throws FiresteelError ERR_SHAPE, ERR_RANGE, ERR_OPTION, ERR_OUT_OF_MEMORY */
   forward(rows: readonly PolicyRow[], options: ScoreOptions = {}): DifferentiableScores {
     return new DifferentiableTokenScores(scoreRows(this.#model, rows, options, true));
+  }
+
+  /**
+   * Cross entropy over the completions and their ends, mean over tokens. Draws nothing.
+   *
+   * @throws FiresteelError ERR_OPTION (no tokenizer, a demonstration without a completion), ERR_RANGE
+   */
+  async imitate(
+    demonstrations: readonly Demonstration<Prompt>[],
+    { measure }: { stream: RandomStream; measure: boolean },
+  ): Promise<number | null> {
+    return imitate(this, demonstrations, measure);
   }
 
   clone(): TokenPolicy {

@@ -49,19 +49,19 @@ export interface RolloutPlace {
  *
  * @param whole as rewarded
  * @param trained the row that the loss saw of it; null: none
- * @param accuracy the reward that says whether it is right
+ * @param accuracy the reward that says whether it is right; null: none does
  */
 export function recordedRollout(
   place: RolloutPlace,
   whole: Trajectory,
   trained: Trajectory | null,
-  accuracy: string,
+  accuracy: string | null,
   tokenizer: Tokenizer | null,
 ): RecordedRollout {
   const { actions, prompt, sampledFrom, rewards } = whole;
   const length = Math.min(actions.length, limits.actions);
   const column = (name: string) => perAction(trained?.columns[name], length);
-  const value = rewards[accuracy];
+  const value = accuracy === null ? null : rewards[accuracy];
   return {
     ...place,
     kind: prompt.kind ?? null,

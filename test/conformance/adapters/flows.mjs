@@ -1,9 +1,18 @@
-import { read } from "./read.mjs";
+import { cut, offsetsOf, read } from "./read.mjs";
 
 /** Cases of flow steps: states are flat latents of one sample, or a scalar. */
 export function flows(
   engine,
-  { flowCoefficients, flowStep, gaussianKl, gaussianLogProb, surrogate, surrogateMetrics },
+  {
+    flowCoefficients,
+    flowStep,
+    flowTimes,
+    gaussianKl,
+    gaussianLogProb,
+    surrogate,
+    surrogateMetrics,
+  },
+  { clampColumn, conventions, groupAdvantages },
 ) {
   const one = (values) => engine.tensor(Float32Array.from(values), [1, values.length]);
 
@@ -107,6 +116,33 @@ export function flows(
         gaussianKl(engine, { mean: one(mu), refMean: one(mu_ref), std: s }),
       );
       return (await read(tensors)).kl[0];
+    },
+
+    flow_times: ({ steps, shift }) => [...flowTimes(steps, shift)],
+
+    async flow_grpo_adv({ rewards, scope = "group", ...constants }) {
+      const options = {
+        ...conventions.flow_grpo.groupNormalize,
+        ...constants,
+        groupOffsets: offsetsOf(rewards),
+        scope,
+      };
+      const { advantage } = await groupAdvantages(engine, rewards.flat(), options);
+      const clamped = advantage.map((value) => clampColumn({ level: "row", value }, 5).value);
+      return cut(clamped, rewards);
+    },
+
+    async flow_grpo_loss({ lp, old, adv, clip, mask = null }) {
+      const inputs = {
+        logProb: lp.flat(),
+        oldLogProb: old.flat(),
+        advantage: adv,
+        mask: mask?.flat() ?? null,
+        rowOffsets: offsetsOf(lp),
+      };
+      const options = { form: "clip", epsilon: clip, aggregation: "token-mean" };
+      const { loss, dLogProb } = await read(surrogate(engine, inputs, options));
+      return { loss: loss[0], grad: cut(dLogProb, lp) };
     },
 
     async grpoguard_ratio({ x_next, mu_new, mu_old, std_t, sqrt_dt }) {
