@@ -1,7 +1,8 @@
-import { open, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Tokenizer } from "../../contract/index.js";
 import { FiresteelError } from "../../engine/error.js";
+import { writeSynced } from "../../files/synced.js";
 import type { Parameter } from "../../nn/parameter.js";
 import { readSafetensors, type Safetensors, writeSafetensors } from "../../nn/safetensors.js";
 import type { TokenConfig } from "./config.js";
@@ -70,13 +71,7 @@ export async function readPolicy(directory: string): Promise<PolicyFiles> {
 /** Writes and syncs to the disk. @throws FiresteelError ERR_CHECKPOINT */
 export async function writeText(path: string, text: string): Promise<void> {
   try {
-    const file = await open(path, "w");
-    try {
-      await file.writeFile(text);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
+    await writeSynced(path, text);
   } catch (cause) {
     throw unusable(path, cause);
   }
