@@ -1,5 +1,6 @@
 import type { Metrics } from "../contract/metrics.js";
 import type { RunCallback, RunFrame, StepReport, WarmStartReport } from "../contract/run.js";
+import { evaluatedReward, evaluationNames } from "../trainer/evaluationNames.js";
 import type { Terminal } from "./terminal.js";
 
 /** 12.3%, or a dash where there is nothing to show. */
@@ -23,21 +24,18 @@ export function duration(seconds: number): string {
 }
 
 /** What evaluations are called where there is little room. */
-const evaluationNames: Readonly<Record<string, string>> = {
+const shortNames: Readonly<Record<string, string>> = {
   "eval/accuracy": "accuracy",
   "judge/pointwise_accuracy": "pointwise",
   "judge/pairwise_accuracy": "pairwise",
   "reflection/accuracy": "reflection",
 };
 
-/** NAME of eval/rewards/NAME/mean; undefined for other evaluations, which are shares of right answers. */
-const rewardOf = (name: string) => /^eval\/rewards\/(.+)\/mean$/.exec(name)?.[1];
-
-export const evaluationName = (name: string) => evaluationNames[name] ?? rewardOf(name) ?? name;
+export const evaluationName = (name: string) => shortNames[name] ?? evaluatedReward(name) ?? name;
 
 /** A share as 12.3%, the mean of a reward as it is. */
 export function evaluationValue(name: string, value: number | null | undefined): string {
-  return rewardOf(name) === undefined ? percent(value) : (value?.toFixed(3) ?? "-");
+  return evaluatedReward(name) === null ? percent(value) : (value?.toFixed(3) ?? "-");
 }
 
 /**
@@ -63,10 +61,12 @@ export class ProgressBlock implements RunCallback {
 
   begin({ task, resumedAt }: RunFrame): void {
     this.#begun = performance.now();
-    this.#evaluations =
-      task.accuracy === null
-        ? Object.keys(task.rewards).map((name) => `eval/rewards/${name}/mean`)
-        : ["eval/accuracy", ...Object.keys(task.evaluations ?? {})];
+    // There is no room for the further ones of a setting.
+    this.#evaluations = evaluationNames(task, {
+      evalGreedy: false,
+      evalPassAtK: [],
+      evalMajAtK: [],
+    });
     this.#before = Math.max(0, resumedAt);
     if (resumedAt >= 0) this.#mark = { step: resumedAt, time: this.#begun };
   }

@@ -2,8 +2,9 @@ import type { Command } from "commander";
 import { invalid } from "../engine/checks.js";
 import type { EngineOptions } from "../index.js";
 import { claims, type Replication, replicate } from "../index.js";
-import { type Comparison, meanOf, rule } from "../replicate/compare.js";
+import { type Comparison, rule } from "../replicate/compare.js";
 import type { ReplicationProgress } from "../replicate/replicate.js";
+import { mean } from "../statistics/mean.js";
 import { stopSignal } from "./stopSignal.js";
 import { type Terminal, table } from "./terminal.js";
 
@@ -86,9 +87,9 @@ const signed = (value: number) => `${value < 0 ? "" : "+"}${figure(value)}`;
 
 function spread(values: readonly (number | null)[]): string {
   const present = values.filter((value) => value !== null);
-  if (present.length < 2) return figure(meanOf(values));
+  if (present.length < 2) return figure(mean(values));
   const [least, most] = [Math.min(...present), Math.max(...present)];
-  return `${figure(meanOf(values))} (${figure(least)} to ${figure(most)})`;
+  return `${figure(mean(values))} (${figure(least)} to ${figure(most)})`;
 }
 
 function asText({ id, claim, baseline, shown, seconds, system, reported }: Replication): string {
