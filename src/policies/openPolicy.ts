@@ -1,10 +1,9 @@
-import { join } from "node:path";
 import { invalid } from "../engine/checks.js";
 import type { Engine } from "../engine/engine.js";
 import { flowModelType, modelTypeOf } from "./flow/config.js";
 import { FlowPolicy } from "./flow/flowPolicy.js";
+import { policyPaths, readText } from "./policyFiles.js";
 import type { PolicyDType } from "./token/config.js";
-import { readText } from "./token/files.js";
 import { TokenPolicy } from "./token/tokenPolicy.js";
 
 /**
@@ -18,7 +17,7 @@ export async function openPolicy(
   directory: string,
   options: { dtype?: PolicyDType } = {},
 ): Promise<TokenPolicy | FlowPolicy> {
-  const path = join(directory, "config.json");
+  const path = policyPaths(directory).config;
   const text = await readText(path);
   if (text === null || modelTypeOf(text, path) !== flowModelType) {
     return TokenPolicy.open(engine, directory, options);
