@@ -174,12 +174,8 @@ export { type WrittenReport, writeReport } from "./report/report.js";
 export { EmbeddedSampler } from "./samplers/embedded.js";
 export { OpenAISampler } from "./samplers/openai.js";
 export type { OpenAISamplerOptions } from "./samplers/openaiOptions.js";
-export {
-  type ScoredRollout,
-  type ScoreOptions,
-  type ScoreSummary,
-  scoreFile,
-} from "./score/score.js";
+export { type ScoreOptions, type ScoreSummary, scoreFile } from "./score/score.js";
+export type { ScoredRollout } from "./score/scoreUnit.js";
 export { type PolicyServer, type ServeOptions, serve } from "./serve/serve.js";
 export { type Solution, type SolveOptions, solve } from "./solve.js";
 export { type Interval, meanInterval } from "./statistics/interval.js";

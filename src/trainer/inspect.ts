@@ -5,9 +5,9 @@ import type { Phase, System } from "../contract/system.js";
 import type { Task } from "../contract/task.js";
 import { invalid, show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
+import { phaseBlocks } from "../options/phaseBlocks.js";
 import { canDemonstrate } from "./demonstration.js";
 import { inspectModels } from "./inspectModels.js";
-import { phaseBlocks } from "./printSystem.js";
 import type { TrainSettings } from "./settings.js";
 
 /**
