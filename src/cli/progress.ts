@@ -1,7 +1,7 @@
 import type { Metrics } from "../contract/metrics.js";
 import type { RunCallback, RunFrame, StepReport, WarmStartReport } from "../contract/run.js";
 import { evaluatedReward, evaluationNames } from "../trainer/evaluationNames.js";
-import type { Terminal } from "./terminal.js";
+import { lineLength, type Terminal } from "./terminal.js";
 
 /** 12.3%, or a dash where there is nothing to show. */
 export function percent(value: number | null | undefined): string {
@@ -116,7 +116,7 @@ export class ProgressBlock implements RunCallback {
 
   #tell(what: string, parts: readonly string[]): void {
     if (!this.#terminal.interactive) return;
-    this.#terminal.err(`${fitted(what.padEnd(10), parts, this.#columns())}\n`);
+    this.#terminal.err(`${fitted(what.padEnd(10), parts, lineLength(this.#terminal))}\n`);
   }
 
   #evaluation(name: string): string[] {
@@ -143,14 +143,9 @@ export class ProgressBlock implements RunCallback {
     return (performance.now() - time) / 1000;
   }
 
-  /** Pseudo-terminals may say 0. */
-  #columns(): number {
-    return this.#terminal.columns || 80;
-  }
-
   #draw(what: string, step: number, steps: number, first: string[], second: string[]): void {
     if (!this.#terminal.interactive) return;
-    const columns = this.#columns();
+    const columns = lineLength(this.#terminal);
     const width = columns < 100 ? 16 : 32;
     const full = steps === 0 ? width : Math.floor((width * step) / steps);
     const bar = "█".repeat(full) + "░".repeat(width - full);
