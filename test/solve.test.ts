@@ -60,7 +60,7 @@ describe("solve", () => {
       [{ task: "arithmetics" }, /did you mean "arithmetic"/],
       [{ maxCompletionLength: 0 }, /maxCompletionLength but received 0/],
       [{ policy: 7 }, /a folder or a policy for policy/],
-      [{ engine: {}, device: "cpu" }, /nothing \(engine is given\) for device/],
+      [{ engine: {}, device: "cpu" }, /either engine or device and threads, not both/],
       [{ policy: {}, threads: 2 }, /the policy has its own engine\) for threads/],
       [{ promts: [] }, /did you mean "prompts"/],
     ];
