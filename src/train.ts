@@ -34,7 +34,7 @@ export interface TrainOptions
   extends Partial<TrainSettings>,
     RecorderOptions,
     Pick<TrainJob, "signal" | "abort" | "onWarning"> {
-  /** Default "grpo". */
+  /** Default "spark"; "grpo" where a task, data or a mixture is given. */
   system?: string | System;
   /** An id, ids with weights ("a:2,b:1"), or a task; default: the one on which the system is shown. */
   task?: string | Task;
@@ -144,10 +144,10 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
     const expected = `${show(saved.policy)}, with which the run began,`;
     throw invalid("ERR_OPTION", "policy", expected, policy);
   }
-  const { system = saved?.system ?? "grpo" } = options;
-  const theSystem = isObject(system) ? system : namedSystem(system);
   const { task, data, mix } = options;
   const none = task === undefined && data === undefined && mix === undefined;
+  const { system = saved?.system ?? (none ? "spark" : "grpo") } = options;
+  const theSystem = isObject(system) ? system : namedSystem(system);
   const source = none && saved?.source ? (saved.source as TaskSource) : { task, data, mix };
   const theTask = await taskOf(source, saved?.task ?? theSystem.task);
   const origin = saved?.policy ?? (isObject(policy) ? "given" : (policy ?? "tiny"));

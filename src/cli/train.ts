@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
 import type { Metrics } from "../contract/metrics.js";
+import type { RunFrame } from "../contract/run.js";
 import { datasetName } from "../data/datasetTask.js";
 import { invalid } from "../engine/checks.js";
 import { FiresteelError, systems, type TrainOptions, type TrainResult, train } from "../index.js";
@@ -40,7 +41,10 @@ interface TrainFlags extends DataFlags {
 export function registerTrain(program: Command, terminal: Terminal): void {
   acceptSettings(program.command("train"))
     .description("train a policy with a system on a task")
-    .option("--system <id>", "what to train with (see `firesteel systems`); default grpo")
+    .option(
+      "--system <id>",
+      "what to train with (see `firesteel systems`); default spark, with --task or --data grpo",
+    )
     .option(
       "--task <id>",
       "what to train on, or several by weight (a:2,b:1); default the system's own",
@@ -84,7 +88,7 @@ export function registerTrain(program: Command, terminal: Terminal): void {
       "after",
       `
 Examples:
-  firesteel train                                   GRPO on arithmetic, from random weights
+  firesteel train                                   SPARK on arithmetic, from random weights
   firesteel train --system mc-grpo --seed 3 --out runs/median
   firesteel train --system flow-grpo                a flow model, on the task that it is shown on
   firesteel train --system opd --model teacher=runs/median/checkpoint-50/policy
@@ -136,12 +140,17 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSign
     terminal.out(`${JSON.stringify({ event: name, ...fields })}\n`);
   };
   let result: TrainResult;
+  let what = "";
+  const name = ({ system, task }: RunFrame) => {
+    what = `${system.id} on ${task.id}: ${system.title}`;
+    if (terminal.interactive) terminal.err(`${what}\n`);
+  };
   try {
     result = await train({
       ...options,
       signal,
       onWarning: (warning) => terminal.err(`warning: ${warning}\n`),
-      callbacks: [progress],
+      callbacks: [{ begin: name }, progress],
       onStep({ step, metrics }) {
         event(step === 0 ? "evaluation" : "step", { step, ...metrics });
       },
@@ -156,7 +165,7 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSign
     throw new FiresteelError("ERR_ABORTED", message);
   }
   event("done", { steps, seconds, device, metrics, start, best, stoppedBy, out });
-  if (!json) terminal.out(closingTable(result, options.report === true));
+  if (!json) terminal.out(closingTable(what, result, options.report === true));
 }
 
 const endings = {
@@ -166,10 +175,11 @@ const endings = {
   target: "ended early: the target is reached",
 } satisfies Record<NonNullable<TrainResult["stoppedBy"]>, string>;
 
-function closingTable(result: TrainResult, report: boolean): string {
+function closingTable(what: string, result: TrainResult, report: boolean): string {
   const { steps, seconds, device, start, metrics, stoppedBy, out } = result;
   const speed = `${count(metrics["tokens_per_second/generate"])} generating, ${count(metrics["tokens_per_second/train"])} training`;
   return table([
+    ["system", what],
     ...heldOut(start, metrics),
     ["reward", metrics.reward?.toFixed(3) ?? "-"],
     ["steps", stoppedBy === null ? count(steps) : `${count(steps)} (${endings[stoppedBy]})`],
@@ -220,7 +230,8 @@ function readConfig(path: string): Partial<TrainOptions> {
 }
 
 /** A folder under runs/ that no run has used yet. What is no id is refused before it is made. */
-function freshFolder({ system = "grpo", task, data, mix, seed = 0 }: TrainOptions): string {
+function freshFolder({ system: chosen, task, data, mix, seed = 0 }: TrainOptions): string {
+  const system = chosen ?? ((task ?? data ?? mix) ? "grpo" : "spark");
   const shownOn = systems[system as string]?.task;
   const name = data?.path !== undefined ? datasetName(data.path) : mix ? "mix" : (task ?? shownOn);
   const base = join("runs", `${system}-${name}-seed${seed}`.replace(/[^\w.-]+/g, "-"));
