@@ -18,7 +18,7 @@ import { type Checkpoint, readCheckpoint } from "./trainer/checkpoint.js";
 import type { SavedRun } from "./trainer/save.js";
 import { settingNames, type TrainSettings, trainSettings } from "./trainer/settings.js";
 import { type TrainResult, trainPolicy } from "./trainer/train.js";
-import { checkTrainOptions, isObject, type TrainOptions } from "./trainOptions.js";
+import { checkTrainOptions, defaultSystem, isObject, type TrainOptions } from "./trainOptions.js";
 import { version } from "./version.js";
 
 export type { TrainOptions } from "./trainOptions.js";
@@ -55,7 +55,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
     const expected = `${show(saved.policy)}, with which the run began,`;
     throw invalid("ERR_OPTION", "policy", expected, policy);
   }
-  const { system = saved?.system ?? "grpo" } = options;
+  const { system = saved?.system ?? defaultSystem(options) } = options;
   const theSystem = isObject(system) ? system : namedSystem(system);
   const { task, data, mix } = options;
   const none = task === undefined && data === undefined && mix === undefined;

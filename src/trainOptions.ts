@@ -12,7 +12,7 @@ import type { GivenModels } from "./givenModels.js";
 import { type PolicyDType, policyDTypes } from "./policies/token/config.js";
 import { type RecorderOptions, recorderNames } from "./report/recorders.js";
 import type { OpenAISamplerOptions } from "./samplers/openaiOptions.js";
-import type { MixedPart } from "./taskSource.js";
+import type { MixedPart, TaskSource } from "./taskSource.js";
 import { settingNames, type TrainSettings } from "./trainer/settings.js";
 import type { TrainJob } from "./trainer/train.js";
 
@@ -21,7 +21,7 @@ export interface TrainOptions
   extends Partial<TrainSettings>,
     RecorderOptions,
     Pick<TrainJob, "signal" | "abort" | "onWarning"> {
-  /** Default "grpo". */
+  /** Default "spark"; "grpo" where a task, data or a mixture is given. */
   system?: string | System;
   /** An id, ids with weights ("a:2,b:1"), or a task; default: the one on which the system is shown. */
   task?: string | Task;
@@ -147,6 +147,11 @@ export function checkTrainOptions(options: TrainOptions): void {
       "Expected the policy's engine in engine but it is missing",
     );
   }
+}
+
+/** The id of the system that is trained where none is given: SPARK where it is shown, else plain GRPO. */
+export function defaultSystem({ task, data, mix }: TaskSource): string {
+  return [task, data, mix].every((given) => given === undefined) ? "spark" : "grpo";
 }
 
 /** Whether a value is given as an object, not by its name or folder. */

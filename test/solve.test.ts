@@ -73,7 +73,7 @@ describe("solve", () => {
     await expect(solve({ policy: "/nowhere", prompts })).rejects.toMatchObject({
       code: "ERR_CHECKPOINT",
     });
-    await rm(join(policy, "symbols.json"));
+    await rm(join(policy, "tokenizer.json"));
     await expect(solve({ policy, prompts })).rejects.toMatchObject({
       code: "ERR_OPTION",
       message: /Expected a policy with a tokenizer but .*policy has none/,

@@ -12,11 +12,16 @@ const endings = {
   target: "ended early: the target is reached",
 } satisfies Record<NonNullable<TrainResult["stoppedBy"]>, string>;
 
-/** What is told of a run when it is over. */
-export function closingTable(result: TrainResult, report: boolean): string {
+/**
+ * What is told of a run when it is over.
+ *
+ * @param what the system and the task
+ */
+export function closingTable(what: string, result: TrainResult, report: boolean): string {
   const { steps, seconds, device, start, metrics, stoppedBy, out } = result;
   const speed = `${count(metrics["tokens_per_second/generate"])} generating, ${count(metrics["tokens_per_second/train"])} training`;
   return table([
+    ["system", what],
     ...heldOut(start, metrics),
     ["reward", metrics.reward?.toFixed(3) ?? "-"],
     ["steps", stoppedBy === null ? count(steps) : `${count(steps)} (${endings[stoppedBy]})`],

@@ -1,9 +1,11 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
+import type { RunFrame } from "../contract/run.js";
 import { datasetName } from "../data/datasetTask.js";
 import { invalid } from "../engine/checks.js";
 import { FiresteelError, systems, type TrainOptions, type TrainResult, train } from "../index.js";
+import { defaultSystem } from "../trainOptions.js";
 import { closingTable } from "./closingTable.js";
 import { type DataFlags, dataOptions } from "./dataFlags.js";
 import { readJsonObject, readKey } from "./flagFile.js";
@@ -39,7 +41,10 @@ interface TrainFlags extends DataFlags {
 export function registerTrain(program: Command, terminal: Terminal): void {
   acceptSettings(program.command("train"))
     .description("train a policy with a system on a task")
-    .option("--system <id>", "what to train with (see `firesteel systems`); default grpo")
+    .option(
+      "--system <id>",
+      "what to train with (see `firesteel systems`); default spark, with --task or --data grpo",
+    )
     .option(
       "--task <id>",
       "what to train on, or several by weight (a:2,b:1); default the system's own",
@@ -83,7 +88,7 @@ export function registerTrain(program: Command, terminal: Terminal): void {
       "after",
       `
 Examples:
-  firesteel train                                   GRPO on arithmetic, from random weights
+  firesteel train                                   SPARK on arithmetic, from random weights
   firesteel train --system mc-grpo --seed 3 --out runs/median
   firesteel train --system flow-grpo                a flow model, on the task that it is shown on
   firesteel train --system opd --model teacher=runs/median/checkpoint-50/policy
@@ -136,12 +141,17 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSign
     terminal.out(`${JSON.stringify({ event: name, ...fields })}\n`);
   };
   let result: TrainResult;
+  let what = "";
+  const name = ({ system, task }: RunFrame) => {
+    what = `${system.id} on ${task.id}: ${system.title}`;
+    if (terminal.interactive) terminal.err(`${what}\n`);
+  };
   try {
     result = await train({
       ...options,
       signal,
       onWarning: (warning) => terminal.err(`warning: ${warning}\n`),
-      callbacks: [progress],
+      callbacks: [{ begin: name }, progress],
       onStep({ step, metrics }) {
         event(step === 0 ? "evaluation" : "step", { step, ...metrics });
       },
@@ -156,7 +166,7 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSign
     throw new FiresteelError("ERR_ABORTED", message);
   }
   event("done", { steps, seconds, device, metrics, start, best, stoppedBy, out });
-  if (!json) terminal.out(closingTable(result, options.report === true));
+  if (!json) terminal.out(closingTable(what, result, options.report === true));
 }
 
 /** The sampler that the command line names, if any. @throws FiresteelError ERR_OPTION */
@@ -178,7 +188,8 @@ function samplerFlags(flags: {
 }
 
 /** A folder under runs/ that no run has used yet. What is no id is refused before it is made. */
-function freshFolder({ system = "grpo", task, data, mix, seed = 0 }: TrainOptions): string {
+function freshFolder(options: TrainOptions): string {
+  const { task, data, mix, seed = 0, system = defaultSystem(options) } = options;
   const shownOn = systems[system as string]?.task;
   const name = data?.path !== undefined ? datasetName(data.path) : mix ? "mix" : (task ?? shownOn);
   const base = join("runs", `${system}-${name}-seed${seed}`.replace(/[^\w.-]+/g, "-"));

@@ -8,6 +8,7 @@ import { firesteel } from "./terminal.js";
 async function shortConfig(folder: string, more: object = {}): Promise<string> {
   const path = join(folder, "config.json");
   const settings = {
+    system: "grpo",
     warmStart: false,
     promptsPerStep: 4,
     numGenerations: 4,
@@ -83,10 +84,11 @@ describe("train", () => {
     const quiet = await firesteel([...args, "--out", join(folder, "a")]);
     expect(quiet.err).toBe("");
     expect(quiet.out).toMatch(/^accuracy \(held out\) +[\d.]+% -> [\d.]+%$/m);
+    expect(quiet.out).toMatch(/^system +grpo on arithmetic: Group Relative Policy Optimization$/m);
     expect(quiet.out).toMatch(/^run +.*\/a$/m);
     const shown = await firesteel([...args, "--out", join(folder, "b")], true);
     expect(shown.err).toMatch(
-      /^held out +accuracy [\d.]+%.*\n[\s\S]*training +█+ 1\/1 +reward 0\.\d+ +accuracy [\d.]+% /,
+      /^grpo on arithmetic: .*\nheld out +accuracy [\d.]+%.*\n[\s\S]*training +█+ 1\/1 +reward 0\.\d+ +accuracy [\d.]+% /,
     );
     expect(shown.out).toMatch(/^steps +1$/m);
     expect(shown.out).toMatch(/^report +.*\/b\/report\.html$/m);
