@@ -12,7 +12,7 @@ import { type RecordedRollout, recordedRollout } from "./rollout.js";
 export const rolloutsFile = "rollouts.jsonl";
 
 /** Of rollouts.jsonl, however long the run. */
-export const maxRecordBytes = 16 * 2 ** 20;
+const maxRecordBytes = 16 * 2 ** 20;
 
 export interface RecordOptions {
   /** Groups per phase, >= 1. */
