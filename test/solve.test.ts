@@ -2,7 +2,8 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { Engine, solve, TokenPolicy, tinyConfig, train } from "../src/index.js";
-import { small, temporaryFolder } from "./trainer/runs.js";
+import { temporaryFolder } from "./folders.js";
+import { small } from "./trainer/runs.js";
 
 /** The weights of a run of no steps. */
 async function policyFolder(): Promise<string> {
