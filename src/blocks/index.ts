@@ -17,6 +17,7 @@ export {
 } from "./advantage/groupNormalize.js";
 export { discountedReturns, rewardToGo } from "./advantage/rewardToGo.js";
 export { teacherAdvantage, teacherAdvantages } from "./advantage/teacherAdvantage.js";
+export { tokenRewards } from "./advantage/tokenRewards.js";
 export { groupOffsets, mapRows, perAction, withColumn } from "./columns.js";
 export { type Conventions, conventions } from "./conventions.js";
 export { clampAdvantage, clampColumn } from "./credit/clampAdvantage.js";
