@@ -121,13 +121,14 @@ describe.skipIf(chromium === null)("a report in a browser", () => {
           const all = document.querySelectorAll(".legend .value");
           return Array.from(all, (value) => value.textContent).join() !== before;
         },
-        {},
+        { polling: 50 },
         from,
       );
+    // What has the focus is scrolled to, so it comes before the pointer.
+    await page.focus(".plot");
     await page.hover(".plot");
     await changed(last);
     const pointed = await values();
-    await page.focus(".plot");
     await page.keyboard.press("ArrowRight");
     await changed(pointed);
     expect(await textOf(page, "#told")).toMatch(/^Step \d+: policy [\d.]+, recycled [\d.]+$/);
