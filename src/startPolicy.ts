@@ -29,7 +29,8 @@ export async function openFolder(
 /**
  * Fresh weights in the shape that was measured for the task.
  *
- * @throws FiresteelError ERR_OPTION where its texts have no closed alphabet, or the dtype is none of a flow policy's
+ * @throws FiresteelError ERR_OPTION where its texts have no closed alphabet, or the dtype is none of a flow
+ *   policy's
  */
 export function tinyPolicy(
   engine: Engine,

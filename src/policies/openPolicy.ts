@@ -26,7 +26,11 @@ export async function openPolicy(
   return FlowPolicy.open(engine, directory);
 }
 
-/** Clip ranges of flow policies are about 1e-5: 16 bits cannot hold their ratios. @throws FiresteelError ERR_OPTION */
+/**
+ * Clip ranges of flow policies are about 1e-5: 16 bits cannot hold their ratios.
+ *
+ * @throws FiresteelError ERR_OPTION
+ */
 export function checkFlowDType(dtype: PolicyDType | undefined): void {
   if (dtype === undefined || dtype === "f32") return;
   throw invalid("ERR_OPTION", "dtype", '"f32" (a flow policy has no other)', dtype);

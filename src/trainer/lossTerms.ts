@@ -27,7 +27,7 @@ export type Gradient = Readonly<Record<Score, Tensor | null>>;
 
 export const noGradient: Gradient = byScore(() => null);
 
-/** Scores beside log-probs that any of the terms reads. Policies over tokens know no means: only where asked for. */
+/** Scores beside log-probs that any of the terms reads; means only so, as policies over tokens have none. */
 export function scoresRead(terms: readonly LossTerm[]) {
   const reads = (score: Exclude<Score, "logProb">) => terms.some((term) => term[score] === true);
   return {
