@@ -9,6 +9,7 @@ import { FiresteelError } from "./engine/error.js";
 import { TokenPolicy } from "./policies/token/tokenPolicy.js";
 import { namedTask } from "./taskSource.js";
 import { tokenized } from "./trainer/prompts.js";
+import { taskForms } from "./trainer/taskForms.js";
 
 /** What `solve` takes. */
 export interface SolveOptions {
@@ -104,7 +105,7 @@ async function solveWith(
     throw invalid("ERR_OPTION", "maxCompletionLength", "an integer >= 1", maxCompletionLength);
   }
   const ctx: InferenceContext = {
-    forms: task.forms ?? null,
+    ...taskForms(task),
     tokenize: (question) => tokenized(question, policy.tokenizer),
     async sample({ prompts, counts, greedy = false }) {
       const perPrompt = prompts.map((_, i) => (typeof counts === "number" ? counts : counts[i]!));

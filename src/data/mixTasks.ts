@@ -81,7 +81,7 @@ export function mixTasks(parts: readonly WeightedTask[], id = mixId(parts)): Tas
     evaluation: all.flatMap((task) => task.evaluation.map((question) => owned(question, task))),
     evaluations: Object.fromEntries(all.flatMap(evaluationsOf)),
     fingerprint: all.map((task) => task.fingerprint ?? "").join(),
-    mixture: parts.map(({ task, weight = 1 }) => ({ task: task.id, weight })),
+    mixture: parts.map(({ task, weight = 1 }) => ({ task: task.id, weight, forms: task.forms })),
     rewards: mixedRewards(all, accuracy),
     binaryRewards: all.every(({ binaryRewards }) => binaryRewards),
     accuracy,

@@ -40,7 +40,7 @@ export function recycle(options: RecycleBlockOptions = {}): Observer {
     options: described,
     inspect: (run) => inspectRecycling("recycle", values, run),
     run({ groups }, ctx) {
-      const forms = formsOf(values, ctx.forms);
+      const forms = formsOf(values, ctx);
       const { questions } = readQueue(ctx.state, ctx.epoch);
       const made = recycleStep(
         finished(groups, forms),
