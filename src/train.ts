@@ -23,6 +23,7 @@ import type { OpenAISamplerOptions } from "./samplers/openaiOptions.js";
 import { systems } from "./systems/index.js";
 import { type MixedPart, type TaskSource, taskOf, writtenSource } from "./taskSource.js";
 import { type Checkpoint, readCheckpoint } from "./trainer/checkpoint.js";
+import { refuseOverridden } from "./trainer/overridden.js";
 import { streamAt } from "./trainer/random.js";
 import type { SavedRun } from "./trainer/save.js";
 import { settingNames, type TrainSettings, trainSettings } from "./trainer/settings.js";
@@ -74,26 +75,21 @@ export interface TrainOptions
   force?: boolean;
 }
 
-const optionNames = [
-  ...[
-    "system",
-    "task",
-    "data",
-    "mix",
-    "policy",
-    "dtype",
-    "models",
-    "sampler",
-    "engine",
-    "device",
-    "threads",
-    "out",
-    "resume",
-    "force",
-  ],
-  ...["signal", "abort", "onStep", "onWarmStart", "onWarning", "callbacks"],
+/** Options that a JSON file can hold, besides its settings. */
+const writtenNames = [
+  ...["system", "task", "data", "mix", "policy", "dtype", "models", "sampler"],
+  ...["device", "threads", "out", "resume", "force"],
   ...recorderNames,
 ];
+const liveNames = ["engine", "signal", "abort", "onStep", "onWarmStart", "onWarning", "callbacks"];
+
+/** What a config file may say. */
+export const configNames: readonly string[] = [...writtenNames, ...settingNames];
+
+/** The id of what trains where nothing is said of it. */
+export function defaultSystem({ task, data, mix }: TaskSource): string {
+  return (task ?? data ?? mix) === undefined ? "spark" : "grpo";
+}
 
 /** The system of an id. @throws FiresteelError ERR_OPTION with the nearest id */
 export function namedSystem(id: string): System {
@@ -146,7 +142,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
   }
   const { task, data, mix } = options;
   const none = task === undefined && data === undefined && mix === undefined;
-  const { system = saved?.system ?? (none ? "spark" : "grpo") } = options;
+  const { system = saved?.system ?? defaultSystem(options) } = options;
   const theSystem = isObject(system) ? system : namedSystem(system);
   const source = none && saved?.source ? (saved.source as TaskSource) : { task, data, mix };
   const theTask = await taskOf(source, saved?.task ?? theSystem.task);
@@ -154,6 +150,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
   const given = settingNames
     .map((name) => [name, options[name as keyof TrainSettings]] as const)
     .filter(([, value]) => value !== undefined);
+  refuseOverridden(theSystem, Object.fromEntries(given));
   const settings = trainSettings(theTask, {
     ...(saved?.settings ?? { warmStart: origin === "tiny" }),
     ...Object.fromEntries(given),
@@ -229,7 +226,7 @@ function goesOnIn(from: Checkpoint<SavedRun> | null, out: string | undefined): s
 
 /** What the types promise, for callers without types and for config files. */
 function checkOptions(options: TrainOptions): void {
-  checkKeys("train", options, [...optionNames, ...settingNames]);
+  checkKeys("train", options, [...configNames, ...liveNames]);
   for (const name of ["out", "resume"] as const) {
     const value = options[name];
     if (value !== undefined && (typeof value !== "string" || value === "")) {
@@ -241,6 +238,13 @@ function checkOptions(options: TrainOptions): void {
     if (value !== undefined && typeof value !== "function") {
       throw invalid("ERR_OPTION", name, "a function", value);
     }
+  }
+  const { threads, callbacks = [] } = options;
+  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= 1024)) {
+    throw invalid("ERR_OPTION", "threads", "an integer in [1, 1024]", threads);
+  }
+  if (!Array.isArray(callbacks) || !callbacks.every(isObject)) {
+    throw invalid("ERR_OPTION", "callbacks", "an array of callbacks", callbacks);
   }
   if (options.force !== undefined) checkBoolean("force", options.force);
   const { system, task, policy } = options;

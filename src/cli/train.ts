@@ -4,9 +4,10 @@ import type { Command } from "commander";
 import type { Metrics } from "../contract/metrics.js";
 import type { RunFrame } from "../contract/run.js";
 import { datasetName } from "../data/datasetTask.js";
-import { invalid } from "../engine/checks.js";
+import { checkKeys, invalid } from "../engine/checks.js";
 import { FiresteelError, systems, type TrainOptions, type TrainResult, train } from "../index.js";
 import { reportFile } from "../report/report.js";
+import { configNames, defaultSystem } from "../train.js";
 import { type DataFlags, dataOptions } from "./dataFlags.js";
 import { readKey } from "./keyFile.js";
 import { count, duration, evaluationName, evaluationValue, ProgressBlock } from "./progress.js";
@@ -219,19 +220,37 @@ function samplerFlags(flags: {
 
 /** The settings of a JSON file. @throws FiresteelError ERR_OPTION */
 function readConfig(path: string): Partial<TrainOptions> {
+  let value: unknown;
   try {
-    const value: unknown = JSON.parse(readFileSync(path, "utf8"));
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
+    value = JSON.parse(readFileSync(path, "utf8"));
   } catch (cause) {
     const message = `Expected a readable JSON file for --config but ${path}: ${(cause as Error).message}`;
     throw new FiresteelError("ERR_OPTION", message, { cause });
   }
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) {
+    return checkConfig(path, value as Record<string, unknown>);
+  }
   throw new FiresteelError("ERR_OPTION", `Expected a JSON object in ${path}`);
 }
 
+/** What no file can hold is refused. @throws FiresteelError ERR_OPTION */
+function checkConfig(path: string, config: Record<string, unknown>): Partial<TrainOptions> {
+  checkKeys(path, config, configNames);
+  for (const name of ["system", "policy"] as const) {
+    const value = config[name];
+    if (value === undefined || typeof value === "string") continue;
+    throw invalid("ERR_OPTION", `${name} in ${path}`, "a text", value);
+  }
+  const { task } = config;
+  if (task !== undefined && typeof task !== "string") {
+    throw invalid("ERR_OPTION", `task in ${path}`, "an id or ids with weights", task);
+  }
+  return config;
+}
+
 /** A folder under runs/ that no run has used yet. What is no id is refused before it is made. */
-function freshFolder({ system: chosen, task, data, mix, seed = 0 }: TrainOptions): string {
-  const system = chosen ?? ((task ?? data ?? mix) ? "grpo" : "spark");
+function freshFolder(options: TrainOptions): string {
+  const { system = defaultSystem(options), task, data, mix, seed = 0 } = options;
   const shownOn = systems[system as string]?.task;
   const name = data?.path !== undefined ? datasetName(data.path) : mix ? "mix" : (task ?? shownOn);
   const base = join("runs", `${system}-${name}-seed${seed}`.replace(/[^\w.-]+/g, "-"));

@@ -1,7 +1,7 @@
 import type { Question } from "../contract/data.js";
 import type { RewardFunction } from "../contract/reward.js";
 import type { Task, WarmStartStage } from "../contract/task.js";
-import { checkNumber, show } from "../engine/checks.js";
+import { invalid, show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 import { rewardRows } from "../verifiers/rewardRows.js";
 
@@ -33,7 +33,10 @@ export function mixTasks(parts: readonly WeightedTask[], id = mixId(parts)): Tas
   }
   const all = [first, ...others];
   for (const [i, task] of all.entries()) {
-    checkNumber(`the weight of task ${show(task.id)}`, parts[i]!.weight ?? 1, 0, undefined, true);
+    const weight: unknown = parts[i]!.weight ?? 1;
+    if (typeof weight !== "number" || !(weight > 0 && Number.isFinite(weight))) {
+      throw invalid("ERR_OPTION", `the weight of task ${show(task.id)}`, "a number > 0", weight);
+    }
     if (all.findIndex((other) => other.id === task.id) < i) {
       throw new FiresteelError(
         "ERR_OPTION",
