@@ -6,6 +6,7 @@ import type { Task } from "./contract/task.js";
 import { checkKeys, invalid, show } from "./engine/checks.js";
 import { Engine, type EngineOptions } from "./engine/engine.js";
 import { FiresteelError } from "./engine/error.js";
+import { policyFolder } from "./policies/policyFolder.js";
 import { TokenPolicy } from "./policies/token/tokenPolicy.js";
 import { namedTask } from "./taskSource.js";
 import { tokenized } from "./trainer/prompts.js";
@@ -13,7 +14,7 @@ import { taskForms } from "./trainer/taskForms.js";
 
 /** What `solve` takes. */
 export interface SolveOptions {
-  /** A folder with weights and a tokenizer, or a policy. */
+  /** A folder with weights and a tokenizer, a run's folder (see `policyFolder`), or a policy. */
   policy: string | Policy;
   /** At least one; a text is a question of its own. */
   prompts: readonly (string | Question)[];
@@ -78,7 +79,7 @@ export async function solve(options: SolveOptions): Promise<Solution[]> {
   if (given) return solveWith(policy, theTask, inference, options);
   const own = engine ?? new Engine({ device, threads });
   try {
-    const opened = await TokenPolicy.open(own, policy);
+    const opened = await TokenPolicy.open(own, await policyFolder(policy));
     try {
       return await solveWith(opened, theTask, inference, options);
     } finally {

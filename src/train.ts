@@ -13,6 +13,7 @@ import { type GivenModels, type OpenedModels, openModels } from "./givenModels.j
 import { flowConfig } from "./policies/flow/config.js";
 import { FlowPolicy } from "./policies/flow/flowPolicy.js";
 import { checkFlowDType, openPolicy } from "./policies/openPolicy.js";
+import { findPolicy, policyFolder } from "./policies/policyFolder.js";
 import { CharTokenizer } from "./policies/token/charTokenizer.js";
 import { type PolicyDType, policyDTypes, tinyConfig } from "./policies/token/config.js";
 import { TokenPolicy } from "./policies/token/tokenPolicy.js";
@@ -43,7 +44,10 @@ export interface TrainOptions
   data?: DatasetOptions;
   /** Instead of a task: several, whose prompts are drawn by weight. */
   mix?: readonly MixedPart[];
-  /** "tiny" (default): fresh weights. A folder or a policy: its weights, by default without warm start. */
+  /**
+   * "tiny" (default): fresh weights. A folder (also of a run: its best checkpoint where keepBest left one,
+   * else its newest) or a policy: its weights, by default without warm start.
+   */
   policy?: string | Policy;
   /**
    * Of weights and activations: "f32" or "bf16", which halves their memory and keeps float32 masters in
@@ -137,8 +141,9 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
     Object.fromEntries(recorderNames.map((name) => [name, options[name]])),
   );
   if (saved !== undefined && typeof policy === "string" && policy !== saved.policy) {
+    const same = policy !== "tiny" && (await findPolicy(policy)) === saved.policy;
     const expected = `${show(saved.policy)}, with which the run began,`;
-    throw invalid("ERR_OPTION", "policy", expected, policy);
+    if (!same) throw invalid("ERR_OPTION", "policy", expected, policy);
   }
   const { task, data, mix } = options;
   const none = task === undefined && data === undefined && mix === undefined;
@@ -146,7 +151,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
   const theSystem = isObject(system) ? system : namedSystem(system);
   const source = none && saved?.source ? (saved.source as TaskSource) : { task, data, mix };
   const theTask = await taskOf(source, saved?.task ?? theSystem.task);
-  const origin = saved?.policy ?? (isObject(policy) ? "given" : (policy ?? "tiny"));
+  const origin = saved?.policy ?? (await originOf(policy));
   const given = settingNames
     .map((name) => [name, options[name as keyof TrainSettings]] as const)
     .filter(([, value]) => value !== undefined);
@@ -216,6 +221,12 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
     opened?.dispose();
     if (engine === undefined) theEngine.dispose();
   }
+}
+
+/** What a run's checkpoints call its beginning. @throws FiresteelError ERR_CHECKPOINT */
+async function originOf(policy: TrainOptions["policy"] = "tiny"): Promise<string> {
+  if (isObject(policy)) return "given";
+  return policy === "tiny" ? policy : policyFolder(policy);
 }
 
 /** The folder of the run that is resumed, unless another one is wanted. */

@@ -58,14 +58,17 @@ export function registerTrain(program: Command, terminal: Terminal): void {
       "text (default), last-boxed, first-boxed, last-line, last-number ...",
     )
     .option("--eval-data <file...>", "held-out questions; default a tenth of --data")
-    .option("--policy <tiny|DIR>", "a fresh tiny policy, or a folder with weights; default tiny")
+    .option(
+      "--policy <tiny|DIR>",
+      "a fresh tiny policy, or a folder with weights, or a run's folder (its best checkpoint, else its newest); default tiny",
+    )
     .option(
       "--dtype <f32|bf16>",
       "of weights and activations; default as DIR says, f32 where fresh",
     )
     .option(
       "--model <name=DIR>",
-      "a model that the system leaves to you, e.g. teacher=runs/x/checkpoint-50/policy; repeatable",
+      "a model that the system leaves to you, e.g. teacher=runs/x, a folder as for --policy; repeatable",
       namedFolder,
     )
     .option("--steps <n>", "steps of sampling and learning", wholeNumber("--steps"))
@@ -92,7 +95,7 @@ Examples:
   firesteel train                                   SPARK on arithmetic, from random weights
   firesteel train --system mc-grpo --seed 3 --out runs/median
   firesteel train --system flow-grpo                a flow model, on the task that it is shown on
-  firesteel train --system opd --model teacher=runs/median/checkpoint-50/policy
+  firesteel train --system opd --model teacher=runs/median
   firesteel train --resume runs/median --steps 100  go on, to 100 steps in all
   firesteel train --resume runs/median/checkpoint-20 --out runs/branch --force --set temperature=0.8
   firesteel train --data sums.jsonl --columns prompt=question,label=answer --verifier numeric
