@@ -1,14 +1,29 @@
-/** A signal that Ctrl-C or a polite kill gives once; a second one ends the process as ever. */
-export function stopSignal(): { signal: AbortSignal; end: () => void } {
+const signals = ["SIGINT", "SIGTERM"] as const;
+
+export interface StopSignal {
+  /** Given by the first Ctrl-C or polite kill. */
+  readonly signal: AbortSignal;
+  /** Given by the second, just before it ends the process as ever. */
+  readonly atOnce: AbortSignal;
+  end(): void;
+}
+
+/** Both also where they came while the process was too busy to hear. */
+export function stopSignal(): StopSignal {
   const stop = new AbortController();
-  const interrupt = () => stop.abort();
-  process.once("SIGINT", interrupt);
-  process.once("SIGTERM", interrupt);
-  return {
-    signal: stop.signal,
-    end() {
-      process.off("SIGINT", interrupt);
-      process.off("SIGTERM", interrupt);
-    },
+  const atOnce = new AbortController();
+  const end = () => {
+    for (const name of signals) process.off(name, interrupt);
   };
+  const interrupt = (name: NodeJS.Signals) => {
+    if (!stop.signal.aborted) {
+      stop.abort();
+      return;
+    }
+    end();
+    atOnce.abort();
+    process.kill(process.pid, name);
+  };
+  for (const name of signals) process.on(name, interrupt);
+  return { signal: stop.signal, atOnce: atOnce.signal, end };
 }

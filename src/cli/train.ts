@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
 import type { Metrics } from "../contract/metrics.js";
@@ -6,13 +6,14 @@ import type { RunFrame } from "../contract/run.js";
 import { datasetName } from "../data/datasetTask.js";
 import { checkKeys, invalid } from "../engine/checks.js";
 import { FiresteelError, systems, type TrainOptions, type TrainResult, train } from "../index.js";
+import { checkpointsByAge } from "../nn/checkpointNames.js";
 import { reportFile } from "../report/report.js";
 import { configNames, defaultSystem } from "../train.js";
 import { type DataFlags, dataOptions } from "./dataFlags.js";
 import { readKey } from "./keyFile.js";
 import { count, duration, evaluationName, evaluationValue, ProgressBlock } from "./progress.js";
 import { acceptSettings, showSettings, withSet } from "./settings.js";
-import { stopSignal } from "./stopSignal.js";
+import { type StopSignal, stopSignal } from "./stopSignal.js";
 import { type Terminal, table } from "./terminal.js";
 import { wholeNumber } from "./wholeNumber.js";
 
@@ -108,14 +109,14 @@ Examples:
     .action(async (flags: TrainFlags) => {
       const stop = stopSignal();
       try {
-        await runTrain(flags, terminal, stop.signal);
+        await runTrain(flags, terminal, stop);
       } finally {
         stop.end();
       }
     });
 }
 
-async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSignal): Promise<void> {
+async function runTrain(flags: TrainFlags, terminal: Terminal, stop: StopSignal): Promise<void> {
   // Commander says true where neither --report nor --no-report stands.
   const { config, json, set, settings, model, report, ...flagged } = flags;
   const { samplerUrl, samplerDir, samplerKeyFile, ...unserved } = flagged;
@@ -137,7 +138,13 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSign
     progress.clear();
     terminal.err("Stopping at the end of this step; interrupt again to stop at once\n");
   };
+  const { signal, atOnce } = stop;
   signal.addEventListener("abort", announce, { once: true });
+  const leave = () => {
+    progress.clear();
+    terminal.err(`Stopped at once${howToGoOn((options.out ?? options.resume)!)}\n`);
+  };
+  atOnce.addEventListener("abort", leave, { once: true });
   const event = (name: string, fields: object) => {
     if (!json) return;
     progress.clear();
@@ -165,7 +172,7 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSign
   const { steps, seconds, device, metrics, start, best, stoppedBy, out } = result;
   if (stoppedBy === "signal") {
     const where = steps === 0 ? "before the first step" : `after step ${steps}`;
-    const message = `Stopped ${where}; go on with: firesteel train --resume ${out}`;
+    const message = `Stopped ${where}${out === null ? "" : howToGoOn(out)}`;
     throw new FiresteelError("ERR_ABORTED", message);
   }
   event("done", { steps, seconds, device, metrics, start, best, stoppedBy, out });
@@ -193,6 +200,20 @@ function closingTable(what: string, result: TrainResult, report: boolean): strin
     ["run", out ?? "-"],
     ...(report && out !== null ? [["report", join(out, reportFile)]] : []),
   ]);
+}
+
+/** What goes on with a run, where there is a checkpoint to go on from. */
+function howToGoOn(out: string): string {
+  const entries = existsSync(out) ? readdirSync(out) : [];
+  const any = entries.includes("state.json") || checkpointsByAge(entries).length > 0;
+  return any
+    ? `; go on with: firesteel train --resume ${shellWord(out)}`
+    : "; nothing was saved yet";
+}
+
+/** As a shell takes it for one word. */
+function shellWord(text: string): string {
+  return /^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 /** What was evaluated, before and after. */
