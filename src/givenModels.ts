@@ -2,6 +2,7 @@ import type { Policy } from "./contract/policy.js";
 import { invalid, show } from "./engine/checks.js";
 import type { Engine } from "./engine/engine.js";
 import { openPolicy } from "./policies/openPolicy.js";
+import { findPolicy, policyFolder } from "./policies/policyFolder.js";
 
 /** Models that a system leaves to the user, by the name it knows them by: a folder, or a policy. */
 export type GivenModels = Readonly<Record<string, string | Policy>>;
@@ -32,11 +33,11 @@ export async function openModels(
       names[name] ??= "given";
     } else if (model === "") {
       throw invalid("ERR_OPTION", `models.${name}`, "a folder or a policy", model);
-    } else if (from !== null && from.names[name] !== model) {
+    } else if (from === null) {
+      names[name] = await policyFolder(model);
+    } else if (from.names[name] !== model && from.names[name] !== (await findPolicy(model))) {
       const expected = `${show(from.names[name])}, with which the run began,`;
       throw invalid("ERR_OPTION", `models.${name}`, expected, model);
-    } else {
-      names[name] = model;
     }
   }
   const models: Record<string, Policy> = {};

@@ -150,6 +150,7 @@ export { mixWeights } from "./nn/mixWeights.js";
 export { type FlowConfig, flowConfig } from "./policies/flow/config.js";
 export { FlowPolicy } from "./policies/flow/flowPolicy.js";
 export { openPolicy } from "./policies/openPolicy.js";
+export { policyFolder } from "./policies/policyFolder.js";
 export { CharTokenizer } from "./policies/token/charTokenizer.js";
 export { type PolicyDType, type TokenConfig, tinyConfig } from "./policies/token/config.js";
 export { TokenPolicy } from "./policies/token/tokenPolicy.js";

@@ -7,13 +7,15 @@ import { checkKeys, invalid, show } from "./engine/checks.js";
 import { Engine } from "./engine/engine.js";
 import { FiresteelError } from "./engine/error.js";
 import { checkPlacement, type Placement } from "./engine/placement.js";
+import { policyFolder } from "./policies/policyFolder.js";
 import { TokenPolicy } from "./policies/token/tokenPolicy.js";
 import { namedTask } from "./taskSource.js";
 import { tokenized } from "./trainer/prompts.js";
+import { taskForms } from "./trainer/taskForms.js";
 
 /** What `solve` takes; without an engine the call has its own, and a policy that is an object brings one. */
 export interface SolveOptions extends Placement {
-  /** A folder with weights and a tokenizer, or a policy. */
+  /** A folder with weights and a tokenizer, a run's folder (see `policyFolder`), or a policy. */
   policy: string | Policy;
   /** At least one; a text is a question of its own. */
   prompts: readonly (string | Question)[];
@@ -71,7 +73,7 @@ export async function solve(options: SolveOptions): Promise<Solution[]> {
   if (given) return solveWith(policy, theTask, inference, options);
   const own = engine ?? new Engine({ device, threads });
   try {
-    const opened = await TokenPolicy.open(own, policy);
+    const opened = await TokenPolicy.open(own, await policyFolder(policy));
     try {
       return await solveWith(opened, theTask, inference, options);
     } finally {
@@ -98,7 +100,7 @@ async function solveWith(
     throw invalid("ERR_OPTION", "maxCompletionLength", "an integer >= 1", maxCompletionLength);
   }
   const ctx: InferenceContext = {
-    forms: task.forms ?? null,
+    ...taskForms(task),
     tokenize: (question) => tokenized(question, policy.tokenizer),
     async sample({ prompts, counts, greedy = false }) {
       const perPrompt = prompts.map((_, i) => (typeof counts === "number" ? counts : counts[i]!));

@@ -7,6 +7,7 @@ import { Engine, type EngineOptions } from "./engine/engine.js";
 import { FiresteelError } from "./engine/error.js";
 import { type OpenedModels, openModels } from "./givenModels.js";
 import type { FlowPolicy } from "./policies/flow/flowPolicy.js";
+import { findPolicy, policyFolder } from "./policies/policyFolder.js";
 import type { TokenPolicy } from "./policies/token/tokenPolicy.js";
 import { recorderNames, recorders } from "./report/recorders.js";
 import { EmbeddedSampler } from "./samplers/embedded.js";
@@ -15,6 +16,7 @@ import { openFolder, tinyPolicy } from "./startPolicy.js";
 import { systems } from "./systems/index.js";
 import { type TaskSource, taskOf, writtenSource } from "./taskSource.js";
 import { type Checkpoint, readCheckpoint } from "./trainer/checkpoint.js";
+import { refuseOverridden } from "./trainer/overridden.js";
 import type { SavedRun } from "./trainer/save.js";
 import { settingNames, type TrainSettings, trainSettings } from "./trainer/settings.js";
 import { type TrainResult, trainPolicy } from "./trainer/train.js";
@@ -52,8 +54,9 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
     Object.fromEntries(recorderNames.map((name) => [name, options[name]])),
   );
   if (saved !== undefined && typeof policy === "string" && policy !== saved.policy) {
+    const same = policy !== "tiny" && (await findPolicy(policy)) === saved.policy;
     const expected = `${show(saved.policy)}, with which the run began,`;
-    throw invalid("ERR_OPTION", "policy", expected, policy);
+    if (!same) throw invalid("ERR_OPTION", "policy", expected, policy);
   }
   const { system = saved?.system ?? defaultSystem(options) } = options;
   const theSystem = isObject(system) ? system : namedSystem(system);
@@ -61,10 +64,11 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
   const none = task === undefined && data === undefined && mix === undefined;
   const source = none && saved?.source ? (saved.source as TaskSource) : { task, data, mix };
   const theTask = await taskOf(source, saved?.task ?? theSystem.task);
-  const origin = saved?.policy ?? (isObject(policy) ? "given" : (policy ?? "tiny"));
+  const origin = saved?.policy ?? (await originOf(policy));
   const given = settingNames
     .map((name) => [name, options[name as keyof TrainSettings]] as const)
     .filter(([, value]) => value !== undefined);
+  refuseOverridden(theSystem, Object.fromEntries(given));
   const settings = trainSettings(theTask, {
     ...(saved?.settings ?? { warmStart: origin === "tiny" }),
     ...Object.fromEntries(given),
@@ -130,6 +134,12 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
     opened?.dispose();
     if (engine === undefined) theEngine.dispose();
   }
+}
+
+/** What a run's checkpoints call its beginning. @throws FiresteelError ERR_CHECKPOINT */
+async function originOf(policy: TrainOptions["policy"] = "tiny"): Promise<string> {
+  if (isObject(policy)) return "given";
+  return policy === "tiny" ? policy : policyFolder(policy);
 }
 
 /** The folder of the run that is resumed, unless another one is wanted. */

@@ -29,7 +29,10 @@ export interface TrainOptions
   data?: DatasetOptions;
   /** Instead of a task: several, whose prompts are drawn by weight. */
   mix?: readonly MixedPart[];
-  /** "tiny" (default): fresh weights. A folder or a policy: its weights, by default without warm start. */
+  /**
+   * "tiny" (default): fresh weights. A folder (also of a run: its best checkpoint where keepBest left one,
+   * else its newest) or a policy: its weights, by default without warm start.
+   */
   policy?: string | Policy;
   /**
    * Of weights and activations: "f32" or "bf16", which halves their memory and keeps float32 masters in
@@ -61,26 +64,16 @@ export interface TrainOptions
   force?: boolean;
 }
 
-const optionNames = [
-  ...[
-    "system",
-    "task",
-    "data",
-    "mix",
-    "policy",
-    "dtype",
-    "models",
-    "sampler",
-    "engine",
-    "device",
-    "threads",
-    "out",
-    "resume",
-    "force",
-  ],
-  ...["signal", "abort", "onStep", "onWarmStart", "onWarning", "callbacks"],
+/** Options that a JSON file can hold, besides its settings. */
+const writtenNames = [
+  ...["system", "task", "data", "mix", "policy", "dtype", "models", "sampler"],
+  ...["device", "threads", "out", "resume", "force"],
   ...recorderNames,
 ];
+const liveNames = ["engine", "signal", "abort", "onStep", "onWarmStart", "onWarning", "callbacks"];
+
+/** What a config file may say. */
+export const configNames: readonly string[] = [...writtenNames, ...settingNames];
 
 /**
  * What the types promise, for callers without types and for config files, and what goes together.
@@ -88,7 +81,7 @@ const optionNames = [
  * @throws FiresteelError ERR_OPTION
  */
 export function checkTrainOptions(options: TrainOptions): void {
-  checkKeys("train", options, [...optionNames, ...settingNames]);
+  checkKeys("train", options, [...configNames, ...liveNames]);
   for (const name of ["out", "resume"] as const) {
     const value = options[name];
     if (value !== undefined && (typeof value !== "string" || value === "")) {
@@ -100,6 +93,13 @@ export function checkTrainOptions(options: TrainOptions): void {
     if (value !== undefined && typeof value !== "function") {
       throw invalid("ERR_OPTION", name, "a function", value);
     }
+  }
+  const { threads, callbacks = [] } = options;
+  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= 1024)) {
+    throw invalid("ERR_OPTION", "threads", "an integer in [1, 1024]", threads);
+  }
+  if (!Array.isArray(callbacks) || !callbacks.every(isObject)) {
+    throw invalid("ERR_OPTION", "callbacks", "an array of callbacks", callbacks);
   }
   if (options.force !== undefined) checkBoolean("force", options.force);
   const { system, task, policy } = options;

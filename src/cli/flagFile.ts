@@ -19,11 +19,13 @@ export function readKey(flag: string, path: string): string {
 }
 
 /** The object in a file. @throws FiresteelError ERR_OPTION where it is none */
-export function readJsonObject(flag: string, path: string): object {
+export function readJsonObject(flag: string, path: string): Record<string, unknown> {
   const text = readFlagFile(flag, path);
   try {
     const value: unknown = JSON.parse(text);
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
+    if (typeof value === "object" && value !== null && !Array.isArray(value)) {
+      return value as Record<string, unknown>;
+    }
   } catch (cause) {
     const message = `Expected a readable JSON file for ${flag} but ${path}: ${(cause as Error).message}`;
     throw new FiresteelError("ERR_OPTION", message, { cause });

@@ -15,7 +15,10 @@ export function registerServe(program: Command, terminal: Terminal): void {
   program
     .command("serve")
     .description("serve a policy over HTTP: OpenAI's completions, with token ids and log-probs")
-    .requiredOption("--policy <dir>", "a folder with a policy, or --sampler-dir of a training run")
+    .requiredOption(
+      "--policy <dir>",
+      "a folder with a policy, a run's folder (its best checkpoint, else its newest), or --sampler-dir of a run",
+    )
     .option("--wait", "come up although --policy is still empty; a training run fills it")
     .option("--host <address>", "default 127.0.0.1: this machine alone")
     .option("--port <n>", "default 8000; 0: any that is free", wholeNumber("--port"))
@@ -47,7 +50,8 @@ export function registerServe(program: Command, terminal: Terminal): void {
       "after",
       `
 Examples:
-  firesteel serve --policy runs/grpo-arithmetic-seed0/checkpoint-50/policy
+  firesteel serve --policy runs/spark-arithmetic-seed0
+  firesteel serve --policy runs/spark-arithmetic-seed0/checkpoint-50/policy
   curl http://127.0.0.1:8000/v1/completions -H 'content-type: application/json' \\
     -d '{"prompt": "1232=", "max_tokens": 6, "temperature": 0}'
   firesteel serve --policy weights --wait --port 8000 &
@@ -66,13 +70,13 @@ async function runServe({ apiKeyFile, json, ...given }: ServeFlags, terminal: Te
   if (given.host !== undefined && !isLoopback(given.host) && apiKey === undefined) {
     terminal.err("warning: whoever reaches this address can use the server (--api-key-file)\n");
   }
-  const { url, version } = server;
+  const { url, version, directory } = server;
   const weights = version === null ? "no weights yet" : `weights ${version}`;
   if (json) {
     const event = { event: "listening", url, pid: process.pid, weight_version: version };
     terminal.out(`${JSON.stringify(event)}\n`);
   } else {
-    terminal.out(`Serving ${given.policy} (${weights}) on ${url}\n`);
+    terminal.out(`Serving ${directory} (${weights}) on ${url}\n`);
   }
   await stopped(server, terminal);
   if (json) terminal.out(`${JSON.stringify({ event: "stopped" })}\n`);

@@ -1,13 +1,16 @@
 import type { Command } from "commander";
 import type { DescribedOption } from "../contract/block.js";
 import { checkChoice } from "../engine/checks.js";
-import { FiresteelError, namedTask, type TrainOptions } from "../index.js";
+import { FiresteelError, namedSystem, type TrainOptions } from "../index.js";
+import { taskOf } from "../taskSource.js";
+import { refuseOverridden } from "../trainer/overridden.js";
 import {
   type DescribedSetting,
   describeSettings,
   printSettings,
   settingNames,
 } from "../trainer/settings.js";
+import { defaultSystem } from "../trainOptions.js";
 import type { Terminal } from "./terminal.js";
 
 /** Adds `--set` to a command; its value is what `parseSet` has made of all of them. */
@@ -63,12 +66,18 @@ function twice(name: string): FiresteelError {
 }
 
 /** Prints every setting of a run with what it is about, its value and its meaning. */
-export function showSettings(options: TrainOptions, json: boolean, terminal: Terminal): void {
-  const { task = "arithmetic" } = options;
-  const theTask = typeof task === "string" ? namedTask(task) : task;
+export async function showSettings(
+  options: TrainOptions,
+  json: boolean,
+  terminal: Terminal,
+): Promise<void> {
+  const { system = defaultSystem(options) } = options;
+  const theSystem = typeof system === "string" ? namedSystem(system) : system;
+  const theTask = await taskOf(options, theSystem.task);
   const given = Object.fromEntries(
     Object.entries(options).filter(([name]) => settingNames.includes(name)),
   );
+  refuseOverridden(theSystem, given);
   const groups = Object.entries(describeSettings(theTask, given));
   if (json) {
     const rows = groups.flatMap(([group, all]) => all.map((one) => ({ group, ...one })));

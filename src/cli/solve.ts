@@ -21,7 +21,10 @@ export function registerSolve(program: Command, terminal: Terminal): void {
     .command("solve")
     .description("answer questions, with SPARK's judging and reflection at test time")
     .argument("[questions...]", "as the policy reads them")
-    .requiredOption("--policy <dir>", "a folder with weights and a tokenizer")
+    .requiredOption(
+      "--policy <dir>",
+      "a folder with a policy, or a run's folder: its best checkpoint (--set keepBest=true), else its newest",
+    )
     .option("--task <id>", "whose forms of judging and reflection are used; default arithmetic")
     .option("--reflect <n>", "answers that are judged at most; default 0", wholeNumber("--reflect"))
     .option("--file <file>", 'questions as JSON lines: {"question": "...", "id": "..."}')
@@ -36,7 +39,8 @@ export function registerSolve(program: Command, terminal: Terminal): void {
       "after",
       `
 Examples:
-  firesteel solve --policy runs/spark-arithmetic-seed0/checkpoint-50/policy 0123= 3321=
+  firesteel solve --policy runs/spark-arithmetic-seed0 0123= 3321=
+  firesteel solve --policy runs/spark-arithmetic-seed0/checkpoint-50/policy 0123=
   firesteel solve --policy DIR --reflect 2 --file questions.jsonl --json
 
 With --reflect N the policy judges its answer and answers again where it does not accept it, N times at

@@ -3,15 +3,16 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import type { RunFrame } from "../contract/run.js";
 import { datasetName } from "../data/datasetTask.js";
-import { invalid } from "../engine/checks.js";
+import { checkKeys, invalid } from "../engine/checks.js";
 import { FiresteelError, systems, type TrainOptions, type TrainResult, train } from "../index.js";
-import { defaultSystem } from "../trainOptions.js";
+import { configNames, defaultSystem } from "../trainOptions.js";
 import { closingTable } from "./closingTable.js";
 import { type DataFlags, dataOptions } from "./dataFlags.js";
 import { readJsonObject, readKey } from "./flagFile.js";
+import { howToGoOn } from "./howToGoOn.js";
 import { ProgressBlock } from "./progress.js";
 import { acceptSettings, showSettings, withSet } from "./settings.js";
-import { stopSignal } from "./stopSignal.js";
+import { type StopSignal, stopSignal } from "./stopSignal.js";
 import type { Terminal } from "./terminal.js";
 import { wholeNumber } from "./wholeNumber.js";
 
@@ -57,14 +58,17 @@ export function registerTrain(program: Command, terminal: Terminal): void {
       "text (default), last-boxed, first-boxed, last-line, last-number ...",
     )
     .option("--eval-data <file...>", "held-out questions; default a tenth of --data")
-    .option("--policy <tiny|DIR>", "a fresh tiny policy, or a folder with weights; default tiny")
+    .option(
+      "--policy <tiny|DIR>",
+      "a fresh tiny policy, or a folder with weights, or a run's folder (its best checkpoint, else its newest); default tiny",
+    )
     .option(
       "--dtype <f32|bf16>",
       "of weights and activations; default as DIR says, f32 where fresh",
     )
     .option(
       "--model <name=DIR>",
-      "a model that the system leaves to you, e.g. teacher=runs/x/checkpoint-50/policy; repeatable",
+      "a model that the system leaves to you, e.g. teacher=runs/x, a folder as for --policy; repeatable",
       namedFolder,
     )
     .option("--steps <n>", "steps of sampling and learning", wholeNumber("--steps"))
@@ -91,7 +95,7 @@ Examples:
   firesteel train                                   SPARK on arithmetic, from random weights
   firesteel train --system mc-grpo --seed 3 --out runs/median
   firesteel train --system flow-grpo                a flow model, on the task that it is shown on
-  firesteel train --system opd --model teacher=runs/median/checkpoint-50/policy
+  firesteel train --system opd --model teacher=runs/median
   firesteel train --resume runs/median --steps 100  go on, to 100 steps in all
   firesteel train --resume runs/median/checkpoint-20 --out runs/branch --force --set temperature=0.8
   firesteel train --data sums.jsonl --columns prompt=question,label=answer --verifier numeric
@@ -104,20 +108,19 @@ Examples:
     .action(async (flags: TrainFlags) => {
       const stop = stopSignal();
       try {
-        await runTrain(flags, terminal, stop.signal);
+        await runTrain(flags, terminal, stop);
       } finally {
         stop.end();
       }
     });
 }
 
-async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSignal): Promise<void> {
+async function runTrain(flags: TrainFlags, terminal: Terminal, stop: StopSignal): Promise<void> {
   // Commander says true where neither --report nor --no-report stands.
   const { config, json, set, settings, model, report, ...flagged } = flags;
   const { samplerUrl, samplerDir, samplerKeyFile, ...unserved } = flagged;
   const { data, columns, verifier, answer, evalData, ...named } = unserved;
-  const fromFile =
-    config === undefined ? {} : (readJsonObject("--config", config) as Partial<TrainOptions>);
+  const fromFile = config === undefined ? {} : readConfig(config);
   const options = {
     report: true,
     ...fromFile,
@@ -134,7 +137,13 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSign
     progress.clear();
     terminal.err("Stopping at the end of this step; interrupt again to stop at once\n");
   };
+  const { signal, atOnce } = stop;
   signal.addEventListener("abort", announce, { once: true });
+  const leave = () => {
+    progress.clear();
+    terminal.err(`Stopped at once${howToGoOn((options.out ?? options.resume)!)}\n`);
+  };
+  atOnce.addEventListener("abort", leave, { once: true });
   const event = (name: string, fields: object) => {
     if (!json) return;
     progress.clear();
@@ -162,7 +171,7 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSign
   const { steps, seconds, device, metrics, start, best, stoppedBy, out } = result;
   if (stoppedBy === "signal") {
     const where = steps === 0 ? "before the first step" : `after step ${steps}`;
-    const message = `Stopped ${where}; go on with: firesteel train --resume ${out}`;
+    const message = `Stopped ${where}${out === null ? "" : howToGoOn(out)}`;
     throw new FiresteelError("ERR_ABORTED", message);
   }
   event("done", { steps, seconds, device, metrics, start, best, stoppedBy, out });
@@ -185,6 +194,22 @@ function samplerFlags(flags: {
     );
   }
   return { sampler: { url, directory, apiKey: keyFile && readKey("--sampler-key-file", keyFile) } };
+}
+
+/** The options of a JSON file; what no file can hold is refused. @throws FiresteelError ERR_OPTION */
+function readConfig(path: string): Partial<TrainOptions> {
+  const config = readJsonObject("--config", path);
+  checkKeys(path, config, configNames);
+  for (const name of ["system", "policy"] as const) {
+    const value = config[name];
+    if (value === undefined || typeof value === "string") continue;
+    throw invalid("ERR_OPTION", `${name} in ${path}`, "a text", value);
+  }
+  const { task } = config;
+  if (task !== undefined && typeof task !== "string") {
+    throw invalid("ERR_OPTION", `task in ${path}`, "an id or ids with weights", task);
+  }
+  return config;
 }
 
 /** A folder under runs/ that no run has used yet. What is no id is refused before it is made. */

@@ -60,8 +60,10 @@ export interface RunFacts {
   readonly models?: readonly string[];
   /** Of the task; null where it has none of its own, undefined where there is no task. */
   readonly forms?: QuestionForms | null;
-  /** Every symbol that prompts may be made of; null where the vocabulary is open. */
-  readonly alphabet?: string | null;
+  /** Of the tasks of a mixture, by their ids; undefined where it is none. */
+  readonly formsByTask?: Readonly<Record<string, QuestionForms | null>>;
+  /** Whether the policy has tokens for a text; undefined where there is no policy. */
+  readonly reads?: (text: string) => boolean;
 }
 
 export interface StageBlock<A, B> extends Block {

@@ -45,6 +45,8 @@ export interface StepContext {
   readonly rewardWeights?: Readonly<Record<string, number>>;
   /** The task's own; null where it has none. */
   readonly forms: QuestionForms | null;
+  /** Of the tasks of a mixture, by their ids, as questions have it in `task`; undefined where it is none. */
+  readonly formsByTask?: Readonly<Record<string, QuestionForms | null>>;
   readonly models: Readonly<Record<string, Policy>>;
   readonly state: StateStore;
   /** In [0, 1); one stream per step and phase, the same whether resumed or not. */
@@ -60,4 +62,4 @@ export interface StepContext {
 }
 
 /** What answering with more than one call can reach. */
-export type InferenceContext = Pick<StepContext, "sample" | "tokenize" | "forms">;
+export type InferenceContext = Pick<StepContext, "sample" | "tokenize" | "forms" | "formsByTask">;

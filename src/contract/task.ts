@@ -70,6 +70,16 @@ export interface FlowShape {
   readonly layers: number;
 }
 
+/** One of the tasks of a mixture. */
+export interface MixedTask {
+  /** Its id, which its questions have as their `task`. */
+  readonly task: string;
+  /** > 0, relative to the others'. */
+  readonly weight: number;
+  /** How its questions are put to a judge and to a reviser; without: in English. */
+  readonly forms?: QuestionForms;
+}
+
 /** Something to learn: prompts, held-out prompts, rewards and how to begin. */
 export interface Task {
   readonly id: string;
@@ -87,7 +97,7 @@ export interface Task {
    * Several tasks in one: how often each one's prompts are drawn, by the `task` of the questions. Weights are
    * relative. Default: one set of prompts.
    */
-  readonly mixture?: readonly { readonly task: string; readonly weight: number }[];
+  readonly mixture?: readonly MixedTask[];
   readonly evaluation: readonly Question[];
   /**
    * Further held-out questions, by the metric that their share of right answers is reported as, e.g.

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { basename, extname } from "node:path";
 import type { Question } from "../contract/data.js";
 import type { PolicyShape, Task, TaskSettings } from "../contract/task.js";
-import { checkChoice, checkKeys, checkNumber, invalid } from "../engine/checks.js";
+import { checkChoice, checkKeys, invalid } from "../engine/checks.js";
 import { type Extraction, extractionNames } from "../verifiers/extract.js";
 import { type VerifiedOptions, verified } from "../verifiers/verified.js";
 import { alphabetOf } from "./alphabet.js";
@@ -134,7 +134,9 @@ function checkDatasetOptions(options: DatasetOptions) {
       throw invalid("ERR_OPTION", "data.evaluation", "either path or share", evaluation);
     }
   }
-  if ("share" in evaluation) checkNumber("data.evaluation.share", evaluation.share, 0, 0.999);
+  if ("share" in evaluation && !(evaluation.share >= 0 && evaluation.share < 1)) {
+    throw invalid("ERR_OPTION", "data.evaluation.share", "a number in [0, 1)", evaluation.share);
+  }
   if (typeof id !== "string" || id === "") throw invalid("ERR_OPTION", "data.id", "a name", id);
   checkKeys("data.settings", settings, Object.keys(datasetSettings));
   checkKeys("data.policy", policy, ["layers", "width", "heads", "kvHeads", "hidden"]);

@@ -1,7 +1,7 @@
 import type { Question } from "../contract/data.js";
 import type { RewardFunction } from "../contract/reward.js";
 import type { Task, WarmStartStage } from "../contract/task.js";
-import { checkNumber, show } from "../engine/checks.js";
+import { invalid, show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 import { weightedIndex } from "../statistics/weightedIndex.js";
 import { rewardRows } from "../verifiers/rewardRows.js";
@@ -34,7 +34,10 @@ export function mixTasks(parts: readonly WeightedTask[], id = mixId(parts)): Tas
   }
   const all = [first, ...others];
   for (const [i, task] of all.entries()) {
-    checkNumber(`the weight of task ${show(task.id)}`, parts[i]!.weight ?? 1, 0, undefined, true);
+    const weight: unknown = parts[i]!.weight ?? 1;
+    if (typeof weight !== "number" || !(weight > 0 && Number.isFinite(weight))) {
+      throw invalid("ERR_OPTION", `the weight of task ${show(task.id)}`, "a number > 0", weight);
+    }
     if (all.findIndex((other) => other.id === task.id) < i) {
       throw new FiresteelError(
         "ERR_OPTION",
@@ -82,7 +85,7 @@ export function mixTasks(parts: readonly WeightedTask[], id = mixId(parts)): Tas
     evaluation: all.flatMap((task) => task.evaluation.map((question) => owned(question, task))),
     evaluations: Object.fromEntries(all.flatMap(evaluationsOf)),
     fingerprint: all.map((task) => task.fingerprint ?? "").join(),
-    mixture: parts.map(({ task, weight = 1 }) => ({ task: task.id, weight })),
+    mixture: parts.map(({ task, weight = 1 }) => ({ task: task.id, weight, forms: task.forms })),
     rewards: mixedRewards(all, accuracy),
     binaryRewards: all.every(({ binaryRewards }) => binaryRewards),
     accuracy,

@@ -12,12 +12,16 @@ export function fill(template: string, quoted: Readonly<Record<string, string>>)
   return template.replace(/\{(\w+)\}/g, (whole, name: string) => quoted[name] ?? whole);
 }
 
-/** A question about another one. What stood before it (a system message) stands before this one too. */
+/**
+ * A question about another one. What stood before it (a system message) stands before this one too; in a
+ * mixture the same task's rewards judge it.
+ */
 function about(question: Question, kind: QuestionKind, content: string, label: Label | null) {
   const before = question.messages.filter(({ role }) => role === "system");
   const messages: Message[] = [...before.map((m) => ({ ...m })), { role: "user", content }];
-  const { id, columns } = question;
-  return { id: `${id}/${kind}`, messages, label, columns: { ...columns }, kind };
+  const { id, columns, task } = question;
+  const owner = task === undefined ? {} : { task };
+  return { id: `${id}/${kind}`, messages, label, columns: { ...columns }, kind, ...owner };
 }
 
 /** Is `answer` right? Labelled with the template's verdict. */

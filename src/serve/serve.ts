@@ -4,6 +4,8 @@ import { Engine } from "../engine/engine.js";
 import { checkPlacement, type Placement } from "../engine/placement.js";
 import { integer, number } from "../options/option.js";
 import { parseOptions } from "../options/parseOptions.js";
+import { findPolicy } from "../policies/policyFolder.js";
+import { publishedWeights } from "../weights/publishedWeights.js";
 import { Completions } from "./completions.js";
 import { otherRoutes } from "./routes.js";
 import { WeightStore } from "./servedWeights.js";
@@ -11,7 +13,10 @@ import { HttpServer, type Routes } from "./server.js";
 
 /** What `serve` takes; without an engine the server has its own. */
 export interface ServeOptions extends Placement {
-  /** A folder with a policy, or one into which weights are published (`publishWeights`). */
+  /**
+   * A folder with a policy, a run's folder (its best checkpoint, else its newest), or one into which
+   * weights are published (`publishWeights`).
+   */
   policy: string;
   /** Come up although nothing has been published yet; completions are refused until then. Default false. */
   wait?: boolean;
@@ -47,6 +52,8 @@ const limits = {
 /** A server that runs. */
 export interface PolicyServer {
   readonly url: string;
+  /** Whose policy or published weights it serves. */
+  readonly directory: string;
   /** Of the weights that new requests get; null: there are none yet. */
   readonly version: number | null;
   /** Requests that are being answered. */
@@ -86,7 +93,8 @@ export async function serve(options: ServeOptions): Promise<PolicyServer> {
   checkPlacement(options);
 
   const theEngine = engine ?? new Engine({ device, threads });
-  const store = new WeightStore(theEngine, policy);
+  const directory = (await publishedWeights(policy)) === null ? await findPolicy(policy) : null;
+  const store = new WeightStore(theEngine, directory ?? policy);
   const stop = new AbortController();
   const free = async () => {
     await store.dispose();
@@ -122,6 +130,7 @@ export async function serve(options: ServeOptions): Promise<PolicyServer> {
     };
     return {
       url,
+      directory: store.directory,
       get version() {
         return store.current?.version ?? null;
       },

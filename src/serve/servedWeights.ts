@@ -107,9 +107,7 @@ export class WeightStore {
   /** @throws FiresteelError ERR_CHECKPOINT where there is nothing to serve */
   requireCurrent(): void {
     if (this.#current !== null) return;
-    const message =
-      `Expected a policy or published weights in ${this.directory} but there are none ` +
-      "(a run's policy is in checkpoint-N/policy)";
+    const message = `Expected a policy, a run or published weights in ${this.directory} but there are none`;
     throw new FiresteelError("ERR_CHECKPOINT", message);
   }
 

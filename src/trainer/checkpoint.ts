@@ -4,6 +4,7 @@ import { mkdir, readdir, readFile, realpath, rename, rm, symlink } from "node:fs
 import { basename, dirname, join, relative } from "node:path";
 import { show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
+import { checkpointRank, checkpointsByAge } from "../files/checkpointNames.js";
 import { damage, type FileRecord, recordFile } from "../files/fileRecord.js";
 import { sync, writeSynced } from "../files/synced.js";
 
@@ -81,27 +82,16 @@ async function removeOthers(out: string, name: string, retention: Retention): Pr
   const kind = (entry: string) => entry.replace(/\d+$/, "");
   const kept = new Set([
     retention.best,
-    ...byAge(entries)
+    ...checkpointsByAge(entries)
       .filter((entry) => kind(entry) === kind(name))
       .slice(-retention.last),
   ]);
   for (const entry of entries) {
     // What a killed process left half-written; anything else in the folder is not ours.
     const partial = /^\.(.+)\.partial$/.exec(entry)?.[1];
-    const stale = rank(partial ?? entry) !== null;
+    const stale = checkpointRank(partial ?? entry) !== null;
     if (stale && !kept.has(entry)) await rm(join(out, entry), { recursive: true, force: true });
   }
-}
-
-/** The checkpoints among a folder's entries, the newest last. */
-function byAge(entries: readonly string[]): string[] {
-  return entries.filter((entry) => rank(entry) !== null).sort((a, b) => rank(a)! - rank(b)!);
-}
-
-/** Later checkpoints have the higher rank; null: not one. */
-function rank(entry: string): number | null {
-  const match = /^(warm-start|checkpoint)-(\d+)$/.exec(entry);
-  return match === null ? null : Number(match[2]) + (match[1] === "checkpoint" ? 2 ** 40 : 0);
 }
 
 /** A whole checkpoint. */
@@ -124,13 +114,13 @@ export async function readCheckpoint<Body>(path: string): Promise<Checkpoint<Bod
   let run: string | null = path;
   try {
     const entries = await readdir(path);
-    const newest = byAge(entries).at(-1);
+    const newest = checkpointsByAge(entries).at(-1);
     if (newest !== undefined) folder = join(path, newest);
     else if (entries.includes("state.json")) {
       // OUT/best is a link.
       folder = await realpath(path);
       const parent = dirname(folder);
-      run = byAge(await readdir(parent)).at(-1) === basename(folder) ? parent : null;
+      run = checkpointsByAge(await readdir(parent)).at(-1) === basename(folder) ? parent : null;
     } else throw refused(path, "there is none");
   } catch (cause) {
     if (cause instanceof FiresteelError) throw cause;

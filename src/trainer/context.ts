@@ -14,6 +14,7 @@ import { streamAt, uniformAt } from "./random.js";
 import type { Run } from "./run.js";
 import { scoreRows } from "./scores.js";
 import { fresh } from "./staleness.js";
+import { taskForms } from "./taskForms.js";
 
 /** What the stages of one phase can reach in one step. */
 export function stepContext(run: Run, phase: Phase, step: number, measure: Measurer): StepContext {
@@ -46,7 +47,7 @@ export function stepContext(run: Run, phase: Phase, step: number, measure: Measu
     settings,
     rewards: task.rewards,
     rewardWeights: task.rewardWeights,
-    forms: task.forms ?? null,
+    ...taskForms(task),
     models,
     state: run.state,
     uniform: uniformAt(settings.seed, "stage", step, phaseIndex),

@@ -1,4 +1,5 @@
 import type { RunFacts } from "../contract/block.js";
+import type { Tokenizer } from "../contract/data.js";
 import type { Policy } from "../contract/policy.js";
 import type { Sampler } from "../contract/sampler.js";
 import type { Phase, System } from "../contract/system.js";
@@ -9,6 +10,7 @@ import { phaseBlocks } from "../options/phaseBlocks.js";
 import { canDemonstrate } from "./demonstration.js";
 import { inspectModels } from "./inspectModels.js";
 import type { TrainSettings } from "./settings.js";
+import { taskForms } from "./taskForms.js";
 
 /** What is to run. */
 interface Inspected {
@@ -116,8 +118,8 @@ function factsOf({ system, task, policy, settings }: Inspected): RunFacts {
     valueHead: policy.valueHead === true,
     demonstrations: canDemonstrate(task),
     models: ["policy", ...Object.keys(system.models), ...modelsRead(system)],
-    forms: task.forms ?? null,
-    alphabet: task.alphabet,
+    ...taskForms(task),
+    reads: (text) => reads(policy.tokenizer, text),
   };
 }
 
@@ -173,4 +175,16 @@ function refuseAnswers(task: Task, settings: TrainSettings): void {
     if (given.length > 0) throw invalid("ERR_OPTION", name, expected, given);
   }
   if (evalGreedy) throw invalid("ERR_OPTION", "evalGreedy", expected, evalGreedy);
+}
+
+/** Whether there are tokens for a text. */
+function reads(tokenizer: Tokenizer | null, text: string): boolean {
+  if (tokenizer === null) return false;
+  try {
+    tokenizer.encode(text);
+    return true;
+  } catch (error) {
+    if (error instanceof FiresteelError && error.code === "ERR_RANGE") return false;
+    throw error;
+  }
 }

@@ -1,7 +1,7 @@
 import type { StateStore, StateValue } from "../contract/state.js";
 import { FiresteelError } from "../engine/error.js";
+import { stateArrays as arrays, isStateObject } from "../engine/stateValue.js";
 
-const arrays = { Int32Array, Float32Array, Float64Array, Uint8Array } as const;
 type ArrayName = keyof typeof arrays;
 
 /** A store whose whole content can be turned into JSON and back. */
@@ -48,16 +48,14 @@ function encode(at: string, value: StateValue): unknown {
       return { $array: name, data: bytes.toString("base64") };
     }
   }
-  const plain = typeof value === "object" && Object.getPrototypeOf(value) === Object.prototype;
-  const reserved = plain && Object.keys(value).some((key) => key.startsWith("$"));
-  if (!plain || reserved) {
+  if (!isStateObject(value)) {
     throw new FiresteelError(
       "ERR_CHECKPOINT",
       `Expected JSON values and typed arrays (no keys that start with "$") in the state at ${at}`,
     );
   }
   return Object.fromEntries(
-    Object.entries(value).map(([key, item]) => [key, encode(`${at}.${key}`, item)]),
+    Object.entries(value).map(([key, item]) => [key, encode(`${at}.${key}`, item as StateValue)]),
   );
 }
 

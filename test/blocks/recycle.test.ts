@@ -210,15 +210,21 @@ describe("recycle is refused before the first rollout", () => {
     binaryRewards: true,
   };
 
-  test("where the templates hold what the task has no symbol for", () => {
-    expect(
-      recycle().inspect?.({ ...facts, forms: compactForms, alphabet: "0123=?:|!ynAB" }),
-    ).toEqual([]);
-    expect(() => recycle().inspect?.({ ...facts, alphabet: "0123=" })).toThrow(
-      /in the symbols of the task \("0123="\) for recycle but its templates hold "S"/,
+  test("where the templates hold what the policy has no token for", () => {
+    const reading = (symbols: string) => (text: string) =>
+      [...text].every((symbol) => symbols.includes(symbol));
+    const readable = { ...facts, forms: compactForms, reads: reading("0123=?:|!ynAB") };
+    expect(recycle().inspect?.(readable)).toEqual([]);
+    expect(() => recycle().inspect?.({ ...facts, reads: reading("0123=") })).toThrow(
+      /that the policy can read for recycle but it has no token for "S"/,
     );
+    const formsByTask = { sums: compactForms, other: null };
+    expect(() => recycle().inspect?.({ ...readable, formsByTask })).toThrow(/no token for "S"/);
+    expect(recycle().inspect?.({ ...facts, formsByTask })).toEqual([
+      'Task "other" has no forms of its own: recycle asks in English',
+    ]);
     expect(recycle().inspect?.(facts)).toEqual([]);
-    expect(recycle().inspect?.({ ...facts, forms: null, alphabet: null })).toEqual([
+    expect(recycle().inspect?.({ ...facts, forms: null, reads: () => true })).toEqual([
       "The task has no forms of its own: recycle asks in English",
     ]);
     expect(recycle({ templates: "english" }).inspect?.({ ...facts, binaryRewards: false })).toEqual(

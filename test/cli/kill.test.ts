@@ -53,14 +53,34 @@ test("a second interrupt stops at once, and the last checkpoint goes on", async 
   const ended = new Promise<NodeJS.Signals | null>((resolve) =>
     child.once("close", (_, signal) => resolve(signal)),
   );
+  let err = "";
   child.stderr.once("data", () => child.kill("SIGINT"));
+  child.stderr.on("data", (data) => {
+    err += data;
+  });
   for await (const line of createInterface({ input: child.stdout })) {
     if (JSON.parse(line).step === 1) child.kill("SIGINT");
   }
   expect(await ended).toBe("SIGINT");
+  expect(err).toContain(`Stopped at once; go on with: firesteel train --resume ${out}\n`);
   // Of the step that was reported, or of the one before where that was still being written.
   const { body } = await readCheckpoint<{ progress: { step: number } }>(out);
   expect([0, 1]).toContain(body.progress.step);
+});
+
+test("two interrupts that come together stop at once", async () => {
+  const folder = await temporaryFolder();
+  const args = (await shortRun(folder))(join(folder, "run"));
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
+  const ended = new Promise<NodeJS.Signals | null>((resolve) =>
+    child.once("close", (_, signal) => resolve(signal)),
+  );
+  child.stdout.once("data", () => {
+    child.kill("SIGINT");
+    child.kill("SIGTERM");
+  });
+  child.stderr.resume();
+  expect(await ended).toMatch(/^SIG(INT|TERM)$/);
 });
 
 test("a reader that goes away ends the command quietly", async () => {

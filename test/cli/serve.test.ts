@@ -48,7 +48,11 @@ test("a second interrupt ends what runs with an error", async () => {
 
 test.each([
   [["serve"], 2, /--policy/],
-  [["serve", "--policy", "/nowhere"], 1, /Expected a policy or published weights in \/nowhere/],
+  [
+    ["serve", "--policy", "/nowhere"],
+    1,
+    /Expected a policy, a run or published weights in \/nowhere/,
+  ],
   [["serve", "--policy", "/nowhere", "--port", "x"], 2, /--port/],
   [["serve", "--policy", "/nowhere", "--port", "70000"], 2, /serve\.port/],
   [["serve", "--policy", "/nowhere", "--api-key-file", "/no/key"], 2, /\/no\/key/],

@@ -61,6 +61,6 @@ describe("solve", () => {
     }
     const missing = await firesteel(["solve", "--policy", join(folder, "none"), "0123="]);
     expect(missing.code).toBe(1);
-    expect(missing.err).toMatch(/config\.json does not exist/);
+    expect(missing.err).toMatch(/Expected a policy in .* but it does not exist/);
   });
 });

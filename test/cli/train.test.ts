@@ -1,6 +1,7 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { tasks } from "../../src/tasks/index.js";
 import { temporaryFolder } from "../folders.js";
 import { weightsOf } from "../trainer/runs.js";
 import { firesteel } from "./terminal.js";
@@ -160,7 +161,7 @@ describe("train", () => {
       { temperature: "hot" },
       /a number > 0 for train\.temperature but received "hot"/,
     ],
-    ["no system", { system: null }, /for system but received null/],
+    ["no system", { system: null }, /for system in .*config\.json but received null/],
   ])("a config with %s is refused with 2", async (_, more, message) => {
     const folder = await temporaryFolder();
     const config = await shortConfig(folder, more);
@@ -207,5 +208,47 @@ describe("train --model", () => {
     const { code, err } = await firesteel(["train", "--system", "opd", "--out", out, ...flags]);
     expect(code).toBe(2);
     expect(err).toContain(message);
+  });
+});
+
+describe("a config file", () => {
+  test.each<[object, RegExp]>([
+    [{ stepz: 3 }, /config\.json but received "stepz" \(did you mean "steps"\?\)/],
+    [{ steps: "3" }, /an integer >= 0 for train\.steps but received "3"/],
+    [{ steps: null }, /an integer >= 0 for train\.steps but received null/],
+    [{ onStep: 3 }, /config\.json but received "onStep"/],
+    [{ engine: {} }, /config\.json but received "engine"/],
+    [{ system: { phases: [] } }, /a text for system in .*config\.json/],
+    [{ policy: {} }, /a text for policy in .*config\.json/],
+    [{ task: { train: [], settings: {} } }, /an id or ids with weights for task in/],
+    [{ threads: -1 }, /an integer in \[1, 1024\] for threads but received -1/],
+    [{ mix: [{ task: "arithmetic", weight: "a" }] }, /a number > 0 for the weight of task/],
+    [{ data: { path: "x", evaluation: { share: 2 } } }, /\[0, 1\) for data\.evaluation\.share/],
+  ])("%j is wrong use", async (config, message) => {
+    const folder = await temporaryFolder();
+    const path = join(folder, "config.json");
+    await writeFile(path, JSON.stringify(config));
+    const { code, err, out } = await firesteel(["train", "--config", path, "--out", folder]);
+    expect(err).toMatch(message);
+    expect([code, out]).toEqual([2, ""]);
+    expect(await readdir(folder)).toEqual(["config.json"]);
+  });
+});
+
+describe("train --settings", () => {
+  test("shows those of the task that the system or the data say", async () => {
+    const settingsOf = async (...args: string[]) => {
+      const { code, out } = await firesteel(["train", "--settings", "--json", ...args]);
+      expect(code).toBe(0);
+      return Object.fromEntries(JSON.parse(out).map((s: { name: string }) => [s.name, s]));
+    };
+    expect((await settingsOf()).promptsPerStep.value).toBe(32);
+    const flow = await settingsOf("--system", "flow-grpo");
+    expect(flow.bestMetric.default).toBe(tasks.flow2d!.settings.bestMetric);
+    const path = join(await temporaryFolder(), "sums.jsonl");
+    await writeFile(path, '{"prompt": "1+1=", "label": "2"}\n{"prompt": "1+2=", "label": "3"}\n');
+    expect((await settingsOf("--data", path)).maxCompletionLength.value).toBe(256);
+    const args = ["train", "--settings", "--system", "spark-balanced", "--set", "minibatchSize=8"];
+    expect(await firesteel(args)).toMatchObject({ code: 2, out: "" });
   });
 });

@@ -266,7 +266,7 @@ describe("data that cannot be used is refused with its place", () => {
 
   test("a share out of range", async () => {
     await expect(datasetTask({ path: "x", evaluation: { share: 1 } })).rejects.toMatchObject({
-      code: "ERR_RANGE",
+      code: "ERR_OPTION",
     });
   });
 });

@@ -33,6 +33,24 @@ describe("a run on files", () => {
     expect(first).toEqual(second);
   });
 
+  test("from Parquet with dates and 64-bit numbers is recycled by SPARK and goes on bit by bit", async () => {
+    const printable = Array.from({ length: 95 }, (_, i) => String.fromCharCode(32 + i)).join("");
+    const rows = [...sums, { question: `${printable}\n`, answer: "1", level: 0 }].map((row, i) => ({
+      ...row,
+      big: 2n ** 60n + BigInt(i),
+      day: new Date(Date.UTC(2024, 0, 1 + i)),
+    }));
+    const path = await fileOf("sums.parquet", parquetOf(rows));
+    const data = { path, columns, evaluation: { share: 0 } };
+    const options = { system: "spark", data, promptsPerStep: 3, numGenerations: 2 };
+    await resumesExactly({ ...options, onWarning: () => {} });
+    const out = join(await temporaryFolder(), "run");
+    await train({ ...short, ...options, steps: 1, out, onWarning: () => {} });
+    const state = await readFile(join(out, "checkpoint-1", "state.json"), "utf8");
+    expect(state).toMatch(/"big":"11529215046068\d+"/);
+    expect(state).toMatch(/"day":"2024-\d\d-\d\dT00:00:00.000Z"/);
+  });
+
   test("learns what the file asks", async () => {
     const rows = Array.from({ length: 12 }, (_, i) => ({
       prompt: `${"ab"[i % 2]}${i % 3}`,

@@ -1,7 +1,16 @@
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { recycle, recycled, surrogate } from "../../src/blocks/index.js";
-import type { Observer, PhaseReport, Sampler, System, Task } from "../../src/contract/index.js";
+import type {
+  Observer,
+  PhaseReport,
+  Question,
+  Sampler,
+  System,
+  Task,
+} from "../../src/contract/index.js";
+import { mixTasks } from "../../src/data/mixTasks.js";
 import { Engine } from "../../src/engine/engine.js";
 import { CharTokenizer } from "../../src/policies/token/charTokenizer.js";
 import { tinyConfig } from "../../src/policies/token/config.js";
@@ -328,4 +337,91 @@ test("what else a phase draws does not shift the recycler", async () => {
     await phasesOf({ system, steps: 4 }),
   ];
   expect(shifted.map(textsOf)).toEqual(plain.map(textsOf));
+});
+
+describe("SPARK on a mixture", () => {
+  const letters = tasks.arithmetic!;
+  /** The same questions asked with "x" before them, whose judge answers "Y" and "N". */
+  const { forms } = letters;
+  const marked = (text: string) => `x${text}`;
+  const own: Task = {
+    ...shortTask,
+    id: "marked",
+    alphabet: `${letters.alphabet}xYN`,
+    train: shortTask.train.slice(0, 8).map((question) => ({
+      ...question,
+      messages: question.messages.map((m) => ({ ...m, content: marked(m.content) })),
+    })),
+    warmStart: [],
+    forms: {
+      ...forms!,
+      pointwise: forms!.pointwise.map((p) => ({
+        text: marked(p.text),
+        right: "Y",
+        wrong: "N",
+      })),
+      pairwise: forms!.pairwise.map(marked),
+      quoted: (question) => forms!.quoted(question).replace("x", ""),
+    },
+  };
+
+  test("asks about each task's answers in its own forms, and its own rewards judge that", async () => {
+    const task = mixTasks([{ task: shortTask }, { task: own }]);
+    const seen: Question[] = [];
+    const out = join(await temporaryFolder(), "mixed");
+    await train({
+      ...small,
+      ...{ system: "spark", task, steps: 4, out },
+      onWarning: (warning) => expect(warning).toBe(""),
+      callbacks: [
+        {
+          phase({ phase, groups }) {
+            if (phase === "recycled") seen.push(...groups.map(({ prompt }) => prompt));
+          },
+        },
+      ],
+    });
+    const judging = seen.filter(({ kind }) => kind === "pointwise" || kind === "pairwise");
+    expect(new Set(judging.map((prompt) => prompt.task))).toEqual(
+      new Set(["arithmetic", "marked"]),
+    );
+    for (const { messages, kind, label, task } of judging) {
+      expect(messages[0]!.content.startsWith("x")).toBe(task === "marked");
+      if (kind === "pointwise")
+        expect(task === "marked" ? ["Y", "N"] : ["y", "n"]).toContain(label);
+    }
+  });
+
+  test("is refused where a task has no forms that the policy can read", async () => {
+    const { forms: _, ...formless } = own;
+    const task = mixTasks([{ task: shortTask }, { task: formless }]);
+    await expect(train({ ...small, system: "spark", task })).rejects.toThrow(
+      /that the policy can read for recycle/,
+    );
+  });
+});
+
+test("columns that no checkpoint can hold stay behind, and the run goes on to the same bits", async () => {
+  const strange = { big: 3n, day: new Date(0), absent: undefined, oid: { $oid: "1" }, level: 2 };
+  const task: Task = {
+    ...shortTask,
+    train: shortTask.train.map((question) => ({
+      ...question,
+      columns: { ...question.columns, ...strange },
+    })),
+  };
+  const queueing = { ...sparkSystem() };
+  const [policy, again] = queueing.phases;
+  const system = { ...queueing, phases: [policy!, { ...again!, source: recycled({ batch: 6 }) }] };
+  const whole = join(await temporaryFolder(), "whole");
+  await train({ ...small, system, task, steps: 4, out: whole });
+  const out = join(await temporaryFolder(), "killed");
+  const onStep = ({ step }: { step: number }) => {
+    if (step === 3) throw new Error("killed");
+  };
+  await expect(train({ ...small, system, task, steps: 4, out, onStep })).rejects.toThrow("killed");
+  const state = await readFile(join(out, "checkpoint-2", "state.json"), "utf8");
+  expect(state).toMatch(/"level":2/);
+  await train({ resume: out, system, task });
+  expect(weightsOf(out, 4)).toEqual(weightsOf(whole, 4));
 });

@@ -185,7 +185,7 @@ describe("what cannot work is refused before work starts", () => {
     ],
     [
       "pairs of one rollout",
-      () => ({ system: "dpo", numGenerations: 1 }),
+      () => ({ system: "dpo", numGenerations: 1, minibatchSize: undefined }),
       /at least 2 \(pairs are made of a group\) for numGenerations but received 1/,
     ],
     [

@@ -61,6 +61,7 @@ export interface ReflectInfo {
 
 interface Course {
   readonly question: Question;
+  readonly forms: QuestionForms;
   readonly trace: SolveCall[];
   readonly verdicts: boolean[];
   answers: number;
@@ -87,21 +88,22 @@ export function reflect(
     block: "reflect",
     options: described,
     async run(prompts, ctx) {
-      const forms = formsOf(values, ctx.forms);
+      const formsFor = formsOf(values, ctx);
       const asked = await ask(prompts, ctx);
       const courses = asked.map((last, i): Course => {
         const { tokens: _, ...question } = prompts[i]!;
-        return { question, trace: [callOf("answer", last)], verdicts: [], answers: 1, last };
+        const trace = [callOf("answer", last)];
+        return { question, forms: formsFor(question), trace, verdicts: [], answers: 1, last };
       });
       for (;;) {
         const next = (course: Course) => nextCall(course.answers, course.verdicts, values.rounds);
         const judging = courses.filter((course) => next(course) === "judge");
-        if (judging.length > 0) await judge(judging, forms, ctx);
+        if (judging.length > 0) await judge(judging, ctx);
         const reflecting = courses.filter((course) => next(course) === "reflect");
         if (reflecting.length === 0) break;
-        await revise(reflecting, forms, ctx);
+        await revise(reflecting, ctx);
       }
-      return courses.map(({ question, trace, verdicts, last }) => {
+      return courses.map(({ question, forms, trace, verdicts, last }) => {
         const info: ReflectInfo = {
           answer: forms.answer(last.text, question.kind),
           accepted: verdicts.at(-1) === true,
@@ -127,19 +129,15 @@ function callOf(kind: string, { prompt, text }: Trajectory): SolveCall {
   };
 }
 
-async function judge(
-  courses: readonly Course[],
-  forms: QuestionForms,
-  ctx: InferenceContext,
-): Promise<void> {
+async function judge(courses: readonly Course[], ctx: InferenceContext): Promise<void> {
   const answered = courses.flatMap((course) => {
-    const answer = forms.answer(course.last.text, course.question.kind);
+    const answer = course.forms.answer(course.last.text, course.question.kind);
     if (answer === null) course.verdicts.push(false);
     return answer === null ? [] : [{ course, answer }];
   });
   if (answered.length === 0) return;
   const verdicts = await ask(
-    answered.map(({ course: { question }, answer }) =>
+    answered.map(({ course: { question, forms }, answer }) =>
       // Whether it is right is not known here: nobody reads the label.
       ctx.tokenize(pointwiseQuestion(forms, question, 0, { answer, right: true })),
     ),
@@ -148,16 +146,13 @@ async function judge(
   for (const [i, verdict] of verdicts.entries()) {
     const { course } = answered[i]!;
     course.trace.push(callOf("pointwise", verdict));
+    const { forms } = course;
     course.verdicts.push(forms.answer(verdict.text, "pointwise") === forms.pointwise[0]!.right);
   }
 }
 
-async function revise(
-  courses: readonly Course[],
-  forms: QuestionForms,
-  ctx: InferenceContext,
-): Promise<void> {
-  const prompts = courses.map(({ question, last }) => {
+async function revise(courses: readonly Course[], ctx: InferenceContext): Promise<void> {
+  const prompts = courses.map(({ question, forms, last }) => {
     const answer = forms.answer(last.text, question.kind);
     const attempt = answer === null ? { trace: last.text } : { answer };
     const templates = answer === null ? forms.reflectTrace : forms.reflectAnswer;

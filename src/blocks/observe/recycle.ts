@@ -41,7 +41,7 @@ export function recycle(options: RecycleOptions = {}): Observer {
     options: described,
     inspect: (run) => inspectRecycling("recycle", values, run),
     run({ groups }, ctx) {
-      const forms = formsOf(values, ctx.forms);
+      const forms = formsOf(values, ctx);
       const { questions } = readQueue(ctx.state, ctx.epoch);
       const made = recycleStep(
         finished(groups, forms),

@@ -1,12 +1,13 @@
 import type { RunFacts } from "../../contract/block.js";
-import type { Group } from "../../contract/data.js";
+import type { Group, Question } from "../../contract/data.js";
 import type { QuestionForms } from "../../contract/forms.js";
 import type { RolloutSettings, StepContext } from "../../contract/stage.js";
 import { show } from "../../engine/checks.js";
 import { FiresteelError } from "../../engine/error.js";
+import { isStateValue } from "../../engine/stateValue.js";
 import { naturalLanguage } from "../../forms/naturalLanguage.js";
 import { choice, flag, integer, number, orNull } from "../../options/option.js";
-import type { FinishedGroup, RecycleStepOptions } from "./recycleStep.js";
+import type { FinishedGroup, FormsOf, RecycleStepOptions } from "./recycleStep.js";
 
 /** What of rollouts is recycled, by whichever block does it. */
 export interface RecyclingOptions {
@@ -42,11 +43,27 @@ export function settled(values: Values, { promptsPerStep }: RolloutSettings): Re
   return { pSingle, balanced, capJudge: capJudge ?? half, capReflect: capReflect ?? half };
 }
 
+/** The forms of a question: those of its own task, where several are mixed. */
 export function formsOf(
   { templates }: Pick<Values, "templates">,
-  own: QuestionForms | null | undefined,
-): QuestionForms {
-  return templates === "english" ? naturalLanguage : (own ?? naturalLanguage);
+  { forms, formsByTask }: Partial<Pick<StepContext, "forms" | "formsByTask">>,
+): FormsOf {
+  if (templates === "english") return () => naturalLanguage;
+  if (formsByTask === undefined) return () => forms ?? naturalLanguage;
+  return ({ task }) => formsByTask[task ?? ""] ?? naturalLanguage;
+}
+
+/** The tasks that have no forms of their own, as a note calls them. */
+function formless({ forms, formsByTask }: RunFacts): string[] {
+  if (formsByTask === undefined) return forms === null ? ["The task"] : [];
+  const names = Object.keys(formsByTask).filter((task) => formsByTask[task] === null);
+  return names.map((task) => `Task ${show(task)}`);
+}
+
+function allForms(values: Values, run: RunFacts): QuestionForms[] {
+  if (values.templates === "english") return [naturalLanguage];
+  const own = run.formsByTask === undefined ? [run.forms] : Object.values(run.formsByTask);
+  return [...new Set(own.map((forms) => forms ?? naturalLanguage))];
 }
 
 /** Texts of all templates, for what must be known of them before a run. */
@@ -54,38 +71,42 @@ function textsOf({ pointwise, pairwise, reflectTrace, reflectAnswer }: QuestionF
   return [...pointwise, ...reflectTrace, ...reflectAnswer].map(({ text }) => text).concat(pairwise);
 }
 
-/** Refuses forms that the vocabulary has no symbols for. @throws FiresteelError ERR_OPTION */
+/** Refuses forms that the policy has no tokens for. @throws FiresteelError ERR_OPTION */
 export function inspectRecycling(block: string, values: Values, run: RunFacts): string[] {
-  const forms = formsOf(values, run.forms);
-  const { alphabet } = run;
-  if (typeof alphabet === "string") {
-    const symbols = textsOf(forms)
-      .join("")
-      .replace(/\{\w+\}/g, "");
-    const foreign = [...symbols].find((symbol) => !alphabet.includes(symbol));
-    if (foreign !== undefined) {
-      throw new FiresteelError(
-        "ERR_OPTION",
-        `Expected forms of judging and reflection in the symbols of the task (${show(alphabet)}) for ` +
-          `${block} but its templates hold ${show(foreign)}`,
-      );
-    }
+  const { reads } = run;
+  const unreadable = allForms(values, run)
+    .flatMap(textsOf)
+    .map((text) => text.replace(/\{\w+\}/g, ""))
+    .find((text) => reads?.(text) === false);
+  if (unreadable !== undefined) {
+    const symbol = [...unreadable].find((one) => reads?.(one) === false) ?? unreadable;
+    throw new FiresteelError(
+      "ERR_OPTION",
+      `Expected forms of judging and reflection that the policy can read for ${block} but it has no ` +
+        `token for ${show(symbol)} (a task with forms of its own, or a policy that reads English, has)`,
+    );
   }
-  const notes: string[] = [];
-  if (values.templates === "task" && run.forms === null) {
-    notes.push(`The task has no forms of its own: ${block} asks in English`);
-  }
-  if (!run.binaryRewards) notes.push(`${block} takes answers with a reward above 0.5 as right`);
-  return notes;
+  const notes = values.templates === "task" ? formless(run) : [];
+  const english = notes.map((who) => `${who} has no forms of its own: ${block} asks in English`);
+  if (run.binaryRewards) return english;
+  return [...english, `${block} takes answers with a reward above 0.5 as right`];
+}
+
+/** Columns that a checkpoint can hold: the others stay behind, whether the run is resumed or not. */
+function storable(columns: Question["columns"]): Question["columns"] {
+  return Object.fromEntries(
+    Object.entries(columns).filter(([name, value]) => isStateValue({ [name]: value })),
+  );
 }
 
 /** Rewarded rollouts as they are recycled; those without a reward are left out. */
-export function finished(groups: readonly Group[], forms: QuestionForms): FinishedGroup[] {
+export function finished(groups: readonly Group[], formsOf: FormsOf): FinishedGroup[] {
   return groups.map(({ prompt, trajectories }) => {
     const judged = trajectories.filter(({ reward }) => reward !== null);
     const { tokens: _, ...question } = prompt;
+    const forms = formsOf(question);
     return {
-      question,
+      question: { ...question, columns: storable(question.columns) },
       rewards: judged.map(({ reward }) => (reward! > 0.5 ? 1 : 0)),
       answers: judged.map(({ text }) => forms.answer(text, prompt.kind)),
       traces: judged.map(({ text }) => text),

@@ -11,6 +11,9 @@ export interface FinishedGroup extends AnsweredRollouts {
   readonly traces: readonly string[];
 }
 
+/** The forms in which a question is quoted. */
+export type FormsOf = (question: Question) => QuestionForms;
+
 export interface RecycleStepOptions {
   /** Chance that a mixed group is judged by a single answer; in [0, 1]. */
   pSingle: number;
@@ -78,14 +81,19 @@ function judgeQuestion(
  * New prompts with known labels from the finished rollouts of a batch: at most one judge's question and
  * one reflection a prompt, each kind cut down to its cap at random, judge's questions first (SPARK, arXiv
  * 2509.22624, section 3; selection as released).
+ *
+ * @param forms of all questions, or of each
  */
 export function recycleStep(
   groups: readonly FinishedGroup[],
-  forms: QuestionForms,
+  forms: QuestionForms | FormsOf,
   { pSingle, capJudge, capReflect, balanced }: RecycleStepOptions,
   uniform: () => number,
 ): Question[] {
-  const judge = groups.flatMap((group) => judgeQuestion(group, forms, pSingle, uniform));
+  const formsOf = typeof forms === "function" ? forms : () => forms;
+  const judge = groups.flatMap((group) =>
+    judgeQuestion(group, formsOf(group.question), pSingle, uniform),
+  );
   const reflections = groups.flatMap((group, position) => {
     const item = reflectionItem(group, position, groups.length, uniform);
     if (item === null) return [];
@@ -94,8 +102,9 @@ export function recycleStep(
       kind === "reflectTrace"
         ? { trace: group.traces[rollout]! }
         : { answer: group.answers[rollout]! };
-    const template = drawIndex(forms[kind].length, uniform);
-    return [reflectionQuestion(forms, group.question, template, attempt)];
+    const own = formsOf(group.question);
+    const template = drawIndex(own[kind].length, uniform);
+    return [reflectionQuestion(own, group.question, template, attempt)];
   });
   const even = (items: readonly JudgeQuestion[]) =>
     balanced ? balanceVerdicts(items, uniform) : items;

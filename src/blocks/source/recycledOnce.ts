@@ -44,7 +44,7 @@ export function recycledOnce(options: RecycledOnceOptions = {}): Source {
   const { values, described } = parseOptions("recycledOnce", shape, options);
 
   async function makePool(ctx: StepContext): Promise<Question[]> {
-    const forms = formsOf(values, ctx.forms);
+    const forms = formsOf(values, ctx);
     const uniform = ctx.uniformOf("recycledOnce");
     const { promptsPerStep, numGenerations } = ctx.settings;
     const pool: Question[] = [];
