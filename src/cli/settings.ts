@@ -24,7 +24,7 @@ export function acceptSettings(command: Command): Command {
  *
  * @throws FiresteelError ERR_OPTION for no such form, no such setting, or one that is given twice
  */
-export function parseSet(text: string, before: Record<string, unknown> = {}) {
+function parseSet(text: string, before: Record<string, unknown> = {}) {
   const [, name, value] = /^(\w+)=(.*)$/s.exec(text) ?? [];
   if (name === undefined || value === undefined) {
     const message = `Expected --set name=value but received ${JSON.stringify(text)}`;

@@ -1,18 +1,18 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
-import type { Metrics } from "../contract/metrics.js";
 import type { RunFrame } from "../contract/run.js";
 import { datasetName } from "../data/datasetTask.js";
 import { invalid } from "../engine/checks.js";
 import { FiresteelError, systems, type TrainOptions, type TrainResult, train } from "../index.js";
-import { reportFile } from "../report/report.js";
+import { defaultSystem } from "../trainOptions.js";
+import { closingTable } from "./closingTable.js";
 import { type DataFlags, dataOptions } from "./dataFlags.js";
-import { readKey } from "./keyFile.js";
-import { count, duration, evaluationName, evaluationValue, ProgressBlock } from "./progress.js";
+import { readJsonObject, readKey } from "./flagFile.js";
+import { ProgressBlock } from "./progress.js";
 import { acceptSettings, showSettings, withSet } from "./settings.js";
 import { stopSignal } from "./stopSignal.js";
-import { type Terminal, table } from "./terminal.js";
+import type { Terminal } from "./terminal.js";
 import { wholeNumber } from "./wholeNumber.js";
 
 interface TrainFlags extends DataFlags {
@@ -116,7 +116,8 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSign
   const { config, json, set, settings, model, report, ...flagged } = flags;
   const { samplerUrl, samplerDir, samplerKeyFile, ...unserved } = flagged;
   const { data, columns, verifier, answer, evalData, ...named } = unserved;
-  const fromFile = config === undefined ? {} : readConfig(config);
+  const fromFile =
+    config === undefined ? {} : (readJsonObject("--config", config) as Partial<TrainOptions>);
   const options = {
     report: true,
     ...fromFile,
@@ -168,37 +169,6 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, signal: AbortSign
   if (!json) terminal.out(closingTable(what, result, options.report === true));
 }
 
-const endings = {
-  signal: "interrupted",
-  callback: "ended by a callback",
-  patience: "ended early: no gain any more",
-  target: "ended early: the target is reached",
-} satisfies Record<NonNullable<TrainResult["stoppedBy"]>, string>;
-
-function closingTable(what: string, result: TrainResult, report: boolean): string {
-  const { steps, seconds, device, start, metrics, stoppedBy, out } = result;
-  const speed = `${count(metrics["tokens_per_second/generate"])} generating, ${count(metrics["tokens_per_second/train"])} training`;
-  return table([
-    ["system", what],
-    ...heldOut(start, metrics),
-    ["reward", metrics.reward?.toFixed(3) ?? "-"],
-    ["steps", stoppedBy === null ? count(steps) : `${count(steps)} (${endings[stoppedBy]})`],
-    ["tokens sampled", count(metrics.num_tokens)],
-    ["tokens/s", speed],
-    ["time", `${seconds < 60 ? `${seconds.toFixed(1)} s` : duration(seconds)} on ${device}`],
-    ["run", out ?? "-"],
-    ...(report && out !== null ? [["report", join(out, reportFile)]] : []),
-  ]);
-}
-
-/** What was evaluated, before and after. */
-function heldOut(start: Metrics, end: Metrics): [string, string][] {
-  return Object.keys(start).map((name) => [
-    `${evaluationName(name)} (held out)`,
-    `${evaluationValue(name, start[name])} -> ${evaluationValue(name, end[name])}`,
-  ]);
-}
-
 /** The sampler that the command line names, if any. @throws FiresteelError ERR_OPTION */
 function samplerFlags(flags: {
   samplerUrl?: string;
@@ -217,21 +187,9 @@ function samplerFlags(flags: {
   return { sampler: { url, directory, apiKey: keyFile && readKey("--sampler-key-file", keyFile) } };
 }
 
-/** The settings of a JSON file. @throws FiresteelError ERR_OPTION */
-function readConfig(path: string): Partial<TrainOptions> {
-  try {
-    const value: unknown = JSON.parse(readFileSync(path, "utf8"));
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
-  } catch (cause) {
-    const message = `Expected a readable JSON file for --config but ${path}: ${(cause as Error).message}`;
-    throw new FiresteelError("ERR_OPTION", message, { cause });
-  }
-  throw new FiresteelError("ERR_OPTION", `Expected a JSON object in ${path}`);
-}
-
 /** A folder under runs/ that no run has used yet. What is no id is refused before it is made. */
-function freshFolder({ system: chosen, task, data, mix, seed = 0 }: TrainOptions): string {
-  const system = chosen ?? ((task ?? data ?? mix) ? "grpo" : "spark");
+function freshFolder(options: TrainOptions): string {
+  const { task, data, mix, seed = 0, system = defaultSystem(options) } = options;
   const shownOn = systems[system as string]?.task;
   const name = data?.path !== undefined ? datasetName(data.path) : mix ? "mix" : (task ?? shownOn);
   const base = join("runs", `${system}-${name}-seed${seed}`.replace(/[^\w.-]+/g, "-"));

@@ -6,7 +6,7 @@ import { show } from "../../engine/checks.js";
 import { FiresteelError } from "../../engine/error.js";
 import { naturalLanguage } from "../../forms/naturalLanguage.js";
 import { choice, flag, integer, number, orNull } from "../../options/option.js";
-import type { FinishedGroup, RecycleOptions } from "./recycleStep.js";
+import type { FinishedGroup, RecycleStepOptions } from "./recycleStep.js";
 
 /** What of rollouts is recycled, by whichever block does it. */
 export interface RecyclingOptions {
@@ -36,7 +36,7 @@ export const recyclingShape = {
 type Values = Required<RecyclingOptions>;
 
 /** Caps as numbers. 1:1 with the policy's batch, as 32 + 32 with 64 in the paper's code. */
-export function settled(values: Values, { promptsPerStep }: RolloutSettings): RecycleOptions {
+export function settled(values: Values, { promptsPerStep }: RolloutSettings): RecycleStepOptions {
   const half = Math.ceil(promptsPerStep / 2);
   const { pSingle, balanced, capJudge, capReflect } = values;
   return { pSingle, balanced, capJudge: capJudge ?? half, capReflect: capReflect ?? half };

@@ -11,7 +11,7 @@ export interface FinishedGroup extends AnsweredRollouts {
   readonly traces: readonly string[];
 }
 
-export interface RecycleOptions {
+export interface RecycleStepOptions {
   /** Chance that a mixed group is judged by a single answer; in [0, 1]. */
   pSingle: number;
   /** Judge's questions of a step at most; >= 0. */
@@ -82,7 +82,7 @@ function judgeQuestion(
 export function recycleStep(
   groups: readonly FinishedGroup[],
   forms: QuestionForms,
-  { pSingle, capJudge, capReflect, balanced }: RecycleOptions,
+  { pSingle, capJudge, capReflect, balanced }: RecycleStepOptions,
   uniform: () => number,
 ): Question[] {
   const judge = groups.flatMap((group) => judgeQuestion(group, forms, pSingle, uniform));
