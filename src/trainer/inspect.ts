@@ -1,5 +1,4 @@
 import type { RunFacts } from "../contract/block.js";
-import type { Tokenizer } from "../contract/data.js";
 import type { Policy } from "../contract/policy.js";
 import type { Sampler } from "../contract/sampler.js";
 import type { Phase, System } from "../contract/system.js";
@@ -9,6 +8,7 @@ import { FiresteelError } from "../engine/error.js";
 import { canDemonstrate } from "./demonstration.js";
 import { inspectModels } from "./inspectModels.js";
 import { phaseBlocks } from "./printSystem.js";
+import { reads } from "./prompts.js";
 import type { TrainSettings } from "./settings.js";
 import { taskForms } from "./taskForms.js";
 
@@ -147,16 +147,4 @@ function refuseAnswers(task: Task, settings: TrainSettings): void {
     if (given.length > 0) throw invalid("ERR_OPTION", name, expected, given);
   }
   if (evalGreedy) throw invalid("ERR_OPTION", "evalGreedy", expected, evalGreedy);
-}
-
-/** Whether there are tokens for a text. */
-function reads(tokenizer: Tokenizer | null, text: string): boolean {
-  if (tokenizer === null) return false;
-  try {
-    tokenizer.encode(text);
-    return true;
-  } catch (error) {
-    if (error instanceof FiresteelError && error.code === "ERR_RANGE") return false;
-    throw error;
-  }
 }
