@@ -10,7 +10,7 @@ import { demonstration } from "./demonstration.js";
 import { continuation, continued } from "./fork.js";
 import { epochOf, nextPrompts, tokenized } from "./prompts.js";
 import { nameKey, streamAt, uniformAt } from "./random.js";
-import type { Run } from "./run.js";
+import { type Run, unlessAborted } from "./run.js";
 import { scoreRows } from "./scores.js";
 import { fresh } from "./staleness.js";
 import { taskForms } from "./taskForms.js";
@@ -76,7 +76,7 @@ export function stepContext(run: Run, phase: Phase, step: number, measure: Measu
       return scores.map(({ value }) => ({ level: "action", values: value! }));
     },
     demonstrate: (prompt) => ({ ...demonstration(run, prompt, ctx.uniform), id: rollouts++ }),
-    reward: async (trajectories) => phase.reward.run(trajectories, ctx),
+    reward: (trajectories) => unlessAborted(run, async () => phase.reward.run(trajectories, ctx)),
   };
   return ctx;
 }

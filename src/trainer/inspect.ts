@@ -7,6 +7,7 @@ import { invalid, show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 import { canDemonstrate } from "./demonstration.js";
 import { inspectModels } from "./inspectModels.js";
+import { inspectTask } from "./inspectTask.js";
 import { phaseBlocks } from "./printSystem.js";
 import { reads } from "./prompts.js";
 import type { TrainSettings } from "./settings.js";
@@ -27,6 +28,7 @@ export function inspectSystem(run: {
   given: Readonly<Record<string, Policy>>;
 }): string[] {
   const { system, task, policy, sampler, settings, given } = run;
+  inspectTask(task);
   if (policy.kind !== task.kind) {
     throw new FiresteelError(
       "ERR_OPTION",
