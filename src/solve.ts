@@ -7,10 +7,10 @@ import { checkKeys, invalid, show } from "./engine/checks.js";
 import { Engine } from "./engine/engine.js";
 import { FiresteelError } from "./engine/error.js";
 import { checkPlacement, type Placement } from "./engine/placement.js";
+import { openTokenPolicy } from "./policies/openPolicy.js";
 import { policyFolder } from "./policies/policyFolder.js";
-import { TokenPolicy } from "./policies/token/tokenPolicy.js";
 import { namedTask } from "./taskSource.js";
-import { tokenized } from "./trainer/prompts.js";
+import { reads, tokenized } from "./trainer/prompts.js";
 import { taskForms } from "./trainer/taskForms.js";
 
 /** What `solve` takes; without an engine the call has its own, and a policy that is an object brings one. */
@@ -73,7 +73,7 @@ export async function solve(options: SolveOptions): Promise<Solution[]> {
   if (given) return solveWith(policy, theTask, inference, options);
   const own = engine ?? new Engine({ device, threads });
   try {
-    const opened = await TokenPolicy.open(own, await policyFolder(policy));
+    const opened = await openTokenPolicy(own, await policyFolder(policy));
     try {
       return await solveWith(opened, theTask, inference, options);
     } finally {
@@ -120,6 +120,13 @@ async function solveWith(
       });
     },
   };
+  if ((options.reflect ?? 0) > 0) {
+    inference.inspect?.({
+      ...{ numGenerations: 1, maxCompletionLength, rewards: Object.keys(task.rewards) },
+      ...{ binaryRewards: task.binaryRewards, ...taskForms(task) },
+      reads: (text) => reads(policy.tokenizer, text),
+    });
+  }
   const readable = options.prompts.map((prompt, i) => readPrompt(prompt, i, policy, ctx));
   const solutions: Solution[] = [];
   for (let begin = 0; begin < readable.length; begin += batchSize) {

@@ -103,7 +103,7 @@ export function checkTrainOptions(options: TrainOptions): void {
   }
   if (options.force !== undefined) checkBoolean("force", options.force);
   const { system, task, policy } = options;
-  if (isObject(system) && !Array.isArray(system.phases)) {
+  if (isObject(system) && !(Array.isArray(system.phases) && system.phases.length > 0)) {
     throw invalid("ERR_OPTION", "system", "an id or what defineSystem returns", system);
   }
   if (isObject(task) && !(Array.isArray(task.train) && isObject(task.settings))) {

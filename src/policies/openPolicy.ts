@@ -1,5 +1,6 @@
 import { invalid } from "../engine/checks.js";
 import type { Engine } from "../engine/engine.js";
+import { FiresteelError } from "../engine/error.js";
 import { flowModelType, modelTypeOf } from "./flow/config.js";
 import { FlowPolicy } from "./flow/flowPolicy.js";
 import { policyPaths, readText } from "./policyFiles.js";
@@ -24,6 +25,19 @@ export async function openPolicy(
   }
   checkFlowDType(options.dtype);
   return FlowPolicy.open(engine, directory);
+}
+
+/**
+ * The token policy in a folder.
+ *
+ * @throws FiresteelError ERR_CHECKPOINT, ERR_OPTION where it acts in something else
+ */
+export async function openTokenPolicy(engine: Engine, directory: string): Promise<TokenPolicy> {
+  const policy = await openPolicy(engine, directory);
+  if (policy.kind === "tokens") return policy;
+  policy.dispose();
+  const message = `Expected a policy over tokens in ${directory} but it acts in ${policy.kind}`;
+  throw new FiresteelError("ERR_OPTION", message);
 }
 
 /**

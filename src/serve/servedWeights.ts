@@ -2,7 +2,8 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Engine } from "../engine/engine.js";
 import { FiresteelError } from "../engine/error.js";
-import { TokenPolicy } from "../policies/token/tokenPolicy.js";
+import { openTokenPolicy } from "../policies/openPolicy.js";
+import type { TokenPolicy } from "../policies/token/tokenPolicy.js";
 import {
   checkPublished,
   type PublishedWeights,
@@ -77,13 +78,13 @@ export class WeightStore {
 
   async #open(published: PublishedWeights): Promise<TokenPolicy> {
     await checkPublished(published);
-    return TokenPolicy.open(this.#engine, published.folder);
+    return openTokenPolicy(this.#engine, published.folder);
   }
 
   /** A folder that holds one policy is read once: nothing would say when it is whole again. */
   async #loadPlain(): Promise<void> {
     if (this.#current !== null || !existsSync(join(this.directory, "config.json"))) return;
-    const policy = await TokenPolicy.open(this.#engine, this.directory);
+    const policy = await openTokenPolicy(this.#engine, this.directory);
     this.#replace({ policy, version: 0, fingerprint: null });
   }
 

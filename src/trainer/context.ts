@@ -11,7 +11,7 @@ import { demonstration } from "./demonstration.js";
 import { continuation, continued } from "./fork.js";
 import { epochOf, nextPrompts, tokenized } from "./prompts.js";
 import { streamAt, uniformAt } from "./random.js";
-import type { Run } from "./run.js";
+import { type Run, unlessAborted } from "./run.js";
 import { scoreRows } from "./scores.js";
 import { fresh } from "./staleness.js";
 import { taskForms } from "./taskForms.js";
@@ -77,7 +77,7 @@ export function stepContext(run: Run, phase: Phase, step: number, measure: Measu
       return scores.map(({ value }) => ({ level: "action", values: value! }));
     },
     demonstrate: (prompt) => ({ ...demonstration(run, prompt, ctx.uniform), id: rollouts++ }),
-    reward: async (trajectories) => phase.reward.run(trajectories, ctx),
+    reward: (trajectories) => unlessAborted(run, async () => phase.reward.run(trajectories, ctx)),
   };
   return ctx;
 }

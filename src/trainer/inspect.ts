@@ -1,5 +1,4 @@
 import type { RunFacts } from "../contract/block.js";
-import type { Tokenizer } from "../contract/data.js";
 import type { Policy } from "../contract/policy.js";
 import type { Sampler } from "../contract/sampler.js";
 import type { Phase, System } from "../contract/system.js";
@@ -9,6 +8,8 @@ import { FiresteelError } from "../engine/error.js";
 import { phaseBlocks } from "../options/phaseBlocks.js";
 import { canDemonstrate } from "./demonstration.js";
 import { inspectModels } from "./inspectModels.js";
+import { inspectTask } from "./inspectTask.js";
+import { reads } from "./prompts.js";
 import type { TrainSettings } from "./settings.js";
 import { taskForms } from "./taskForms.js";
 
@@ -29,8 +30,9 @@ interface Inspected {
  * @throws FiresteelError ERR_OPTION, ERR_SAMPLER
  */
 export function inspectSystem(run: Inspected): string[] {
+  inspectTask(run.task);
   inspectPolicy(run);
-  inspectTask(run);
+  inspectQuestions(run);
   inspectModels(run.system, run.policy, run.given);
   inspectEvaluation(run);
   return [
@@ -60,7 +62,7 @@ function inspectPolicy({ system, task, policy, settings }: Inspected): void {
   }
 }
 
-function inspectTask({ task, policy, settings }: Inspected): void {
+function inspectQuestions({ task, policy, settings }: Inspected): void {
   for (const question of [...task.train, ...task.evaluation]) policy.checkQuestion?.(question);
   if (task.accuracy === null) refuseAnswers(task, settings);
   if (task.train.length === 0) {
@@ -175,16 +177,4 @@ function refuseAnswers(task: Task, settings: TrainSettings): void {
     if (given.length > 0) throw invalid("ERR_OPTION", name, expected, given);
   }
   if (evalGreedy) throw invalid("ERR_OPTION", "evalGreedy", expected, evalGreedy);
-}
-
-/** Whether there are tokens for a text. */
-function reads(tokenizer: Tokenizer | null, text: string): boolean {
-  if (tokenizer === null) return false;
-  try {
-    tokenizer.encode(text);
-    return true;
-  } catch (error) {
-    if (error instanceof FiresteelError && error.code === "ERR_RANGE") return false;
-    throw error;
-  }
 }

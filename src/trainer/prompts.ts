@@ -99,8 +99,8 @@ export interface RunPrompts {
  * by their ids, or left out where the setting `longPrompts` is "drop".
  *
  * @param warn told what was left out, and how many answers cannot have their full length
- * @throws FiresteelError ERR_RANGE for a prompt that the policy cannot read; ERR_OPTION for long ones,
- *   and where none are left
+ * @throws FiresteelError ERR_OPTION for prompts that the policy cannot read, for long ones, and where none
+ *   are left
  */
 export function runPrompts(
   task: Task,
@@ -112,7 +112,7 @@ export function runPrompts(
   let short = 0;
   const read = (questions: readonly Question[]) =>
     questions.flatMap((question) => {
-      const prompt = readable(question, policy.tokenizer);
+      const prompt = readable(question, task, policy.tokenizer);
       const room = policy.maxLength - prompt.tokens.length;
       if (policy.kind !== "tokens" || room >= settings.maxCompletionLength) return [prompt];
       if (room >= 1) {
@@ -159,12 +159,24 @@ export function runPrompts(
   return prompts;
 }
 
-function readable(question: Question, tokenizer: Tokenizer | null): Prompt {
+function readable(question: Question, task: Task, tokenizer: Tokenizer | null): Prompt {
   try {
     return tokenized(question, tokenizer);
   } catch (cause) {
     if (!(cause instanceof FiresteelError) || cause.code !== "ERR_RANGE") throw cause;
-    const message = `Prompt ${show(question.id)}: ${cause.message}`;
-    throw new FiresteelError("ERR_RANGE", message, { cause });
+    const message = `Expected a policy that can read task ${show(task.id)} but prompt ${show(question.id)}: ${cause.message}`;
+    throw new FiresteelError("ERR_OPTION", message, { cause });
+  }
+}
+
+/** Whether there are tokens for a text. */
+export function reads(tokenizer: Tokenizer | null, text: string): boolean {
+  if (tokenizer === null) return false;
+  try {
+    tokenizer.encode(text);
+    return true;
+  } catch (error) {
+    if (error instanceof FiresteelError && error.code === "ERR_RANGE") return false;
+    throw error;
   }
 }

@@ -86,3 +86,21 @@ export interface Run {
   /** Ends the run at once: what samples heeds it. */
   readonly abort: AbortSignal;
 }
+
+/** What `work` gives, unless the run is stopped at once: nobody waits for a reward that hangs. */
+export async function unlessAborted<T>(
+  { abort }: Pick<Run, "abort">,
+  work: () => Promise<T>,
+): Promise<T> {
+  let leave = () => {};
+  const aborted = new Promise<never>((_, reject) => {
+    leave = () => reject(new FiresteelError("ERR_ABORTED", "The run was stopped"));
+    if (abort.aborted) leave();
+    abort.addEventListener("abort", leave, { once: true });
+  });
+  try {
+    return await Promise.race([aborted, work()]);
+  } finally {
+    abort.removeEventListener("abort", leave);
+  }
+}

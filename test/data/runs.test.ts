@@ -153,7 +153,7 @@ describe("prompts longer than the context", () => {
     const odd = await fileOf("odd.jsonl", jsonl([{ id: "q", prompt: "7", label: "1" }]));
     const policy = join(out, "checkpoint-0/policy");
     await expect(train({ ...short, policy, data: { path: odd } })).rejects.toThrow(
-      /^Prompt "q": Expected symbols among .* but received "7" at 0/,
+      /^Expected a policy that can read task ".*" but prompt "q": Expected symbols among .* but received "7" at 0/,
     );
   });
 });

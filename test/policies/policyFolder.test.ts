@@ -60,6 +60,36 @@ describe("a run's folder stands for a policy", () => {
   });
 });
 
+test("solve and serve refuse a policy that is none over tokens, train one that cannot read the task", async () => {
+  const out = join(await temporaryFolder(), "flow");
+  const options = { device: "cpu", steps: 0, warmStart: false, evalSamples: 1 } as const;
+  await train({ ...options, system: "flow-grpo", out });
+  const refused = { code: "ERR_OPTION", message: /a policy over tokens in .* but it acts in flow/ };
+  const asking = { policy: out, prompts: ["0="], device: "cpu" } as const;
+  await expect(solve(asking)).rejects.toMatchObject(refused);
+  await expect(serve({ policy: out, port: 0, device: "cpu" })).rejects.toMatchObject(refused);
+  await expect(train({ ...options, policy: out })).rejects.toThrow(/tokens for task "arithmetic"/);
+
+  const task = { ...shortTask, alphabet: "0123=", warmStart: [] };
+  const narrow = join(await temporaryFolder(), "narrow");
+  await train({ ...options, system: "grpo", task, out: narrow });
+  await expect(solve({ ...asking, policy: narrow, reflect: 1 })).rejects.toMatchObject({
+    code: "ERR_OPTION",
+    message: /that the policy can read for reflect but it has no token for "\?"/,
+  });
+  await expect(solve({ ...asking, policy: narrow })).resolves.toHaveLength(1);
+  const other = shortTask.train.map((q) => ({
+    ...q,
+    messages: [{ ...q.messages[0]!, content: "9=" }],
+  }));
+  await expect(
+    train({ ...options, task: { ...shortTask, train: other }, policy: narrow }),
+  ).rejects.toMatchObject({
+    code: "ERR_OPTION",
+    message: /a policy that can read task "arithmetic" but prompt/,
+  });
+});
+
 test("solve, serve and train take a run's folder", async () => {
   const [solution] = await solve({ policy: run, prompts: ["0123="], device: "cpu" });
   expect(solution?.question).toBe("0123=");

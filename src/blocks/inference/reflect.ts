@@ -5,7 +5,7 @@ import type { Inference } from "../../contract/system.js";
 import { pointwiseQuestion, reflectionQuestion } from "../../forms/questions.js";
 import { integer } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
-import { formsOf, recyclingShape } from "../observe/recycleOptions.js";
+import { formsOf, inspectRecycling, recyclingShape } from "../observe/recycleOptions.js";
 
 /** What comes next for a question with `answers` answers, of which so many verdicts are known. */
 export function nextCall(
@@ -87,6 +87,10 @@ export function reflect(
   return {
     block: "reflect",
     options: described,
+    inspect({ binaryRewards: _, ...run }) {
+      // Verdicts are the judge's own here: rewards need not be 0 or 1.
+      return inspectRecycling("reflect", values, { ...run, binaryRewards: true });
+    },
     async run(prompts, ctx) {
       const formsFor = formsOf(values, ctx);
       const asked = await ask(prompts, ctx);

@@ -60,7 +60,7 @@ function formless({ forms, formsByTask }: RunFacts): string[] {
   return names.map((task) => `Task ${show(task)}`);
 }
 
-function allForms(values: Values, run: RunFacts): QuestionForms[] {
+function allForms(values: Pick<Values, "templates">, run: RunFacts): QuestionForms[] {
   if (values.templates === "english") return [naturalLanguage];
   const own = run.formsByTask === undefined ? [run.forms] : Object.values(run.formsByTask);
   return [...new Set(own.map((forms) => forms ?? naturalLanguage))];
@@ -72,7 +72,11 @@ function textsOf({ pointwise, pairwise, reflectTrace, reflectAnswer }: QuestionF
 }
 
 /** Refuses forms that the policy has no tokens for. @throws FiresteelError ERR_OPTION */
-export function inspectRecycling(block: string, values: Values, run: RunFacts): string[] {
+export function inspectRecycling(
+  block: string,
+  values: Pick<Values, "templates">,
+  run: RunFacts,
+): string[] {
   const { reads } = run;
   const unreadable = allForms(values, run)
     .flatMap(textsOf)
