@@ -145,6 +145,7 @@ export {
   type QuestionKind,
   reflectionQuestion,
 } from "./forms/index.js";
+export type { GivenModels } from "./givenModels.js";
 export { mixWeights } from "./nn/mixWeights.js";
 export { type FlowConfig, flowConfig } from "./policies/flow/config.js";
 export { FlowPolicy } from "./policies/flow/flowPolicy.js";
@@ -171,16 +172,13 @@ export {
   type ReplicationProgress,
   replicate,
 } from "./replicate/replicate.js";
+export type { RecorderOptions } from "./report/recorders.js";
 export { type WrittenReport, writeReport } from "./report/report.js";
 export { EmbeddedSampler } from "./samplers/embedded.js";
 export { OpenAISampler } from "./samplers/openai.js";
 export type { OpenAISamplerOptions } from "./samplers/openaiOptions.js";
-export {
-  type ScoredRollout,
-  type ScoreOptions,
-  type ScoreSummary,
-  scoreFile,
-} from "./score/score.js";
+export { type ScoreOptions, type ScoreSummary, scoreFile } from "./score/score.js";
+export type { ScoredRollout } from "./score/scoreUnit.js";
 export { type PolicyServer, type ServeOptions, serve } from "./serve/serve.js";
 export { type Solution, type SolveOptions, solve } from "./solve.js";
 export { type Interval, meanInterval } from "./statistics/interval.js";
@@ -193,10 +191,11 @@ export {
 export { type FromTRL, fromTRL } from "./systems/fromTRL.js";
 export { systems } from "./systems/index.js";
 export { type SparkOptions, sparkSystem } from "./systems/language/sparkSystem.js";
-export { type MixedPart, namedTask } from "./taskSource.js";
+export { type MixedPart, namedTask, type TaskSource } from "./taskSource.js";
 export { tasks } from "./tasks/index.js";
 export { namedSystem, type TrainOptions, train } from "./train.js";
-export { printSystem, systemBlocks } from "./trainer/printSystem.js";
+export type { StoppedBy } from "./trainer/best.js";
+export { type PrintedBlock, printSystem, systemBlocks } from "./trainer/printSystem.js";
 export { majorityVote, passAtK } from "./trainer/repeatedSamples.js";
 export type { TrainSettings } from "./trainer/settings.js";
 export type { TrainResult } from "./trainer/train.js";

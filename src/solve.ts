@@ -4,16 +4,17 @@ import type { Policy } from "./contract/policy.js";
 import type { InferenceContext } from "./contract/stage.js";
 import type { Task } from "./contract/task.js";
 import { checkKeys, invalid, show } from "./engine/checks.js";
-import { Engine, type EngineOptions } from "./engine/engine.js";
+import { Engine } from "./engine/engine.js";
 import { FiresteelError } from "./engine/error.js";
+import { checkPlacement, type Placement } from "./engine/placement.js";
 import { openTokenPolicy } from "./policies/openPolicy.js";
 import { policyFolder } from "./policies/policyFolder.js";
 import { namedTask } from "./taskSource.js";
 import { reads, tokenized } from "./trainer/prompts.js";
 import { taskForms } from "./trainer/taskForms.js";
 
-/** What `solve` takes. */
-export interface SolveOptions {
+/** What `solve` takes; without an engine the call has its own, and a policy that is an object brings one. */
+export interface SolveOptions extends Placement {
   /** A folder with weights and a tokenizer, a run's folder (see `policyFolder`), or a policy. */
   policy: string | Policy;
   /** At least one; a text is a question of its own. */
@@ -24,10 +25,6 @@ export interface SolveOptions {
   task?: string | Task;
   /** Actions of an answer at most, >= 1; default the task's. */
   maxCompletionLength?: number;
-  /** Default: one for this call; a policy that is an object brings its own. */
-  engine?: Engine;
-  device?: EngineOptions["device"];
-  threads?: number;
   signal?: AbortSignal;
 }
 
@@ -66,13 +63,10 @@ export async function solve(options: SolveOptions): Promise<Solution[]> {
   if (!given && (typeof policy !== "string" || policy === "")) {
     throw invalid("ERR_OPTION", "policy", "a folder or a policy", policy);
   }
-  const placed = { engine, device, threads };
-  for (const [name, value] of Object.entries(placed)) {
-    if (value === undefined) continue;
-    if (given) throw invalid("ERR_OPTION", name, "nothing (the policy has its own engine)", value);
-    if (name !== "engine" && engine !== undefined) {
-      throw invalid("ERR_OPTION", name, "nothing (engine is given)", value);
-    }
+  checkPlacement(options);
+  for (const [name, value] of Object.entries({ engine, device, threads })) {
+    if (!given || value === undefined) continue;
+    throw invalid("ERR_OPTION", name, "nothing (the policy has its own engine)", value);
   }
   const theTask = typeof task === "string" ? namedTask(task) : task;
   const inference = reflect({ rounds: options.reflect ?? 0 });

@@ -2,7 +2,8 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { Engine, solve, TokenPolicy, tinyConfig, train } from "../src/index.js";
-import { small, temporaryFolder } from "./trainer/runs.js";
+import { temporaryFolder } from "./folders.js";
+import { small } from "./trainer/runs.js";
 
 /** The weights of a run of no steps. */
 async function policyFolder(): Promise<string> {
@@ -60,7 +61,7 @@ describe("solve", () => {
       [{ task: "arithmetics" }, /did you mean "arithmetic"/],
       [{ maxCompletionLength: 0 }, /maxCompletionLength but received 0/],
       [{ policy: 7 }, /a folder or a policy for policy/],
-      [{ engine: {}, device: "cpu" }, /nothing \(engine is given\) for device/],
+      [{ engine: {}, device: "cpu" }, /either engine or device and threads, not both/],
       [{ policy: {}, threads: 2 }, /the policy has its own engine\) for threads/],
       [{ promts: [] }, /did you mean "prompts"/],
     ];
@@ -73,7 +74,7 @@ describe("solve", () => {
     await expect(solve({ policy: "/nowhere", prompts })).rejects.toMatchObject({
       code: "ERR_CHECKPOINT",
     });
-    await rm(join(policy, "symbols.json"));
+    await rm(join(policy, "tokenizer.json"));
     await expect(solve({ policy, prompts })).rejects.toMatchObject({
       code: "ERR_OPTION",
       message: /Expected a policy with a tokenizer but .*policy has none/,

@@ -17,12 +17,18 @@ export {
 } from "./advantage/groupNormalize.js";
 export { discountedReturns, rewardToGo } from "./advantage/rewardToGo.js";
 export { teacherAdvantage, teacherAdvantages } from "./advantage/teacherAdvantage.js";
+export { tokenRewards } from "./advantage/tokenRewards.js";
 export { groupOffsets, mapRows, perAction, withColumn } from "./columns.js";
 export { type Conventions, conventions } from "./conventions.js";
 export { clampAdvantage, clampColumn } from "./credit/clampAdvantage.js";
 export { nonzeroScale, scaleByNonzero } from "./credit/scaleByNonzero.js";
 export { type WhitenOptions, whiten, whitened } from "./credit/whiten.js";
-export { dynamicSampling, type Refill, refill } from "./filter/dynamicSampling.js";
+export {
+  type DynamicSamplingOptions,
+  dynamicSampling,
+  type Refill,
+  refill,
+} from "./filter/dynamicSampling.js";
 export { dropZeroVariance, isConstant, splitByVariance } from "./filter/zeroVariance.js";
 export {
   nextCall,
@@ -44,18 +50,18 @@ export {
   type JudgeItemOptions,
   judgeItem,
 } from "./observe/judgeItem.js";
-export { type RecycleBlockOptions, recycle } from "./observe/recycle.js";
+export { type RecycleOptions, recycle } from "./observe/recycle.js";
 export type { RecyclingOptions } from "./observe/recycleOptions.js";
 export {
   balanceVerdicts,
   type FinishedGroup,
-  type RecycleOptions,
+  type RecycleStepOptions,
   recycleStep,
   subsample,
 } from "./observe/recycleStep.js";
 export { type ReflectionItem, reflectionItem } from "./observe/reflectionItem.js";
 export { type GuardOptions, guarded } from "./reward/guarded.js";
-export { klPenalty, rowKl, type ScoredActions } from "./reward/klPenalty.js";
+export { type KlPenaltyOptions, klPenalty, rowKl, type ScoredActions } from "./reward/klPenalty.js";
 export { type OverlongOptions, overlongPenalty, softOverlong } from "./reward/overlongPenalty.js";
 export { callReward, reward, rewardContext, weightedSum } from "./reward/reward.js";
 export {

@@ -2,18 +2,19 @@ import type { Command } from "commander";
 import type { Bench, BenchResult } from "../bench/kernel.js";
 import { findPeers, type Peers } from "../bench/peers/find.js";
 import { type RunResult, runBench } from "../bench/run.js";
-import { checkChoice, checkInteger, invalid } from "../engine/checks.js";
+import { checkChoice } from "../engine/checks.js";
 import { Engine } from "../index.js";
 import { benches } from "./benches.js";
 import { count } from "./progress.js";
-import { type Terminal, table } from "./terminal.js";
+import { statusLine, type Terminal, table } from "./terminal.js";
+import { wholeNumber } from "./wholeNumber.js";
 
 /** Not "emulated": the time of an emulator says nothing. */
 const devices = ["auto", "cpu", "cuda"] as const;
 
 interface BenchFlags {
   device: string;
-  threads?: string;
+  threads?: number;
   full?: true;
   peers?: true;
   list?: true;
@@ -24,16 +25,6 @@ function chosen(names: readonly string[]): Bench[] {
   const known = benches.map(({ name }) => name);
   for (const name of names) checkChoice("kernel", name, known);
   return benches.filter(({ name }) => names.length === 0 || names.includes(name));
-}
-
-function threadsOf(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  if (!/^\d+$/.test(text)) throw invalid("ERR_OPTION", "--threads", "a whole number", text);
-  try {
-    return checkInteger("--threads", Number(text), 1, 1024);
-  } catch {
-    throw invalid("ERR_OPTION", "--threads", "1 to 1024", text);
-  }
 }
 
 const rate = (r: BenchResult) =>
@@ -81,7 +72,11 @@ export function registerBench(program: Command, terminal: Terminal): void {
     .argument("[kernels...]", "which to time; default: all of --list")
     .description("time kernels against this machine's ceilings, and beside others at the same work")
     .option("--device <device>", "auto, cpu or cuda", "auto")
-    .option("--threads <n>", "CPU threads, of the peers too; default: all")
+    .option(
+      "--threads <n>",
+      "CPU threads, of the peers too; default: all",
+      wholeNumber("--threads", 1, 1024),
+    )
     .option("--full", "the sizes of a real model's head, where the default ones are cut")
     .option("--peers", "also time others at the same work (bench/peers)")
     .option("--list", "say what there is to time, and stop")
@@ -102,17 +97,16 @@ costs (call). A peer's factor says how many times longer it takes.`,
     .action(async (asked: readonly string[], flags: BenchFlags) => {
       const what = chosen(asked);
       const device = checkChoice("--device", flags.device, devices);
-      const threads = threadsOf(flags.threads);
+      const { threads } = flags;
       if (flags.list) return list(what, flags.json, terminal);
+      const status = statusLine(terminal);
       const found = flags.peers ? await findPeers(threadCount(device, threads)) : null;
       try {
         const result = await runBench(what, {
           ...{ device, threads, full: flags.full, peers: found?.peers },
-          onProgress: (now) => {
-            if (terminal.interactive) terminal.err(`\r\x1b[K${now}`);
-          },
+          onProgress: status.show,
         });
-        if (terminal.interactive) terminal.err("\r\x1b[K");
+        status.clear();
         const missing = found?.missing ?? [];
         if (!flags.json) return terminal.out(asText(result, missing));
         for (const { name, reason } of missing) terminal.err(`not there: ${name} (${reason})\n`);

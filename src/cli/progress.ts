@@ -1,6 +1,7 @@
 import type { Metrics } from "../contract/metrics.js";
 import type { RunCallback, RunFrame, StepReport, WarmStartReport } from "../contract/run.js";
-import type { Terminal } from "./terminal.js";
+import { evaluatedReward, evaluationNames } from "../trainer/evaluationNames.js";
+import { lineLength, type Terminal } from "./terminal.js";
 
 /** 12.3%, or a dash where there is nothing to show. */
 export function percent(value: number | null | undefined): string {
@@ -23,21 +24,18 @@ export function duration(seconds: number): string {
 }
 
 /** What evaluations are called where there is little room. */
-const evaluationNames: Readonly<Record<string, string>> = {
+const shortNames: Readonly<Record<string, string>> = {
   "eval/accuracy": "accuracy",
   "judge/pointwise_accuracy": "pointwise",
   "judge/pairwise_accuracy": "pairwise",
   "reflection/accuracy": "reflection",
 };
 
-/** NAME of eval/rewards/NAME/mean; undefined for other evaluations, which are shares of right answers. */
-const rewardOf = (name: string) => /^eval\/rewards\/(.+)\/mean$/.exec(name)?.[1];
-
-export const evaluationName = (name: string) => evaluationNames[name] ?? rewardOf(name) ?? name;
+export const evaluationName = (name: string) => shortNames[name] ?? evaluatedReward(name) ?? name;
 
 /** A share as 12.3%, the mean of a reward as it is. */
 export function evaluationValue(name: string, value: number | null | undefined): string {
-  return rewardOf(name) === undefined ? percent(value) : (value?.toFixed(3) ?? "-");
+  return evaluatedReward(name) === null ? percent(value) : (value?.toFixed(3) ?? "-");
 }
 
 /**
@@ -63,10 +61,12 @@ export class ProgressBlock implements RunCallback {
 
   begin({ task, resumedAt }: RunFrame): void {
     this.#begun = performance.now();
-    this.#evaluations =
-      task.accuracy === null
-        ? Object.keys(task.rewards).map((name) => `eval/rewards/${name}/mean`)
-        : ["eval/accuracy", ...Object.keys(task.evaluations ?? {})];
+    // There is no room for the further ones of a setting.
+    this.#evaluations = evaluationNames(task, {
+      evalGreedy: false,
+      evalPassAtK: [],
+      evalMajAtK: [],
+    });
     this.#before = Math.max(0, resumedAt);
     if (resumedAt >= 0) this.#mark = { step: resumedAt, time: this.#begun };
   }
@@ -116,7 +116,7 @@ export class ProgressBlock implements RunCallback {
 
   #tell(what: string, parts: readonly string[]): void {
     if (!this.#terminal.interactive) return;
-    this.#terminal.err(`${fitted(what.padEnd(10), parts, this.#columns())}\n`);
+    this.#terminal.err(`${fitted(what.padEnd(10), parts, lineLength(this.#terminal))}\n`);
   }
 
   #evaluation(name: string): string[] {
@@ -143,14 +143,9 @@ export class ProgressBlock implements RunCallback {
     return (performance.now() - time) / 1000;
   }
 
-  /** Pseudo-terminals may say 0. */
-  #columns(): number {
-    return this.#terminal.columns || 80;
-  }
-
   #draw(what: string, step: number, steps: number, first: string[], second: string[]): void {
     if (!this.#terminal.interactive) return;
-    const columns = this.#columns();
+    const columns = lineLength(this.#terminal);
     const width = columns < 100 ? 16 : 32;
     const full = steps === 0 ? width : Math.floor((width * step) / steps);
     const bar = "█".repeat(full) + "░".repeat(width - full);

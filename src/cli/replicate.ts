@@ -1,14 +1,16 @@
 import type { Command } from "commander";
-import { invalid } from "../engine/checks.js";
 import type { EngineOptions } from "../index.js";
 import { claims, type Replication, replicate } from "../index.js";
-import { type Comparison, meanOf, rule } from "../replicate/compare.js";
+import { type Comparison, rule } from "../replicate/compare.js";
 import type { ReplicationProgress } from "../replicate/replicate.js";
+import { mean } from "../statistics/mean.js";
+import { count } from "./progress.js";
 import { stopSignal } from "./stopSignal.js";
-import { type Terminal, table } from "./terminal.js";
+import { statusLine, type Terminal, table } from "./terminal.js";
+import { wholeNumber } from "./wholeNumber.js";
 
 interface ReplicateFlags {
-  seeds: string;
+  seeds: number;
   device?: EngineOptions["device"];
   out?: string;
   list?: true;
@@ -20,7 +22,7 @@ export function registerReplicate(program: Command, terminal: Terminal): void {
     .command("replicate")
     .argument("[ids...]", "which claims; default: all of --list")
     .description("hold systems against their baselines on the embedded tasks")
-    .option("--seeds <n>", "runs of every arm, seeds 1 to n", "3")
+    .option("--seeds <n>", "runs of every arm, seeds 1 to n", wholeNumber("--seeds"), 3)
     .option("--device <auto|cpu|cuda>", "where the kernels run; default auto")
     .option("--out <dir>", "keep warm starts and finished runs, and take up those that lie there")
     .option("--list", "say what there is to replicate, and stop")
@@ -38,29 +40,24 @@ All arms of a seed begin from one warm start. A claim is shown, or not, by its 9
     )
     .action(async (ids: readonly string[], { seeds, device, out, list, json }: ReplicateFlags) => {
       if (list) return terminal.out(listing(json));
-      if (!/^\d+$/.test(seeds)) throw invalid("ERR_OPTION", "--seeds", "a whole number", seeds);
       const stop = stopSignal();
       stop.signal.addEventListener("abort", () => {
         const kept = out === undefined ? "" : `; finished runs stay in ${out}`;
         terminal.err(`\nStopping at the end of this step${kept}\n`);
       });
-      const clear = () => terminal.interactive && terminal.err("\r\x1b[K");
+      const status = statusLine(terminal);
       try {
         const found = await replicate(ids.length === 0 ? undefined : ids, {
-          ...{ seeds: Number(seeds), device, out, signal: stop.signal },
-          onProgress(now) {
-            // A line that wraps could not be drawn over.
-            const line = progress(now).slice(0, (terminal.columns || 80) - 1);
-            if (terminal.interactive) terminal.err(`\r\x1b[K${line}`);
-          },
+          ...{ seeds, device, out, signal: stop.signal },
+          onProgress: (now) => status.show(progress(now)),
           onResult(result) {
-            clear();
+            status.clear();
             if (!json) terminal.out(asText(result));
           },
         });
         if (json) terminal.out(`${JSON.stringify(found)}\n`);
       } finally {
-        clear();
+        status.clear();
         stop.end();
       }
     });
@@ -78,7 +75,7 @@ function progress({ claim, arm, seed, done, runs, stage, step, steps }: Replicat
 /** Three digits that matter; counts in full. */
 function figure(value: number | null): string {
   if (value === null) return "-";
-  if (Math.abs(value) >= 1000) return Math.round(value).toLocaleString("en-US");
+  if (Math.abs(value) >= 1000) return count(value);
   return String(Number(value.toPrecision(3)));
 }
 
@@ -86,9 +83,9 @@ const signed = (value: number) => `${value < 0 ? "" : "+"}${figure(value)}`;
 
 function spread(values: readonly (number | null)[]): string {
   const present = values.filter((value) => value !== null);
-  if (present.length < 2) return figure(meanOf(values));
+  if (present.length < 2) return figure(mean(values));
   const [least, most] = [Math.min(...present), Math.max(...present)];
-  return `${figure(meanOf(values))} (${figure(least)} to ${figure(most)})`;
+  return `${figure(mean(values))} (${figure(least)} to ${figure(most)})`;
 }
 
 function asText({ id, claim, baseline, shown, seconds, system, reported }: Replication): string {

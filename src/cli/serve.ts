@@ -1,7 +1,8 @@
 import type { Command } from "commander";
 import { FiresteelError, type PolicyServer, type ServeOptions, serve } from "../index.js";
 import { isLoopback } from "../serve/server.js";
-import { readKey } from "./keyFile.js";
+import { readKey } from "./flagFile.js";
+import { onInterrupt } from "./stopSignal.js";
 import type { Terminal } from "./terminal.js";
 import { wholeNumber } from "./wholeNumber.js";
 
@@ -84,11 +85,10 @@ async function runServe({ apiKeyFile, json, ...given }: ServeFlags, terminal: Te
 /** Resolves when an interrupt has stopped the server. @throws FiresteelError ERR_ABORTED after a second one */
 async function stopped(server: PolicyServer, terminal: Terminal): Promise<void> {
   let interrupts = 0;
-  const signals = ["SIGINT", "SIGTERM"] as const;
-  let interrupt = () => {};
+  let end = () => {};
   try {
     await new Promise<void>((resolve, reject) => {
-      interrupt = () => {
+      end = onInterrupt(() => {
         interrupts += 1;
         if (interrupts === 1) {
           const { active } = server;
@@ -99,11 +99,10 @@ async function stopped(server: PolicyServer, terminal: Terminal): Promise<void> 
           server.abort();
         }
         server.close().then(resolve, reject);
-      };
-      for (const signal of signals) process.on(signal, interrupt);
+      });
     });
   } finally {
-    for (const signal of signals) process.off(signal, interrupt);
+    end();
   }
   if (interrupts > 1) throw new FiresteelError("ERR_ABORTED", "Stopped with requests unanswered");
 }

@@ -3,7 +3,6 @@ import type { DescribedOption } from "../contract/block.js";
 import { checkChoice } from "../engine/checks.js";
 import { FiresteelError, namedSystem, type TrainOptions } from "../index.js";
 import { taskOf } from "../taskSource.js";
-import { defaultSystem } from "../train.js";
 import { refuseOverridden } from "../trainer/overridden.js";
 import {
   type DescribedSetting,
@@ -11,6 +10,7 @@ import {
   printSettings,
   settingNames,
 } from "../trainer/settings.js";
+import { defaultSystem } from "../trainOptions.js";
 import type { Terminal } from "./terminal.js";
 
 /** Adds `--set` to a command; its value is what `parseSet` has made of all of them. */
@@ -27,7 +27,7 @@ export function acceptSettings(command: Command): Command {
  *
  * @throws FiresteelError ERR_OPTION for no such form, no such setting, or one that is given twice
  */
-export function parseSet(text: string, before: Record<string, unknown> = {}) {
+function parseSet(text: string, before: Record<string, unknown> = {}) {
   const [, name, value] = /^(\w+)=(.*)$/s.exec(text) ?? [];
   if (name === undefined || value === undefined) {
     const message = `Expected --set name=value but received ${JSON.stringify(text)}`;

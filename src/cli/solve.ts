@@ -1,8 +1,8 @@
-import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import type { Question } from "../contract/data.js";
 import { show } from "../engine/checks.js";
 import { FiresteelError, type Solution, type SolveOptions, solve } from "../index.js";
+import { readFlagFile } from "./flagFile.js";
 import { type Terminal, table } from "./terminal.js";
 import { wholeNumber } from "./wholeNumber.js";
 
@@ -80,13 +80,7 @@ function line({ question, answer, accepted, rounds, calls }: Solution): string[]
 
 /** @throws FiresteelError ERR_OPTION naming the line */
 function readQuestions(path: string): Question[] {
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (cause) {
-    const message = `Expected a readable file for --file but ${path}: ${(cause as Error).message}`;
-    throw new FiresteelError("ERR_OPTION", message, { cause });
-  }
+  const text = readFlagFile("--file", path);
   return text.split("\n").flatMap((line, i) => {
     if (line.trim() === "") return [];
     const { question, id = String(i + 1) } = parsed(line, `${path}, line ${i + 1}`);

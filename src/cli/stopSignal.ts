@@ -1,5 +1,13 @@
 const signals = ["SIGINT", "SIGTERM"] as const;
 
+/** Calls `listen` at every Ctrl-C and every polite kill. @returns what ends that */
+export function onInterrupt(listen: (name: NodeJS.Signals) => void): () => void {
+  for (const signal of signals) process.on(signal, listen);
+  return () => {
+    for (const signal of signals) process.off(signal, listen);
+  };
+}
+
 export interface StopSignal {
   /** Given by the first Ctrl-C or polite kill. */
   readonly signal: AbortSignal;
@@ -8,14 +16,11 @@ export interface StopSignal {
   end(): void;
 }
 
-/** Both also where they came while the process was too busy to hear. */
+/** Both count also where they came while the process was too busy to hear. */
 export function stopSignal(): StopSignal {
   const stop = new AbortController();
   const atOnce = new AbortController();
-  const end = () => {
-    for (const name of signals) process.off(name, interrupt);
-  };
-  const interrupt = (name: NodeJS.Signals) => {
+  const end = onInterrupt((name) => {
     if (!stop.signal.aborted) {
       stop.abort();
       return;
@@ -23,7 +28,6 @@ export function stopSignal(): StopSignal {
     end();
     atOnce.abort();
     process.kill(process.pid, name);
-  };
-  for (const name of signals) process.on(name, interrupt);
+  });
   return { signal: stop.signal, atOnce: atOnce.signal, end };
 }

@@ -17,6 +17,23 @@ export const processTerminal: Terminal = {
   },
 };
 
+/** A line that is written over and over; nothing where nobody looks on. */
+export function statusLine(terminal: Terminal): { show(text: string): void; clear(): void } {
+  const write = (text: string) => {
+    if (terminal.interactive) terminal.err(`\r\x1b[K${text}`);
+  };
+  return {
+    // A line that wraps could not be written over.
+    show: (text) => write(text.slice(0, lineLength(terminal) - 1)),
+    clear: () => write(""),
+  };
+}
+
+/** Characters in a line. Pseudo-terminals may say 0. */
+export function lineLength({ columns }: Terminal): number {
+  return columns || 80;
+}
+
 /** Columns of text, each as wide as its widest cell. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths = rows.reduce<number[]>(

@@ -1,20 +1,20 @@
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
-import type { Metrics } from "../contract/metrics.js";
 import type { RunFrame } from "../contract/run.js";
 import { datasetName } from "../data/datasetTask.js";
-import { checkKeys, invalid } from "../engine/checks.js";
+import { invalid } from "../engine/checks.js";
 import { FiresteelError, systems, type TrainOptions, type TrainResult, train } from "../index.js";
-import { checkpointsByAge } from "../nn/checkpointNames.js";
-import { reportFile } from "../report/report.js";
-import { configNames, defaultSystem } from "../train.js";
+import { defaultSystem } from "../trainOptions.js";
+import { closingTable } from "./closingTable.js";
 import { type DataFlags, dataOptions } from "./dataFlags.js";
-import { readKey } from "./keyFile.js";
-import { count, duration, evaluationName, evaluationValue, ProgressBlock } from "./progress.js";
+import { readKey } from "./flagFile.js";
+import { howToGoOn } from "./howToGoOn.js";
+import { ProgressBlock } from "./progress.js";
 import { acceptSettings, showSettings, withSet } from "./settings.js";
 import { type StopSignal, stopSignal } from "./stopSignal.js";
-import { type Terminal, table } from "./terminal.js";
+import type { Terminal } from "./terminal.js";
+import { readTrainConfig } from "./trainConfig.js";
 import { wholeNumber } from "./wholeNumber.js";
 
 interface TrainFlags extends DataFlags {
@@ -121,7 +121,7 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, stop: StopSignal)
   const { config, json, set, settings, model, report, ...flagged } = flags;
   const { samplerUrl, samplerDir, samplerKeyFile, ...unserved } = flagged;
   const { data, columns, verifier, answer, evalData, ...named } = unserved;
-  const fromFile = config === undefined ? {} : readConfig(config);
+  const fromFile = config === undefined ? {} : readTrainConfig(config);
   const options = {
     report: true,
     ...fromFile,
@@ -142,7 +142,7 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, stop: StopSignal)
   signal.addEventListener("abort", announce, { once: true });
   const leave = () => {
     progress.clear();
-    terminal.err(`Stopped at once${howToGoOn((options.out ?? options.resume)!)}\n`);
+    terminal.err(`Stopped at once; ${howToGoOn((options.out ?? options.resume)!)}\n`);
   };
   atOnce.addEventListener("abort", leave, { once: true });
   const event = (name: string, fields: object) => {
@@ -172,56 +172,11 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, stop: StopSignal)
   const { steps, seconds, device, metrics, start, best, stoppedBy, out } = result;
   if (stoppedBy === "signal") {
     const where = steps === 0 ? "before the first step" : `after step ${steps}`;
-    const message = `Stopped ${where}${out === null ? "" : howToGoOn(out)}`;
+    const message = `Stopped ${where}; ${howToGoOn(out!)}`;
     throw new FiresteelError("ERR_ABORTED", message);
   }
   event("done", { steps, seconds, device, metrics, start, best, stoppedBy, out });
   if (!json) terminal.out(closingTable(what, result, options.report === true));
-}
-
-const endings = {
-  signal: "interrupted",
-  callback: "ended by a callback",
-  patience: "ended early: no gain any more",
-  target: "ended early: the target is reached",
-} satisfies Record<NonNullable<TrainResult["stoppedBy"]>, string>;
-
-function closingTable(what: string, result: TrainResult, report: boolean): string {
-  const { steps, seconds, device, start, metrics, stoppedBy, out } = result;
-  const speed = `${count(metrics["tokens_per_second/generate"])} generating, ${count(metrics["tokens_per_second/train"])} training`;
-  return table([
-    ["system", what],
-    ...heldOut(start, metrics),
-    ["reward", metrics.reward?.toFixed(3) ?? "-"],
-    ["steps", stoppedBy === null ? count(steps) : `${count(steps)} (${endings[stoppedBy]})`],
-    ["tokens sampled", count(metrics.num_tokens)],
-    ["tokens/s", speed],
-    ["time", `${seconds < 60 ? `${seconds.toFixed(1)} s` : duration(seconds)} on ${device}`],
-    ["run", out ?? "-"],
-    ...(report && out !== null ? [["report", join(out, reportFile)]] : []),
-  ]);
-}
-
-/** What goes on with a run, where there is a checkpoint to go on from. */
-function howToGoOn(out: string): string {
-  const entries = existsSync(out) ? readdirSync(out) : [];
-  const any = entries.includes("state.json") || checkpointsByAge(entries).length > 0;
-  return any
-    ? `; go on with: firesteel train --resume ${shellWord(out)}`
-    : "; nothing was saved yet";
-}
-
-/** As a shell takes it for one word. */
-function shellWord(text: string): string {
-  return /^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
-}
-
-/** What was evaluated, before and after. */
-function heldOut(start: Metrics, end: Metrics): [string, string][] {
-  return Object.keys(start).map((name) => [
-    `${evaluationName(name)} (held out)`,
-    `${evaluationValue(name, start[name])} -> ${evaluationValue(name, end[name])}`,
-  ]);
 }
 
 /** The sampler that the command line names, if any. @throws FiresteelError ERR_OPTION */
@@ -242,39 +197,9 @@ function samplerFlags(flags: {
   return { sampler: { url, directory, apiKey: keyFile && readKey("--sampler-key-file", keyFile) } };
 }
 
-/** The settings of a JSON file. @throws FiresteelError ERR_OPTION */
-function readConfig(path: string): Partial<TrainOptions> {
-  let value: unknown;
-  try {
-    value = JSON.parse(readFileSync(path, "utf8"));
-  } catch (cause) {
-    const message = `Expected a readable JSON file for --config but ${path}: ${(cause as Error).message}`;
-    throw new FiresteelError("ERR_OPTION", message, { cause });
-  }
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) {
-    return checkConfig(path, value as Record<string, unknown>);
-  }
-  throw new FiresteelError("ERR_OPTION", `Expected a JSON object in ${path}`);
-}
-
-/** What no file can hold is refused. @throws FiresteelError ERR_OPTION */
-function checkConfig(path: string, config: Record<string, unknown>): Partial<TrainOptions> {
-  checkKeys(path, config, configNames);
-  for (const name of ["system", "policy"] as const) {
-    const value = config[name];
-    if (value === undefined || typeof value === "string") continue;
-    throw invalid("ERR_OPTION", `${name} in ${path}`, "a text", value);
-  }
-  const { task } = config;
-  if (task !== undefined && typeof task !== "string") {
-    throw invalid("ERR_OPTION", `task in ${path}`, "an id or ids with weights", task);
-  }
-  return config;
-}
-
 /** A folder under runs/ that no run has used yet. What is no id is refused before it is made. */
 function freshFolder(options: TrainOptions): string {
-  const { system = defaultSystem(options), task, data, mix, seed = 0 } = options;
+  const { task, data, mix, seed = 0, system = defaultSystem(options) } = options;
   const shownOn = systems[system as string]?.task;
   const name = data?.path !== undefined ? datasetName(data.path) : mix ? "mix" : (task ?? shownOn);
   const base = join("runs", `${system}-${name}-seed${seed}`.replace(/[^\w.-]+/g, "-"));

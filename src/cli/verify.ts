@@ -3,7 +3,7 @@ import { invalid } from "../engine/checks.js";
 import { loadBackend } from "../engine/loader.js";
 import { Engine, FiresteelError } from "../index.js";
 import { type CaseResult, verify } from "../verify/verify.js";
-import { type Terminal, table } from "./terminal.js";
+import { statusLine, type Terminal, table } from "./terminal.js";
 
 type Device = Engine["device"];
 type DeviceCase = CaseResult & { device: Device };
@@ -30,14 +30,15 @@ function verifyDevice(
   const engine = new Engine({ device: asked as Device, onFault: () => {} });
   try {
     const { device } = engine;
+    const status = statusLine(terminal);
     const { cases } = verify(engine, {
       filter,
       small,
       onCase: (_, done, total) => {
-        if (terminal.interactive) terminal.err(`\r${device}: ${done}/${total}`);
+        status.show(`${device}: ${done}/${total}`);
       },
     });
-    if (terminal.interactive) terminal.err("\r\x1b[K");
+    status.clear();
     return cases.map((result) => ({ ...result, device }));
   } finally {
     engine.dispose();

@@ -3,6 +3,7 @@ import type { RewardFunction } from "../contract/reward.js";
 import type { Task, WarmStartStage } from "../contract/task.js";
 import { invalid, show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
+import { weightedIndex } from "../statistics/weightedIndex.js";
 import { rewardRows } from "../verifiers/rewardRows.js";
 
 /** One of several tasks, and how often its prompts are drawn beside the others'. */
@@ -178,20 +179,15 @@ function mixedWarmStart(all: readonly Task[]): WarmStartStage[] {
     const stages = all.flatMap(({ id, warmStart }) =>
       warmStart[i] === undefined ? [] : [{ id, stage: warmStart[i] }],
     );
-    const steps = stages.reduce((sum, { stage }) => sum + stage.steps, 0);
+    const lengths = stages.map(({ stage }) => stage.steps);
     const longest = stages.reduce((a, b) => (b.stage.steps > a.stage.steps ? b : a)).stage;
     return {
       name: [...new Set(stages.map(({ stage }) => stage.name))].join(" and "),
-      steps,
+      steps: lengths.reduce((sum, length) => sum + length, 0),
       batchSize: Math.max(...stages.map(({ stage }) => stage.batchSize)),
       learningRate: longest.learningRate,
       draw(uniform) {
-        let left = uniform() * steps;
-        const drawn = stages.find(({ stage }) => {
-          left -= stage.steps;
-          return left < 0;
-        });
-        const { id, stage } = drawn ?? stages.at(-1)!;
+        const { id, stage } = stages[weightedIndex(lengths, uniform())]!;
         const demonstration = stage.draw(uniform);
         return { ...demonstration, question: { ...demonstration.question, task: id } };
       },

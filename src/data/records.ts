@@ -1,7 +1,7 @@
 import { open } from "node:fs/promises";
 import { show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
-import { fileLines } from "./fileLines.js";
+import { fileLines } from "../files/fileLines.js";
 import { parquetRecords } from "./parquet.js";
 
 /** One row of a file: its columns, or what is wrong with it. `place` is "line 3" or "row 3", from 1. */

@@ -1,5 +1,5 @@
 import type { WeightSpec } from "./modules/module.js";
-import { deriveSeed, deriveStream, random } from "./random.js";
+import { deriveSeed, deriveStream, nameIds, random } from "./random.js";
 
 export interface InitializationOptions {
   /** Standard deviation of embeddings and projections; default 0.02. */
@@ -12,8 +12,8 @@ export interface InitializationOptions {
 }
 
 /**
- * Starting values of a weight: normal; norms 1, biases and value heads 0. Each weight has a stream of its own, named
- * by (seed, name): its values do not depend on what else the network has.
+ * Starting values of a weight: normal; norms 1, biases and value heads 0. Each weight has a stream of its
+ * own, named by (seed, name): its values do not depend on what else the network has.
  */
 export function initialValues(
   { name, shape, role }: WeightSpec,
@@ -24,7 +24,7 @@ export function initialValues(
   if (role === "norm") return values.fill(1);
   if (role === "bias" || role === "value") return values;
   const own = role === "residual" ? std / Math.sqrt(residualLayers) : std;
-  const label = deriveSeed(0, ...Array.from(name, (symbol) => symbol.codePointAt(0)!));
+  const label = deriveSeed(0, ...nameIds(name));
   const { normal } = random(deriveStream(seed, label));
   for (let i = 0; i < values.length; ++i) values[i] = own * normal();
   return values;

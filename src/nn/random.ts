@@ -67,6 +67,11 @@ export function deriveStream(seed: number, ...ids: readonly number[]): RandomStr
   return [deriveSeed(seed, 0, ...ids), deriveSeed(seed, 1, ...ids)];
 }
 
+/** A name as ids: the numbers of its symbols. */
+export function nameIds(name: string): number[] {
+  return Array.from(name, (symbol) => symbol.codePointAt(0)!);
+}
+
 /** A rollout takes a dozen of these: names are made up for those that are refused. */
 function checkId(value: number, index: number): number {
   if (Number.isSafeInteger(value) && value >= 0) return value;

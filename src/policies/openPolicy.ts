@@ -1,11 +1,10 @@
-import { join } from "node:path";
 import { invalid } from "../engine/checks.js";
 import type { Engine } from "../engine/engine.js";
 import { FiresteelError } from "../engine/error.js";
 import { flowModelType, modelTypeOf } from "./flow/config.js";
 import { FlowPolicy } from "./flow/flowPolicy.js";
+import { policyPaths, readText } from "./policyFiles.js";
 import type { PolicyDType } from "./token/config.js";
-import { readText } from "./token/files.js";
 import { TokenPolicy } from "./token/tokenPolicy.js";
 
 /**
@@ -19,7 +18,7 @@ export async function openPolicy(
   directory: string,
   options: { dtype?: PolicyDType } = {},
 ): Promise<TokenPolicy | FlowPolicy> {
-  const path = join(directory, "config.json");
+  const path = policyPaths(directory).config;
   const text = await readText(path);
   if (text === null || modelTypeOf(text, path) !== flowModelType) {
     return TokenPolicy.open(engine, directory, options);
@@ -41,7 +40,11 @@ export async function openTokenPolicy(engine: Engine, directory: string): Promis
   throw new FiresteelError("ERR_OPTION", message);
 }
 
-/** Clip ranges of flow policies are about 1e-5: 16 bits cannot hold their ratios. @throws FiresteelError ERR_OPTION */
+/**
+ * Clip ranges of flow policies are about 1e-5: 16 bits cannot hold their ratios.
+ *
+ * @throws FiresteelError ERR_OPTION
+ */
 export function checkFlowDType(dtype: PolicyDType | undefined): void {
   if (dtype === undefined || dtype === "f32") return;
   throw invalid("ERR_OPTION", "dtype", '"f32" (a flow policy has no other)', dtype);

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { readFile, rename, rm, writeFile } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { groupNormalize } from "../blocks/advantage/groupNormalize.js";
 import { surrogate } from "../blocks/loss/surrogate.js";
@@ -9,6 +9,7 @@ import type { System } from "../contract/system.js";
 import type { Task } from "../contract/task.js";
 import type { Engine } from "../engine/engine.js";
 import { FiresteelError } from "../engine/error.js";
+import { replaceFile } from "../files/replaceFile.js";
 import { defineSystem } from "../systems/defineSystem.js";
 import { train } from "../train.js";
 import { readCheckpoint } from "../trainer/checkpoint.js";
@@ -58,7 +59,7 @@ function untrained({ id, kind }: Task): System {
  *
  * @throws FiresteelError ERR_ABORTED after the signal, and as `train`
  */
-export async function warmPolicy(job: RunJob): Promise<string> {
+async function warmPolicy(job: RunJob): Promise<string> {
   const { engine, task, seed, folder, signal, onWarmStart } = job;
   const system = untrained(task);
   const stages = task.warmStart.map(({ name, steps, batchSize }) => [name, steps, batchSize]);
@@ -104,8 +105,7 @@ export async function armRun(job: RunJob): Promise<ArmRun> {
   if (signal?.aborted) throw interrupted();
   const run: ArmRun = { seed, seconds, steps };
   await ensureFolder(join(folder, "runs"));
-  await writeFile(`${file}.partial`, JSON.stringify(run));
-  await rename(`${file}.partial`, file);
+  await replaceFile(file, JSON.stringify(run));
   return run;
 }
 

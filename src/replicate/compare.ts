@@ -1,6 +1,7 @@
 import { show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 import { meanInterval } from "../statistics/interval.js";
+import { mean } from "../statistics/mean.js";
 import type { Judge, Measure, Results } from "./claim.js";
 
 export type Shown = "yes" | "no" | "inconclusive";
@@ -54,8 +55,8 @@ export function exceeds({ arm, baselines, measure, by }: Exceeds): Judge {
   return (results) => {
     const sign = measure.better === "higher" ? 1 : -1;
     const strength = (name: string) => {
-      const mean = meanOf(results.values(name, measure));
-      return mean === null ? Number.NEGATIVE_INFINITY : sign * mean;
+      const average = mean(results.values(name, measure));
+      return average === null ? Number.NEGATIVE_INFINITY : sign * average;
     };
     const baseline = baselines.reduce((a, b) => (strength(b) > strength(a) ? b : a));
     return [compare(results, { arm, baseline, measure, by })];
@@ -82,16 +83,10 @@ function compare(
   const interval = found === null ? null : ([found.low, found.high] as const);
   return {
     ...{ measure: measure.name, arm, baseline, by, values, baselineValues },
-    difference: meanOf(differences),
+    difference: mean(differences),
     interval,
     shown: judgeInterval(interval, by),
   };
-}
-
-/** Over the values that exist; null where there are none. */
-export function meanOf(values: readonly (number | null)[]): number | null {
-  const present = values.filter((value) => value !== null);
-  return present.length === 0 ? null : present.reduce((a, b) => a + b, 0) / present.length;
 }
 
 /** Results of runs by arm. */

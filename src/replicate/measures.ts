@@ -1,3 +1,4 @@
+import { mean } from "../statistics/mean.js";
 import type { ArmRun, Measure } from "./claim.js";
 
 type Better = Measure["better"];
@@ -21,8 +22,7 @@ export function overRun(metric: string, better: Better = "higher"): Measure {
     name: `mean ${metric} over the run`,
     better,
     of(run) {
-      const values = present({ ...run, steps: run.steps.filter(({ step }) => step > 0) }, metric);
-      return values.length === 0 ? null : values.reduce((a, b) => a + b, 0) / values.length;
+      return mean(present({ ...run, steps: run.steps.filter(({ step }) => step > 0) }, metric));
     },
   };
 }

@@ -3,11 +3,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { checkKeys, invalid } from "../engine/checks.js";
 import { Engine, type EngineOptions } from "../engine/engine.js";
+import { mean } from "../statistics/mean.js";
 import { ensureFolder } from "../trainer/runFolder.js";
 import { armRun } from "./arms.js";
 import type { ArmRun, Claim, Measure } from "./claim.js";
 import { claims } from "./claims/index.js";
-import { type Comparison, judgeAll, meanOf, type Shown } from "./compare.js";
+import { type Comparison, judgeAll, type Shown } from "./compare.js";
 import { judge, namedClaim, type Plan, planOf } from "./plan.js";
 
 export interface ReplicateOptions {
@@ -172,7 +173,7 @@ function curves(runs: readonly ArmRun[]): Record<string, (number | null)[]> {
     .map(({ step }) => step);
   const metrics = names.map((name) => [
     name,
-    steps.map((step) => meanOf(runs.map((run) => at(run, step)?.metrics[name] ?? null))),
+    steps.map((step) => mean(runs.map((run) => at(run, step)?.metrics[name] ?? null))),
   ]);
   return { step: steps, ...Object.fromEntries(metrics) };
 }

@@ -1,4 +1,4 @@
-import { readFile, rename, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { FiresteelError } from "../engine/error.js";
 
 /**
@@ -15,13 +15,6 @@ export async function readLines<T extends object>(path: string): Promise<T[]> {
     const message = `Expected a JSON object in line ${i + 1} of ${path} but it is none`;
     throw new FiresteelError("ERR_OPTION", message);
   });
-}
-
-/** Leaves a whole file under `path` at every instant. */
-export async function replaceLines(path: string, lines: readonly string[]): Promise<void> {
-  const partial = `${path}.partial`;
-  await writeFile(partial, lines.map((line) => `${line}\n`).join(""));
-  await rename(partial, path);
 }
 
 /** The object of a line; null where the line is no whole one. */

@@ -42,7 +42,7 @@ function escapeText(text: string): string {
 }
 
 /** JSON that no HTML parser sees markup in and every JavaScript parser reads. */
-export function escapeJson(json: string): string {
+function escapeJson(json: string): string {
   const escapes = { "<": "\\u003c", "\u2028": "\\u2028", "\u2029": "\\u2029" };
   return json.replaceAll(/[<\u2028\u2029]/g, (found) => escapes[found as keyof typeof escapes]);
 }

@@ -1,6 +1,6 @@
-import { rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { FiresteelError } from "../engine/error.js";
+import { replaceFile } from "../files/replaceFile.js";
 import { readPageSources } from "./pageSources.js";
 import { renderPage } from "./renderPage.js";
 import { readRunData } from "./runData.js";
@@ -37,8 +37,7 @@ export async function writeReport(
   const data = await readRunData(directory);
   const page = renderPage(data, await readPageSources());
   try {
-    await writeFile(`${file}.partial`, page);
-    await rename(`${file}.partial`, file);
+    await replaceFile(file, page);
   } catch (cause) {
     const message = `Expected a writable file for the report but ${file}: ${(cause as Error).message}`;
     throw new FiresteelError("ERR_OPTION", message, { cause });

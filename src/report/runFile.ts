@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
-import { readFile, rename, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { RunCallback, RunFrame, StepReport } from "../contract/run.js";
+import { replaceFile } from "../files/replaceFile.js";
 import { parsed } from "./jsonl.js";
 
 /** In a run's folder. */
@@ -76,9 +77,7 @@ export class RunFile implements RunCallback {
     this.#sitting.seconds = (performance.now() - this.#begun) / 1000;
     const { sittings, ...rest } = this.#description;
     const description = { ...rest, sittings: [...sittings, this.#sitting] };
-    const partial = `${this.#path}.partial`;
-    await writeFile(partial, `${JSON.stringify(description, null, 2)}\n`);
-    await rename(partial, this.#path);
+    await replaceFile(this.#path, `${JSON.stringify(description, null, 2)}\n`);
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Metrics } from "../contract/metrics.js";
+import { mean } from "../statistics/mean.js";
 
 /** Metrics as columns: values[name][i] is of steps[i]. */
 export interface Series {
@@ -13,7 +14,7 @@ export interface Series {
 }
 
 /** Points of a chart at most: more than a screen has columns would only cost bytes. */
-export const maxPoints = 500;
+const maxPoints = 500;
 
 /** Metrics by step as columns, averaged over as many steps as it takes for `maxPoints` points. */
 export function seriesOf(lines: readonly ({ step: number } & Metrics)[]): Series {
@@ -29,7 +30,7 @@ export function seriesOf(lines: readonly ({ step: number } & Metrics)[]): Series
   for (const name of names) {
     const present = numbersOf(name, lines);
     if (present.length === 0) continue;
-    values[name] = parts.map((part) => meanOf(numbersOf(name, part)));
+    values[name] = parts.map((part) => average(numbersOf(name, part)));
     ends[name] = [present[0]!, present.at(-1)!];
   }
   return { every, steps: parts.map((part) => part.at(-1)!.step!), values, ends };
@@ -39,7 +40,8 @@ function numbersOf(name: string, lines: readonly Metrics[]): number[] {
   return lines.map((line) => line[name]).filter((value) => typeof value === "number");
 }
 
-function meanOf(present: readonly number[]): number | null {
-  if (present.length === 0) return null;
-  return Number((present.reduce((a, b) => a + b, 0) / present.length).toPrecision(6));
+/** To six digits: a chart shows no more. */
+function average(present: readonly number[]): number | null {
+  const value = mean(present);
+  return value === null ? null : Number(value.toPrecision(6));
 }

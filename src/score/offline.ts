@@ -5,9 +5,10 @@ import type { Phase, System } from "../contract/system.js";
 import { checkChoice, show } from "../engine/checks.js";
 import type { Engine } from "../engine/engine.js";
 import { FiresteelError } from "../engine/error.js";
+import { nameIds } from "../nn/random.js";
+import { phaseBlocks } from "../options/phaseBlocks.js";
 import type { Measures } from "../trainer/metrics.js";
-import { phaseBlocks } from "../trainer/printSystem.js";
-import { nameKey, uniformAt } from "../trainer/random.js";
+import { uniformAt } from "../trainer/random.js";
 import { MemoryStateStore } from "../trainer/stateStore.js";
 import type { Rollout } from "./rolloutFile.js";
 
@@ -154,7 +155,7 @@ export function offlineContext(
     models: {},
     state: new MemoryStateStore(),
     uniform: uniformAt(0, "stage", 1, 0),
-    uniformOf: (name) => uniformAt(0, "stage", 1, 0, ...nameKey(name)),
+    uniformOf: (name) => uniformAt(0, "stage", 1, 0, ...nameIds(name)),
     measure: measures.add.bind(measures),
     step: 1,
     epoch: 0,
@@ -163,7 +164,7 @@ export function offlineContext(
 }
 
 /** Rows of equal group, wherever they stand, in the order in which the groups appear. */
-export function intoGroups(rows: readonly Trajectory[]): Group[] {
+export function groupedRows(rows: readonly Trajectory[]): Group[] {
   const groups = new Map<string | number, Trajectory[]>();
   for (const row of rows) {
     const key = row.keys.prompt!;

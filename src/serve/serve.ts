@@ -1,7 +1,7 @@
 import { basename, resolve } from "node:path";
-import { invalid } from "../engine/checks.js";
-import { Engine, type EngineOptions } from "../engine/engine.js";
-import { FiresteelError } from "../engine/error.js";
+import { checkBoolean, invalid } from "../engine/checks.js";
+import { Engine } from "../engine/engine.js";
+import { checkPlacement, type Placement } from "../engine/placement.js";
 import { integer, number } from "../options/option.js";
 import { parseOptions } from "../options/parseOptions.js";
 import { findPolicy } from "../policies/policyFolder.js";
@@ -11,7 +11,8 @@ import { otherRoutes } from "./routes.js";
 import { WeightStore } from "./servedWeights.js";
 import { HttpServer, type Routes } from "./server.js";
 
-export interface ServeOptions {
+/** What `serve` takes; without an engine the server has its own. */
+export interface ServeOptions extends Placement {
   /**
    * A folder with a policy, a run's folder (its best checkpoint, else its newest), or one into which
    * weights are published (`publishWeights`).
@@ -25,10 +26,6 @@ export interface ServeOptions {
   port?: number;
   /** Asked for in `Authorization: Bearer`; default: none. */
   apiKey?: string;
-  /** Default: one for this server. */
-  engine?: Engine;
-  device?: EngineOptions["device"];
-  threads?: number;
   /** Requests that run or wait at once, default 1024; more are answered with 429. */
   maxConcurrent?: number;
   /** Completions that are sampled together, and of one request at most; default 256. */
@@ -92,11 +89,8 @@ export async function serve(options: ServeOptions): Promise<PolicyServer> {
     if (typeof value !== "string" || value === "")
       throw invalid("ERR_OPTION", name, "a text", value);
   }
-  if (typeof wait !== "boolean") throw invalid("ERR_OPTION", "wait", "a boolean", wait);
-  if (engine !== undefined && (device !== undefined || threads !== undefined)) {
-    const message = "Expected either engine or device and threads, not both";
-    throw new FiresteelError("ERR_OPTION", message);
-  }
+  checkBoolean("wait", wait);
+  checkPlacement(options);
 
   const theEngine = engine ?? new Engine({ device, threads });
   const directory = (await publishedWeights(policy)) === null ? await findPolicy(policy) : null;

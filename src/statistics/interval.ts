@@ -1,3 +1,4 @@
+import { mean } from "./mean.js";
 import { tQuantile } from "./studentT.js";
 
 /** The mean of some values, and where that of all could lie. */
@@ -16,8 +17,8 @@ export interface Interval {
 export function meanInterval(values: readonly number[], confidence = 0.95): Interval | null {
   const n = values.length;
   if (n < 2) return null;
-  const mean = values.reduce((sum, value) => sum + value, 0) / n;
-  const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  const center = mean(values)!;
+  const squares = values.reduce((sum, value) => sum + (value - center) ** 2, 0);
   const half = tQuantile((1 + confidence) / 2, n - 1) * Math.sqrt(squares / (n - 1) / n);
-  return { mean, low: mean - half, high: mean + half };
+  return { mean: center, low: center - half, high: center + half };
 }

@@ -3,6 +3,7 @@ import { rollout } from "../blocks/rollout/rollout.js";
 import type { Phase, System } from "../contract/system.js";
 import { checkKeys, show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
+import { phaseBlocks, phaseParts } from "../options/phaseBlocks.js";
 
 /** One block, several in order, or none. */
 type Some<T> = T | readonly T[];
@@ -52,23 +53,7 @@ const headKeys = [
   ...["id", "title", "arxiv", "evidence", "policy", "task"],
   ...["models", "stages", "inference"],
 ];
-const phaseKeys = Object.keys({
-  name: true,
-  model: true,
-  source: true,
-  rollout: true,
-  probe: true,
-  reward: true,
-  filter: true,
-  advantage: true,
-  credit: true,
-  rows: true,
-  select: true,
-  weight: true,
-  loss: true,
-  update: true,
-  observe: true,
-} satisfies Record<keyof Phase, true>);
+const phaseKeys = ["name", "model", "update", ...phaseParts];
 
 /**
  * A system from its choice at each step. A system with one phase is written flat; one with more lists
@@ -160,21 +145,9 @@ function definePhase(phase: PhaseDefinition, fallback: string, flat: boolean): P
 
 /** Models beside the learning one, by the block that asks them. */
 function modelsAsked(phase: Phase): { block: string; needed: string }[] {
-  const { source, rollout, probe, reward, filter, advantage, credit, rows, select, weight } = phase;
-  const stages = [
-    source,
-    rollout,
-    ...probe,
-    reward,
-    ...filter,
-    advantage,
-    ...credit,
-    rows,
-    ...select,
-  ];
-  const blocks = [...stages, ...weight, ...phase.loss, ...phase.observe].filter((b) => b !== null);
+  const asked = phaseBlocks(phase).map(({ block: { block, models = [] } }) => ({ block, models }));
   const logits = phase.loss.map(({ block, modelLogits = [] }) => ({ block, models: modelLogits }));
-  return [...blocks, ...logits].flatMap(({ block, models = [] }) =>
+  return [...asked, ...logits].flatMap(({ block, models }) =>
     models.map((needed) => ({ block, needed })),
   );
 }

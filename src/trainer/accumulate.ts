@@ -10,6 +10,7 @@ import {
   type Gradient,
   isCoupled,
   noGradient,
+  scoresRead,
 } from "./lossTerms.js";
 import type { RowBatch } from "./minibatches.js";
 import type { Run } from "./run.js";
@@ -39,13 +40,8 @@ export function accumulate(
 ): EvaluatedTerm[] {
   const { run, phase } = frame;
   const { temperature } = run.settings;
-  const asks = (score: "entropy" | "value" | "logits" | "mean") =>
-    phase.loss.some((term) => term[score]);
-  const wanted = {
-    ...{ entropy: asks("entropy"), value: asks("value"), logits: asks("logits") },
-    ...(asks("mean") && { mean: true }),
-  };
-  const forward = run.models[phase.model]!.forward(part.rows, { temperature, ...wanted });
+  const model = run.models[phase.model]!;
+  const forward = model.forward(part.rows, { temperature, ...scoresRead(phase.loss) });
   const terms = whole === null ? phase.loss : phase.loss.filter((term) => !isCoupled(term));
   let evaluated: { results: EvaluatedTerm[]; gradient: Gradient };
   const modelLogits: Record<string, DeviceTensor> = {};
@@ -79,11 +75,8 @@ export async function evaluateWhole(
   const { run, phase } = frame;
   const { engine } = run;
   const terms = phase.loss.filter(isCoupled);
-  const asks = (score: "entropy" | "value" | "mean") => terms.some((term) => term[score]);
-  const wanted = {
-    ...{ entropy: asks("entropy"), value: asks("value") },
-    ...(asks("mean") && { mean: true }),
-  };
+  // None of them reads logits, which would have to be there for all rows at once.
+  const { logits: _, ...wanted } = scoresRead(terms);
   const scored = await scoreRows(run.models[phase.model]!, batch.rows, run.settings, wanted);
   return engine.scope(() => {
     const tensor = (kind: keyof RowScores) =>

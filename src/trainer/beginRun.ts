@@ -1,8 +1,9 @@
 import { dirname } from "node:path";
 import type { Policy } from "../contract/policy.js";
 import { FiresteelError } from "../engine/error.js";
+import { phaseBlocks } from "../options/phaseBlocks.js";
 import { newOptimizer } from "./optimizer.js";
-import { phaseBlocks, printSystem } from "./printSystem.js";
+import { printSystem } from "./printSystem.js";
 import { runPrompts } from "./prompts.js";
 import { noProgress, type Run } from "./run.js";
 import { createRunFolder, rewindRunFolder } from "./runFolder.js";

@@ -1,17 +1,14 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, open, readdir, readFile, realpath, rename, rm, symlink } from "node:fs/promises";
+import { mkdir, readdir, readFile, realpath, rename, rm, symlink } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
 import { show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
+import { damage, type FileRecord, recordFile } from "../files/fileRecord.js";
+import { sync, writeSynced } from "../files/synced.js";
 import { checkpointRank, checkpointsByAge } from "../nn/checkpointNames.js";
 
 const format = 1;
-
-interface FileRecord {
-  bytes: number;
-  sha256: string;
-}
 
 interface StateFile<Body> {
   format: number;
@@ -53,18 +50,12 @@ export async function writeCheckpoint(
     await write(partial);
     const files: Record<string, FileRecord> = {};
     for (const path of await filesUnder(partial)) {
-      files[relative(partial, path)] = await record(path);
+      files[relative(partial, path)] = await recordFile(path);
       await sync(path);
     }
     const state = { format, body, files };
     const text = JSON.stringify({ ...state, sha256: sha256(JSON.stringify(state)) });
-    const file = await open(join(partial, "state.json"), "w");
-    try {
-      await file.writeFile(`${text}\n`);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
+    await writeSynced(join(partial, "state.json"), `${text}\n`);
     for (const folder of [...(await foldersUnder(partial)), partial]) await sync(folder);
     await rename(partial, join(out, name));
     await sync(out);
@@ -138,13 +129,11 @@ export async function readCheckpoint<Body>(path: string): Promise<Checkpoint<Bod
   const state = await readState<Body>(join(folder, "state.json"));
   for (const [name, expected] of Object.entries(state.files)) {
     const path = join(folder, name);
-    const found = await record(path).catch((cause: Error) => {
+    const found = await recordFile(path).catch((cause: Error) => {
       throw refused(path, `it cannot be read (${cause.message})`, cause);
     });
-    if (found.bytes !== expected.bytes) {
-      throw refused(path, `it has ${found.bytes} bytes instead of ${expected.bytes}`);
-    }
-    if (found.sha256 !== expected.sha256) throw refused(path, "its checksum does not match");
+    const reason = damage(found, expected);
+    if (reason !== null) throw refused(path, reason);
   }
   return { folder, run, body: state.body };
 }
@@ -170,13 +159,8 @@ function refused(path: string, reason: string, cause?: unknown): FiresteelError 
   return new FiresteelError("ERR_CHECKPOINT", message, { cause });
 }
 
-async function record(path: string): Promise<FileRecord> {
-  const bytes = await readFile(path);
-  return { bytes: bytes.length, sha256: sha256(bytes) };
-}
-
-function sha256(data: string | Uint8Array): string {
-  return createHash("sha256").update(data).digest("hex");
+function sha256(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
 }
 
 async function filesUnder(folder: string): Promise<string[]> {
@@ -192,13 +176,4 @@ async function foldersUnder(folder: string): Promise<string[]> {
   return entries
     .filter((entry) => entry.isDirectory())
     .map((entry) => join(entry.parentPath, entry.name));
-}
-
-async function sync(path: string): Promise<void> {
-  const handle = await open(path, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }

@@ -6,10 +6,11 @@ import type { StepContext } from "../contract/stage.js";
 import type { Phase } from "../contract/system.js";
 import { checkChoice } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
+import { nameIds } from "../nn/random.js";
 import { demonstration } from "./demonstration.js";
 import { continuation, continued } from "./fork.js";
 import { epochOf, nextPrompts, tokenized } from "./prompts.js";
-import { nameKey, streamAt, uniformAt } from "./random.js";
+import { streamAt, uniformAt } from "./random.js";
 import { type Run, unlessAborted } from "./run.js";
 import { scoreRows } from "./scores.js";
 import { fresh } from "./staleness.js";
@@ -50,7 +51,7 @@ export function stepContext(run: Run, phase: Phase, step: number, measure: Measu
     models,
     state: run.state,
     uniform: uniformAt(settings.seed, "stage", step, phaseIndex),
-    uniformOf: (name) => uniformAt(settings.seed, "stage", step, phaseIndex, ...nameKey(name)),
+    uniformOf: (name) => uniformAt(settings.seed, "stage", step, phaseIndex, ...nameIds(name)),
     get epoch() {
       return epochOf(run.train, run.state);
     },

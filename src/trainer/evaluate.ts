@@ -2,8 +2,9 @@ import type { Prompt, Trajectory } from "../contract/data.js";
 import type { Metrics } from "../contract/metrics.js";
 import type { Task } from "../contract/task.js";
 import { FiresteelError } from "../engine/error.js";
+import { mean } from "../statistics/mean.js";
 import { sampleRequest, stepContext, wholeRollouts } from "./context.js";
-import { mean } from "./metrics.js";
+import { rewardEvaluation } from "./evaluationNames.js";
 import { streamAt } from "./random.js";
 import { majorityVote, passAtK } from "./repeatedSamples.js";
 import type { Run } from "./run.js";
@@ -73,8 +74,7 @@ async function meanRewards(run: Run, step: number): Promise<Metrics> {
   const names = new Set(rewarded.flatMap(({ rewards }) => Object.keys(rewards)));
   return Object.fromEntries(
     [...names].map((name) => {
-      const values = rewarded.map(({ rewards }) => rewards[name] ?? null);
-      return [`eval/rewards/${name}/mean`, mean(values.filter((value) => value !== null))];
+      return [rewardEvaluation(name), mean(rewarded.map(({ rewards }) => rewards[name] ?? null))];
     }),
   );
 }

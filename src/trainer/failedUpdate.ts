@@ -31,8 +31,8 @@ interface PartReport {
 
 /**
  * Writes the batch of an update whose loss or gradient is not finite, or whose rows have a value that is
- * not a number, into `OUT/failed-step-N`, and finds
- * out where that came from. The weights are those before the update.
+ * not a number, into `OUT/failed-step-N`, and finds out where that came from. The weights are those before
+ * the update.
  *
  * rollouts.jsonl: a line for every row with prompt, tokens, mask, columns (advantages, weights, the
  * sampler's log-probs), log-probs before the phase, now, and under other models. state.json: step, phase,

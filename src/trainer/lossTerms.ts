@@ -3,6 +3,7 @@ import { tensorOf } from "../engine/device.js";
 import type { Engine } from "../engine/engine.js";
 import { add } from "../engine/nn/elementwise.js";
 import type { Tensor } from "../engine/tensor.js";
+import type { Measures } from "./metrics.js";
 
 /** What is left of a term once its gradient has been used. */
 export interface EvaluatedTerm extends Pick<LossResult, "loss" | "metrics" | "decode"> {
@@ -25,6 +26,15 @@ const scores = Object.keys(gradients) as Score[];
 export type Gradient = Readonly<Record<Score, Tensor | null>>;
 
 export const noGradient: Gradient = byScore(() => null);
+
+/** Scores beside log-probs that any of the terms reads; means only so, as policies over tokens have none. */
+export function scoresRead(terms: readonly LossTerm[]) {
+  const reads = (score: Exclude<Score, "logProb">) => terms.some((term) => term[score] === true);
+  return {
+    ...{ entropy: reads("entropy"), value: reads("value"), logits: reads("logits") },
+    ...(reads("mean") && { mean: true }),
+  };
+}
 
 /** Whether a term has to see every row of an optimiser step at once. */
 export function isCoupled({ coupling }: Pick<LossTerm, "coupling">): boolean {
@@ -59,6 +69,26 @@ export function evaluateTerms(
     }),
     gradient: byScore(total),
   };
+}
+
+/** The sum of the terms' losses, once the device has it; their metrics go to `measures`. Frees both. */
+export async function readTerms(
+  results: readonly EvaluatedTerm[],
+  measures: Pick<Measures, "add">,
+): Promise<number> {
+  let sum = 0;
+  try {
+    for (const { loss, metrics, decode } of results) {
+      sum += (await tensorOf(loss, "loss").read())[0]!;
+      if (metrics === null) continue;
+      const sums = (await tensorOf(metrics, "metrics").read()) as Float64Array;
+      for (const [name, part] of Object.entries(decode(sums))) measures.add(name, part);
+    }
+    return sum;
+  } finally {
+    for (const { loss, metrics } of results)
+      for (const tensor of [loss, metrics]) tensor?.dispose();
+  }
 }
 
 /** Rows `begin` to `end` (actions, not trajectories) of a gradient, as views of its memory. */

@@ -1,5 +1,6 @@
 import type { Group } from "../contract/data.js";
 import type { Measure, Metrics } from "../contract/metrics.js";
+import { mean, sampleStd } from "../statistics/mean.js";
 
 /** Adds up parts of metrics: micro-batches within an update first, then updates. */
 export class Measures {
@@ -45,20 +46,12 @@ function finite(value: number): number | null {
   return Number.isFinite(value) ? value : null;
 }
 
-function extreme(values: readonly number[], pick: (...values: number[]) => number): number | null {
+/** The least or the greatest; null where there are none. */
+export function extreme(
+  values: readonly number[],
+  pick: (...values: number[]) => number,
+): number | null {
   return values.length === 0 ? null : values.reduce((a, b) => pick(a, b));
-}
-
-export function mean(values: readonly number[]): number | null {
-  return values.length === 0 ? null : values.reduce((a, b) => a + b, 0) / values.length;
-}
-
-/** Sample standard deviation; null for fewer than two values. */
-export function sampleStd(values: readonly number[]): number | null {
-  const center = mean(values);
-  if (center === null || values.length < 2) return null;
-  const squares = values.reduce((sum, value) => sum + (value - center) ** 2, 0);
-  return Math.sqrt(squares / (values.length - 1));
 }
 
 /**

@@ -3,8 +3,8 @@ import type { Scored } from "./accumulate.js";
 
 /**
  * The first value that a loss would read and that is not a number: in a column of a row, else among its
- * log-probs and values. What belongs to masked actions alone is not read. Kernels leave such a row out and go on;
- * a run is not to.
+ * log-probs and values. What belongs to masked actions alone is not read. Kernels leave such a row out and
+ * go on; a run is not to.
  *
  * @param columns their names; default all that a row has
  */

@@ -1,5 +1,7 @@
-import type { Block, DescribedOption, OptionValue } from "../contract/block.js";
-import type { Phase, System } from "../contract/system.js";
+import type { OptionValue } from "../contract/block.js";
+import type { System } from "../contract/system.js";
+import { optionLines } from "../options/optionLines.js";
+import { phaseBlocks } from "../options/phaseBlocks.js";
 
 /** A block as data: its step in the phase, its name, every option with its value. */
 export interface PrintedBlock {
@@ -7,31 +9,6 @@ export interface PrintedBlock {
   at: string;
   block: string;
   options: Record<string, OptionValue>;
-}
-
-/** Every part of a phase that holds blocks, in the way of the data. */
-const steps = Object.keys({
-  source: true,
-  rollout: true,
-  probe: true,
-  reward: true,
-  filter: true,
-  advantage: true,
-  credit: true,
-  rows: true,
-  select: true,
-  weight: true,
-  loss: true,
-  observe: true,
-} satisfies Record<Exclude<keyof Phase, "name" | "model" | "update">, true>) as (keyof Phase)[];
-
-/** Every block of a phase, in the way of the data. */
-export function phaseBlocks(phase: Phase): { at: string; block: Block }[] {
-  return steps.flatMap((at) => {
-    const value = phase[at] as Block | readonly Block[] | null;
-    const blocks = value === null ? [] : Array.isArray(value) ? value : [value];
-    return blocks.map((block: Block) => ({ at, block }));
-  });
 }
 
 /** Everything that a system does, as data. */
@@ -44,22 +21,6 @@ export function systemBlocks(system: System): PrintedBlock[] {
       options: Object.fromEntries(block.options.map(({ name, value }) => [name, value])),
     })),
   );
-}
-
-/** A value as it would be written in a definition. */
-export function showOption(value: OptionValue): string {
-  return JSON.stringify(value).replaceAll('":', '": ').replaceAll(',"', ', "');
-}
-
-/** One line an option: name, value, description. */
-export function optionLines(options: readonly DescribedOption[]): string[] {
-  const width = Math.max(0, ...options.map(({ name }) => name.length));
-  const values = options.map(({ value }) => showOption(value));
-  const valueWidth = Math.max(0, ...values.map((text) => text.length));
-  return options.map(({ name, description }, i) => {
-    const value = values[i]!.padEnd(valueWidth);
-    return `      ${name.padEnd(width)}  ${value}  ${description}`;
-  });
 }
 
 /** Every step of a system with every option and its value: this text says what runs. */

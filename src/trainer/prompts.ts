@@ -4,6 +4,7 @@ import type { StateStore } from "../contract/state.js";
 import type { Task } from "../contract/task.js";
 import { show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
+import { weightedIndex } from "../statistics/weightedIndex.js";
 import { permutation, uniformAt } from "./random.js";
 import type { TrainSettings } from "./settings.js";
 
@@ -32,8 +33,9 @@ export function nextPrompts(source: PromptSource, count: number): Prompt[] {
   }
   const { mixture } = task;
   const sets = setsOf(train, mixture);
+  const weights = mixture.map(({ weight }) => weight);
   return Array.from({ length: count }, (_, i) => {
-    const set = chosen(mixture, uniformAt(seed, "mixture", drawn + i)());
+    const set = weightedIndex(weights, uniformAt(seed, "mixture", drawn + i)());
     const key = `${drawnKey}/${mixture[set]!.task}`;
     const at = state.get(key, 0);
     state.set(key, at + 1);
@@ -69,15 +71,6 @@ function setsOf(
     partitions.set(train, sets);
   }
   return sets;
-}
-
-function chosen(mixture: NonNullable<Task["mixture"]>, uniform: number): number {
-  let left = uniform * mixture.reduce((sum, { weight }) => sum + weight, 0);
-  const found = mixture.findIndex(({ weight }) => {
-    left -= weight;
-    return left < 0;
-  });
-  return found === -1 ? mixture.length - 1 : found;
 }
 
 /** The epoch of the prompt that was drawn last, of all tasks together; 0 before the first. */

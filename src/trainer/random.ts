@@ -36,11 +36,6 @@ export function uniformAt(
   return random(streamAt(seed, purpose, ...place)).uniform;
 }
 
-/** A name as the end of a place: the numbers of its symbols. */
-export function nameKey(name: string): number[] {
-  return Array.from(name, (symbol) => symbol.codePointAt(0)!);
-}
-
 /** The numbers 0 .. count - 1 in random order (Fisher-Yates). */
 export function permutation(count: number, uniform: () => number): number[] {
   const order = Array.from({ length: count }, (_, i) => i);

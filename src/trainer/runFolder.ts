@@ -1,8 +1,9 @@
 import { existsSync } from "node:fs";
-import { appendFile, mkdir, readdir, readFile, rename, stat, writeFile } from "node:fs/promises";
+import { appendFile, mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { Metrics } from "../contract/metrics.js";
 import { FiresteelError } from "../engine/error.js";
+import { replaceFile } from "../files/replaceFile.js";
 
 const metricsFile = "metrics.jsonl";
 
@@ -71,15 +72,9 @@ export async function rewindRunFolder(
     // A checkpoint that was moved away from its run has no history.
     const text = out === from || existsSync(path) ? await readFile(path, "utf8") : "";
     const kept = text.split("\n").filter((line) => stepOf(line) <= step);
-    await replace(join(out, metricsFile), kept.map((line) => `${line}\n`).join(""));
-    await replace(join(out, "system.txt"), system);
+    await replaceFile(join(out, metricsFile), kept.map((line) => `${line}\n`).join(""));
+    await replaceFile(join(out, "system.txt"), system);
   });
-}
-
-async function replace(path: string, text: string): Promise<void> {
-  const partial = `${path}.partial`;
-  await writeFile(partial, text);
-  await rename(partial, path);
 }
 
 /** A line that a killed process left half-written belongs to no step. */

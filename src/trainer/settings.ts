@@ -2,9 +2,9 @@ import type { DescribedOption } from "../contract/block.js";
 import type { Task } from "../contract/task.js";
 import { checkChoice, checkKeys, invalid } from "../engine/checks.js";
 import type { Option } from "../options/option.js";
+import { optionLines } from "../options/optionLines.js";
 import { type OptionRules, parseOptions } from "../options/parseOptions.js";
 import { evaluationNames } from "./evaluationNames.js";
-import { optionLines } from "./printSystem.js";
 import { settingGroups, type TrainSettings } from "./settingsTable.js";
 
 export type { TrainSettings } from "./settingsTable.js";

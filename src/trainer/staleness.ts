@@ -3,7 +3,8 @@ import type { Metrics } from "../contract/metrics.js";
 import type { SampleRequest } from "../contract/sampler.js";
 import { show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
-import { mean } from "./metrics.js";
+import { mean } from "../statistics/mean.js";
+import { extreme } from "./metrics.js";
 import type { Run } from "./run.js";
 
 /** How often rollouts are asked for again before the sampler counts as broken. */
@@ -19,7 +20,7 @@ export function stalenessMetrics(groups: readonly Group[], updates: number): Met
   const all = groups.flatMap(({ trajectories }) => trajectories.map((t) => staleness(updates, t)));
   return {
     "sampling/staleness/mean": mean(all),
-    "sampling/staleness/max": all.length === 0 ? null : all.reduce((a, b) => Math.max(a, b)),
+    "sampling/staleness/max": extreme(all, Math.max),
   };
 }
 

@@ -2,12 +2,17 @@ import type { Group, Trajectory } from "../contract/data.js";
 import type { Measurer } from "../contract/metrics.js";
 import type { Phase } from "../contract/system.js";
 import { show } from "../engine/checks.js";
-import { tensorOf } from "../engine/device.js";
 import { FiresteelError } from "../engine/error.js";
 import { accumulate, evaluateWhole, type Scored, type UpdateFrame } from "./accumulate.js";
 import { failedUpdate } from "./failedUpdate.js";
 import { learningRate } from "./learningRate.js";
-import { disposeGradient, type EvaluatedTerm, gradientRows, isCoupled } from "./lossTerms.js";
+import {
+  disposeGradient,
+  type EvaluatedTerm,
+  gradientRows,
+  isCoupled,
+  readTerms,
+} from "./lossTerms.js";
 import { Measures, samplingMetrics } from "./metrics.js";
 import { lossScale, microBatches, minibatches, type RowBatch } from "./minibatches.js";
 import { notANumber } from "./notANumber.js";
@@ -149,16 +154,7 @@ async function updateOnce(
   const optimizer = run.optimizers[phase.model]!;
   optimizer.zeroGrad();
   const parts = new Measures();
-  let loss = 0;
-  for (const result of await gradients(frame, batch)) {
-    loss += (await tensorOf(result.loss, "loss").read())[0]!;
-    if (result.metrics !== null) {
-      const sums = (await tensorOf(result.metrics, "metrics").read()) as Float64Array;
-      for (const [name, part] of Object.entries(result.decode(sums))) parts.add(name, part);
-    }
-    result.loss.dispose();
-    result.metrics?.dispose();
-  }
+  const loss = await readTerms(await gradients(frame, batch), parts);
   // What is not finite is caught before the step; a gradient that is not, by the step itself, which then
   // changes nothing.
   const columns = phase.loss.flatMap((term) => term.columns);

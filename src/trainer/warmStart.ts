@@ -4,7 +4,7 @@ import { streamAt, uniformAt } from "./random.js";
 import type { Run } from "./run.js";
 
 /** The learning rate at a step of a stage: linear between its corners, constant beyond. */
-export function rateAt(corners: WarmStartStage["learningRate"], step: number): number {
+function rateAt(corners: WarmStartStage["learningRate"], step: number): number {
   const next = corners.findIndex((corner) => corner.step > step);
   if (next === -1) return corners.at(-1)!.rate;
   if (next === 0) return corners[0]!.rate;

@@ -1,12 +1,13 @@
 import { checkKeys, checkNumber, invalid } from "../engine/checks.js";
 import {
   decimal,
+  divide,
   equal,
-  fraction,
   integer,
   multiply,
   negate,
   type Rational,
+  subtract,
 } from "./math/rational.js";
 
 export interface NumericOptions {
@@ -29,7 +30,7 @@ const number = new RegExp(`^([+-]?)\\s*${digits}${power}${divisor}\\s*(%?)$`);
  *
  * @param units see `NumericOptions`
  */
-export function parseNumber(text: string, units: readonly string[] = []): Rational | null {
+function parseNumber(text: string, units: readonly string[] = []): Rational | null {
   const bare = withoutUnit(text.trim().replaceAll("−", "-").replace(/\.$/, ""), units);
   if (bare.length > 200) return null;
   const match = number.exec(bare);
@@ -38,7 +39,7 @@ export function parseNumber(text: string, units: readonly string[] = []): Ration
   const value = decimal(mantissa.replaceAll(",", ""), Number(exponent));
   const below = denominator === undefined ? integer(1) : decimal(denominator);
   if (value === null || below === null || below.n === 0n) return null;
-  const quotient = fraction(value.n * below.d, value.d * below.n)!;
+  const quotient = divide(value, below)!;
   const scaled = percent === "%" ? multiply(quotient, { n: 1n, d: 100n }) : quotient;
   return sign === "-" ? negate(scaled) : scaled;
 }
@@ -72,7 +73,7 @@ export function numeric(
   if (equal(a, b)) return 1;
   if (absolute === 0 && relative === 0) return 0;
   // Of the exact difference: doubles would round two close numbers to one.
-  const difference = fraction(a.n * b.d - b.n * a.d, a.d * b.d)!;
+  const difference = subtract(a, b);
   const allowed = Math.max(absolute, relative * Math.abs(approximately(b)));
   return Math.abs(approximately(difference)) <= allowed ? 1 : 0;
 }

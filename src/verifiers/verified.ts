@@ -12,7 +12,7 @@ import { checkNumericOptions, type NumericOptions, numeric } from "./numeric.js"
 /** Judges an answer: a number in [0, 1], 1 = right. */
 export type Verifier = (answer: string | null, label: Label) => number;
 
-export const verifierNames = ["exact", "numeric", "choice", "fill-in", "math"] as const;
+const verifierNames = ["exact", "numeric", "choice", "fill-in", "math"] as const;
 export type VerifierName = (typeof verifierNames)[number];
 
 export interface VerifiedOptions {

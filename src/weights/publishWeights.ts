@@ -1,9 +1,10 @@
 import { randomBytes } from "node:crypto";
-import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Policy } from "../contract/policy.js";
 import { checkInteger } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
+import { sync, writeSynced } from "../files/synced.js";
 import {
   fingerprintOf,
   formatPointer,
@@ -62,24 +63,5 @@ async function removeOthers(
     const path = join(directory, entry);
     if (!weightsFolder.test(entry) || kept.includes(path)) continue;
     await rm(path, { recursive: true, force: true });
-  }
-}
-
-async function writeSynced(path: string, text: string): Promise<void> {
-  const file = await open(path, "w");
-  try {
-    await file.writeFile(text);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-}
-
-async function sync(path: string): Promise<void> {
-  const handle = await open(path, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }

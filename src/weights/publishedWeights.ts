@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { FiresteelError } from "../engine/error.js";
+import { damage, recordFile } from "../files/fileRecord.js";
 
 /** Names the weights that count. Replaced by a rename, so that a reader sees the old or the new ones. */
 export const pointerFile = "weights.json";
@@ -64,12 +64,10 @@ export async function publishedWeights(directory: string): Promise<PublishedWeig
 /** @throws FiresteelError ERR_CHECKPOINT where a byte is not as it was published */
 export async function checkPublished({ folder, files }: PublishedWeights): Promise<void> {
   const found = await recordFiles(folder);
-  for (const [name, { bytes, sha256 }] of Object.entries(files)) {
-    const path = join(folder, name);
+  for (const [name, written] of Object.entries(files)) {
     const file = found[name];
-    if (file === undefined) throw refused(path, "it is missing");
-    if (file.bytes !== bytes) throw refused(path, `it has ${file.bytes} bytes instead of ${bytes}`);
-    if (file.sha256 !== sha256) throw refused(path, "its checksum does not match");
+    const reason = file === undefined ? "it is missing" : damage(file, written);
+    if (reason !== null) throw refused(join(folder, name), reason);
   }
 }
 
@@ -78,13 +76,7 @@ export async function recordFiles(folder: string): Promise<FileRecords> {
   const records: FileRecords = {};
   try {
     for (const name of (await readdir(folder)).sort()) {
-      const hash = createHash("sha256");
-      let bytes = 0;
-      for await (const chunk of createReadStream(join(folder, name))) {
-        hash.update(chunk);
-        bytes += chunk.length;
-      }
-      records[name] = { bytes, sha256: hash.digest("hex") };
+      records[name] = await recordFile(join(folder, name));
     }
   } catch (cause) {
     throw refused(folder, `it cannot be read (${(cause as Error).message})`, cause);

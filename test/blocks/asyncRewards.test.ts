@@ -13,7 +13,8 @@ import {
 } from "../../src/blocks/index.js";
 import type { Measure, RewardContext, RewardFunction } from "../../src/contract/index.js";
 import { train } from "../../src/train.js";
-import { metricsOf, shortTask, small, temporaryFolder } from "../trainer/runs.js";
+import { temporaryFolder } from "../folders.js";
+import { metricsOf, shortTask, small } from "../trainer/runs.js";
 import { rolloutOf } from "./trajectories.js";
 
 function contextOf(texts: readonly string[], signal = new AbortController().signal) {

@@ -16,6 +16,8 @@ const sources = readdirSync(native, { recursive: true, encoding: "utf8" })
 const nvcc = ["nvcc", "/usr/local/cuda/bin/nvcc"].find(
   (path) => spawnSync(path, ["--version"]).status === 0,
 );
+/** The build compiles for all, and refuses spills: one shows registers and loads. */
+const architectures = (process.env.FIRESTEEL_ARCHITECTURES ?? "90").split(",");
 const flags = ["-std=c++17", "-I", native, "--fmad=false", "-Xcompiler", "-w", "-w"];
 
 interface Kernel {
@@ -58,14 +60,15 @@ describe("CUDA sources under nvcc", () => {
     async (folder) => {
       const kept = join(out, folder.replaceAll("/", "-"));
       mkdirSync(kept);
-      const targets = ["80", "90", "100"].map((a) => `-gencode=arch=compute_${a},code=sm_${a}`);
+      const targets = architectures.map((a) => `-gencode=arch=compute_${a},code=sm_${a}`);
       const keep = ["--keep", "--keep-dir", kept, "--fatbin", "-o", join(kept, "cuda.fatbin")];
       const source = join(native, folder, "cuda.cu");
       const options = [...flags, ...targets, "-Xptxas", "-v", ...keep, source];
       const { stderr, stdout } = await run(nvcc, options, { maxBuffer: 2 ** 26 });
 
       const kernels = kernelsIn(folder, stderr + stdout);
-      expect(new Set(kernels.map(({ architecture }) => architecture)).size).toBe(3);
+      const compiled = new Set(kernels.map(({ architecture }) => architecture));
+      expect([...compiled].sort()).toEqual(architectures.map((a) => `sm_${a}`).sort());
       for (const { name, architecture, registers, spilled } of kernels) {
         const what = `${name} for ${architecture}`;
         expect(spilled, `${what}: bytes spilled`).toBe(0);
@@ -74,7 +77,8 @@ describe("CUDA sources under nvcc", () => {
         );
       }
 
-      const ptx = readFileSync(join(kept, "cuda.compute_90.ptx"), "utf8");
+      const listing = readdirSync(kept).find((name) => name.endsWith(".ptx"))!;
+      const ptx = readFileSync(join(kept, listing), "utf8");
       expect(ptx).toContain(".entry");
       expect(ptx).not.toMatch(/\b(atom|red)\.\S*\.(b?f16|bf16|f32|f64)\b/);
       if (!rowKernels.includes(folder)) return;

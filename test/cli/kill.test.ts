@@ -5,7 +5,8 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { readCheckpoint } from "../../src/trainer/checkpoint.js";
-import { temporaryFolder, weightsOf } from "../trainer/runs.js";
+import { temporaryFolder } from "../folders.js";
+import { weightsOf } from "../trainer/runs.js";
 
 const main = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "dist", "cli", "main.js");
 

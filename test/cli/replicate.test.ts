@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { claims } from "../../src/index.js";
-import { temporaryFolder } from "../trainer/runs.js";
+import { temporaryFolder } from "../folders.js";
 import { firesteel } from "./terminal.js";
 
 describe("replicate", () => {

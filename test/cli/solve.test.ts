@@ -2,7 +2,8 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { train } from "../../src/index.js";
-import { small, temporaryFolder } from "../trainer/runs.js";
+import { temporaryFolder } from "../folders.js";
+import { small } from "../trainer/runs.js";
 import { firesteel } from "./terminal.js";
 
 async function policyFolder(): Promise<string> {

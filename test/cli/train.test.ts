@@ -2,7 +2,8 @@ import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { tasks } from "../../src/tasks/index.js";
-import { temporaryFolder, weightsOf } from "../trainer/runs.js";
+import { temporaryFolder } from "../folders.js";
+import { weightsOf } from "../trainer/runs.js";
 import { firesteel } from "./terminal.js";
 
 /** A config with which a step takes milliseconds. */

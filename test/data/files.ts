@@ -2,7 +2,8 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect } from "vitest";
 import { type TrainOptions, train } from "../../src/train.js";
-import { metricsOf, small, temporaryFolder, weightsOf } from "../trainer/runs.js";
+import { temporaryFolder } from "../folders.js";
+import { metricsOf, small, weightsOf } from "../trainer/runs.js";
 
 /** Sums of two digits: question, answer. */
 export const sums = Array.from({ length: 40 }, (_, i) => {

@@ -4,7 +4,8 @@ import { parquetWriteBuffer } from "hyparquet-writer";
 import { describe, expect, test } from "vitest";
 import { type DatasetOptions, tasks, train } from "../../src/index.js";
 import { firesteel } from "../cli/terminal.js";
-import { temporaryFolder, weightsOf } from "../trainer/runs.js";
+import { temporaryFolder } from "../folders.js";
+import { weightsOf } from "../trainer/runs.js";
 import { columns, fileOf, jsonl, resumesExactly, short, sums } from "./files.js";
 
 function parquetOf(rows: readonly Record<string, unknown>[]): Uint8Array {

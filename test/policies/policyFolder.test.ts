@@ -5,7 +5,8 @@ import { findPolicy, policyFolder } from "../../src/policies/policyFolder.js";
 import { serve } from "../../src/serve/serve.js";
 import { solve } from "../../src/solve.js";
 import { train } from "../../src/train.js";
-import { keptFolder, shortTask, small, temporaryFolder } from "../trainer/runs.js";
+import { keptFolder, temporaryFolder } from "../folders.js";
+import { shortTask, small } from "../trainer/runs.js";
 
 let run: string;
 let remove = async () => {};

@@ -1,12 +1,12 @@
-import { mkdtemp, readdir, readFile, rm, truncate, unlink, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, readFile, truncate, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import { readSafetensors, type StoredTensor, writeSafetensors } from "../../src/nn/safetensors.js";
 import { CharTokenizer } from "../../src/policies/token/charTokenizer.js";
 import { type TokenConfig, tinyConfig } from "../../src/policies/token/config.js";
 import { TokenPolicy } from "../../src/policies/token/tokenPolicy.js";
+import { temporaryFolder } from "../folders.js";
 import { awkward, floats, plain, policyOf, rows, values } from "./rows.js";
 
 const engine = new Engine({ device: "cpu" });
@@ -14,9 +14,8 @@ afterAll(() => engine.dispose());
 
 let directory: string;
 beforeEach(async () => {
-  directory = await mkdtemp(join(tmpdir(), "firesteel-policy-"));
+  directory = await temporaryFolder();
 });
-afterEach(() => rm(directory, { recursive: true }));
 
 const weights = () => join(directory, "model.safetensors");
 const tokenizer = new CharTokenizer("abcdefghij");

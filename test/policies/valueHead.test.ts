@@ -1,12 +1,12 @@
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import { Engine } from "../../src/engine/engine.js";
 import { random } from "../../src/nn/random.js";
 import { readSafetensors } from "../../src/nn/safetensors.js";
 import type { TokenConfig } from "../../src/policies/token/config.js";
 import { TokenPolicy } from "../../src/policies/token/tokenPolicy.js";
+import { temporaryFolder } from "../folders.js";
 import { awkward, floats, gradients, plain, policyOf, row, rows } from "./rows.js";
 
 const engine = new Engine();
@@ -165,9 +165,8 @@ describe("scores that were not there before", () => {
 describe("a value head in a folder", () => {
   let directory: string;
   beforeEach(async () => {
-    directory = await mkdtemp(join(tmpdir(), "firesteel-value-"));
+    directory = await temporaryFolder();
   });
-  afterEach(() => rm(directory, { recursive: true }));
 
   it("is stored and found again", async () => {
     const policy = valued(awkward);

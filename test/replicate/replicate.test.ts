@@ -9,7 +9,8 @@ import {
   type ReplicationProgress,
   replicate,
 } from "../../src/index.js";
-import { shortTask, temporaryFolder } from "../trainer/runs.js";
+import { temporaryFolder } from "../folders.js";
+import { shortTask } from "../trainer/runs.js";
 
 const accuracy = atEnd("eval/accuracy");
 

@@ -7,7 +7,7 @@ import { readRunData } from "../../src/report/runData.js";
 import { seriesOf } from "../../src/report/series.js";
 import { type TrainOptions, train } from "../../src/train.js";
 import { firesteel } from "../cli/terminal.js";
-import { temporaryFolder } from "../trainer/runs.js";
+import { temporaryFolder } from "../folders.js";
 import { twoPhaseRun } from "./twoPhases.js";
 
 async function runOf(options: Partial<TrainOptions> = {}): Promise<string> {

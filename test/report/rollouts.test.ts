@@ -13,7 +13,7 @@ import {
 import { tokenTexts } from "../../src/report/rollouts/tokenTexts.js";
 import { train } from "../../src/train.js";
 import { rolloutOf } from "../blocks/trajectories.js";
-import { temporaryFolder } from "../trainer/runs.js";
+import { temporaryFolder } from "../folders.js";
 import { twoPhaseRun } from "./twoPhases.js";
 
 async function record(out: string): Promise<RecordedRollout[]> {

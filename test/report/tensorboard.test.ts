@@ -5,7 +5,8 @@ import { PbfReader } from "pbf";
 import { describe, expect, test } from "vitest";
 import { maskedChecksum, recordFrame } from "../../src/report/tensorboard/recordFrame.js";
 import { train } from "../../src/train.js";
-import { metricsOf, temporaryFolder } from "../trainer/runs.js";
+import { temporaryFolder } from "../folders.js";
+import { metricsOf } from "../trainer/runs.js";
 import { twoPhaseRun } from "./twoPhases.js";
 
 interface Value {

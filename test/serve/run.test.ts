@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { PhaseReport, Trajectory } from "../../src/contract/index.js";
 import { type TrainOptions, train } from "../../src/train.js";
-import { metricsOf, small, temporaryFolder, weightsOf } from "../trainer/runs.js";
+import { temporaryFolder } from "../folders.js";
+import { metricsOf, small, weightsOf } from "../trainer/runs.js";
 import { type Fault, FaultyProxy, ServerProcess } from "./servers.js";
 
 const settings: TrainOptions = { ...small, steps: 5, evalSteps: 3 };

@@ -2,7 +2,8 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { tasks } from "../../src/tasks/index.js";
 import { type TrainOptions, train } from "../../src/train.js";
-import { metricsOf, shortTask, small, temporaryFolder, weightsOf } from "../trainer/runs.js";
+import { temporaryFolder } from "../folders.js";
+import { metricsOf, shortTask, small, weightsOf } from "../trainer/runs.js";
 
 const recipes = [
   ...["grpo", "dr-grpo", "rloo", "reinforce-pp", "reinforce-pp-baseline", "dapo", "gspo"],

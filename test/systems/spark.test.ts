@@ -23,7 +23,8 @@ import { tasks } from "../../src/tasks/index.js";
 import { type TrainOptions, train } from "../../src/train.js";
 import { scoreRows } from "../../src/trainer/scores.js";
 import { lastBoxed } from "../../src/verifiers/boxed.js";
-import { metricsOf, shortTask, small, temporaryFolder, weightsOf } from "../trainer/runs.js";
+import { temporaryFolder } from "../folders.js";
+import { metricsOf, shortTask, small, weightsOf } from "../trainer/runs.js";
 
 /** The phases of a short run, in order. */
 async function phasesOf(options: TrainOptions): Promise<PhaseReport[]> {

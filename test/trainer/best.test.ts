@@ -6,7 +6,8 @@ import { groupNormalize, surrogate } from "../../src/blocks/index.js";
 import type { RewardContext } from "../../src/contract/index.js";
 import { defineSystem } from "../../src/systems/defineSystem.js";
 import { type TrainOptions, train } from "../../src/train.js";
-import { metricsOf, shortTask, small, temporaryFolder, weightsOf } from "./runs.js";
+import { temporaryFolder } from "../folders.js";
+import { metricsOf, shortTask, small, weightsOf } from "./runs.js";
 
 /** A run whose evaluation at step i has values[i] right answers of eight, whatever the policy does. */
 function runWith(values: readonly number[], more: TrainOptions): TrainOptions {

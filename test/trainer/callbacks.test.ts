@@ -4,7 +4,8 @@ import { describe, expect, test } from "vitest";
 import type { RunCallback } from "../../src/contract/index.js";
 import { train } from "../../src/train.js";
 import { readCheckpoint } from "../../src/trainer/checkpoint.js";
-import { metricsOf, shortTask, small, temporaryFolder, weightsOf } from "./runs.js";
+import { temporaryFolder } from "../folders.js";
+import { metricsOf, shortTask, small, weightsOf } from "./runs.js";
 
 /** Writes down what it is told. */
 function listener(log: string[], name = ""): RunCallback {

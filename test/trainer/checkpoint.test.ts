@@ -1,15 +1,14 @@
-import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import { readCheckpoint, writeCheckpoint } from "../../src/trainer/checkpoint.js";
+import { temporaryFolder } from "../folders.js";
 
 let out: string;
 
 beforeEach(async () => {
-  out = await mkdtemp(join(tmpdir(), "firesteel-checkpoint-"));
+  out = await temporaryFolder();
 });
-afterEach(() => rm(out, { recursive: true, force: true }));
 
 const write = (name: string, step: number) =>
   writeCheckpoint(out, name, { step, list: [1.5, null] }, async (folder) => {
@@ -48,12 +47,11 @@ describe("a checkpoint", () => {
     await writeFile(join(out, "metrics.jsonl"), "");
     // What a kill between the rename and the clearing away leaves behind.
     for (const name of ["checkpoint-9", "warm-start-900"]) {
-      const other = await mkdtemp(join(tmpdir(), "firesteel-checkpoint-"));
+      const other = await temporaryFolder();
       await writeCheckpoint(other, name, {}, async () => {});
       await rm(join(out, name), { recursive: true, force: true });
       const { rename } = await import("node:fs/promises");
       await rename(join(other, name), join(out, name));
-      await rm(other, { recursive: true });
     }
     expect((await readCheckpoint<{ step: number }>(out)).body.step).toBe(10);
   });

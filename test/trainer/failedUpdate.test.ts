@@ -8,7 +8,8 @@ import { engineOf } from "../../src/engine/device.js";
 import { defineSystem } from "../../src/systems/defineSystem.js";
 import { train } from "../../src/train.js";
 import { notANumber } from "../../src/trainer/notANumber.js";
-import { metricsOf, shortTask, small, temporaryFolder, weightsOf } from "./runs.js";
+import { temporaryFolder } from "../folders.js";
+import { metricsOf, shortTask, small, weightsOf } from "./runs.js";
 
 /** The surrogate, and a term that gives `loss` and `gradient` for one rollout of step 2. */
 function systemWith(loss: number, gradient: number, weight?: Weighting): System {

@@ -5,7 +5,8 @@ import type { Metrics, RolloutPlan, Sampler, System, Task } from "../../src/cont
 import { defineSystem, type PhaseDefinition } from "../../src/systems/defineSystem.js";
 import { tasks } from "../../src/tasks/index.js";
 import { type TrainOptions, train } from "../../src/train.js";
-import { metricsOf, shortTask, temporaryFolder, weightsOf } from "./runs.js";
+import { temporaryFolder } from "../folders.js";
+import { metricsOf, shortTask, small, weightsOf } from "./runs.js";
 
 const flow2d = tasks.flow2d!;
 
@@ -15,18 +16,7 @@ const briefTask: Task = {
   warmStart: flow2d.warmStart.map((stage) => ({ ...stage, steps: 60, batchSize: 64 })),
 };
 
-const brief: TrainOptions = {
-  system: "flow-grpo",
-  task: briefTask,
-  device: "cpu",
-  seed: 3,
-  steps: 4,
-  promptsPerStep: 4,
-  numGenerations: 4,
-  minibatchSize: 8,
-  evalSamples: 2,
-  evalSteps: 2,
-};
+const brief: TrainOptions = { ...small, system: "flow-grpo", task: briefTask, seed: 3 };
 
 const head = { id: "test", title: "For a test", arxiv: null, evidence: "low" } as const;
 

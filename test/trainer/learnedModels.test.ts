@@ -8,7 +8,8 @@ import { tinyConfig } from "../../src/policies/token/config.js";
 import { TokenPolicy } from "../../src/policies/token/tokenPolicy.js";
 import { tasks } from "../../src/tasks/index.js";
 import { type TrainOptions, train } from "../../src/train.js";
-import { keptFolder, metricsOf, shortTask, small, temporaryFolder, weightsOf } from "./runs.js";
+import { keptFolder, temporaryFolder } from "../folders.js";
+import { metricsOf, shortTask, small, weightsOf } from "./runs.js";
 
 /** One warm start and one teacher for all recipes. */
 let start: string;

@@ -1,7 +1,8 @@
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { train } from "../../src/train.js";
-import { shortTask, small, temporaryFolder } from "./runs.js";
+import { temporaryFolder } from "../folders.js";
+import { shortTask, small } from "./runs.js";
 
 test("a minibatch size is refused where every phase of the system has its own", async () => {
   const out = join(await temporaryFolder(), "run");

@@ -6,7 +6,8 @@ import { Engine, mixWeights } from "../../src/index.js";
 import { readSafetensors } from "../../src/nn/safetensors.js";
 import { defineSystem } from "../../src/systems/defineSystem.js";
 import { type TrainOptions, train } from "../../src/train.js";
-import { metricsOf, shortTask, small, temporaryFolder, weightsOf } from "./runs.js";
+import { temporaryFolder } from "../folders.js";
+import { metricsOf, shortTask, small, weightsOf } from "./runs.js";
 
 const system = defineSystem({
   ...{ id: "with-kl", title: "With a KL term", arxiv: null, evidence: "low" },

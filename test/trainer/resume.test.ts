@@ -5,7 +5,8 @@ import { describe, expect, test } from "vitest";
 import type { RewardContext } from "../../src/contract/index.js";
 import { readSafetensors } from "../../src/nn/safetensors.js";
 import { train } from "../../src/train.js";
-import { metricsOf, shortTask, small, temporaryFolder, weightsOf } from "./runs.js";
+import { temporaryFolder } from "../folders.js";
+import { metricsOf, shortTask, small, weightsOf } from "./runs.js";
 
 /** A run that ends like a killed process: nothing after the given step's report is done. */
 async function killedAt(step: number, out: string): Promise<void> {

@@ -1,9 +1,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterEach } from "vitest";
 import type { Metrics, Task } from "../../src/contract/index.js";
 import { tasks } from "../../src/tasks/index.js";
 import type { TrainOptions } from "../../src/train.js";
@@ -28,25 +26,6 @@ export const small: TrainOptions = {
   evalSamples: 2,
   evalSteps: 2,
 };
-
-const folders: string[] = [];
-
-/** A folder that is removed after the test. */
-export async function temporaryFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), "firesteel-run-"));
-  folders.push(folder);
-  return folder;
-}
-
-afterEach(async () => {
-  for (const folder of folders.splice(0)) await rm(folder, { recursive: true, force: true });
-});
-
-/** A folder that several tests share: whoever asks for it removes it. */
-export async function keptFolder(): Promise<{ folder: string; remove: () => Promise<void> }> {
-  const folder = await mkdtemp(join(tmpdir(), "firesteel-run-"));
-  return { folder, remove: () => rm(folder, { recursive: true, force: true }) };
-}
 
 /** What a run's last checkpoint holds of weights and moments, to the bit. */
 export function weightsOf(out: string, step: number): Record<string, string> {

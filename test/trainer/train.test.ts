@@ -24,7 +24,8 @@ import { EmbeddedSampler } from "../../src/samplers/embedded.js";
 import { defineSystem, type PhaseDefinition } from "../../src/systems/defineSystem.js";
 import { type TrainOptions, train } from "../../src/train.js";
 import { stepMetrics } from "../../src/trainer/metrics.js";
-import { metricsOf, shortTask, small, temporaryFolder, weightsOf } from "./runs.js";
+import { temporaryFolder } from "../folders.js";
+import { metricsOf, shortTask, small, weightsOf } from "./runs.js";
 
 function systemWith(phase: Partial<PhaseDefinition>, id = "test"): System {
   const head = { id, title: "For a test", arxiv: null, evidence: "low" } as const;

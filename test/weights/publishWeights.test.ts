@@ -1,19 +1,9 @@
-import { appendFile, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { appendFile, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { checkPublished, publishedWeights } from "../../src/weights/publishedWeights.js";
 import { publishWeights } from "../../src/weights/publishWeights.js";
-
-let folder: string | undefined;
-afterEach(async () => {
-  if (folder !== undefined) await rm(folder, { recursive: true, force: true });
-});
-
-async function directory(): Promise<string> {
-  folder = await mkdtemp(join(tmpdir(), "firesteel-weights-"));
-  return folder;
-}
+import { temporaryFolder } from "../folders.js";
 
 /** A policy is whatever writes files. */
 const policy = (text: string) => ({
@@ -25,7 +15,7 @@ const policy = (text: string) => ({
 
 describe("published weights", () => {
   it("are those published last, whatever their version", async () => {
-    const at = join(await directory(), "not", "there yet");
+    const at = join(await temporaryFolder(), "not", "there yet");
     expect(await publishedWeights(at)).toBeNull();
     const first = await publishWeights(at, 7, policy("seven"));
     expect(await publishedWeights(at)).toEqual(first);
@@ -36,7 +26,7 @@ describe("published weights", () => {
   });
 
   it("of other bytes have another fingerprint, of the same bytes the same", async () => {
-    const at = await directory();
+    const at = await temporaryFolder();
     const print = async (text: string) => (await publishWeights(at, 1, policy(text))).fingerprint;
     const one = await print("one");
     expect(await print("two")).not.toBe(one);
@@ -44,7 +34,7 @@ describe("published weights", () => {
   });
 
   it("stay beside the next ones for who still reads them, and no longer", async () => {
-    const at = await directory();
+    const at = await temporaryFolder();
     const folders: string[] = [];
     for (let version = 0; version < 4; ++version) {
       folders.push((await publishWeights(at, version, policy(`${version}`))).folder);
@@ -54,7 +44,7 @@ describe("published weights", () => {
   });
 
   it("that were not written to the end are never named", async () => {
-    const at = await directory();
+    const at = await temporaryFolder();
     const whole = await publishWeights(at, 1, policy("one"));
     const failing = {
       async save(into: string) {
@@ -73,7 +63,7 @@ describe("published weights", () => {
   });
 
   it("that have changed on the disk are refused with the file", async () => {
-    const at = await directory();
+    const at = await temporaryFolder();
     const published = await publishWeights(at, 1, policy("one"));
     await checkPublished(published);
     const path = join(published.folder, "b.txt");
@@ -88,7 +78,7 @@ describe("published weights", () => {
   it.each(["", "{}", '{"format":1,"version":1,"folder":"../../etc","files":{}}'])(
     "are refused where weights.json is %j",
     async (text) => {
-      const at = await directory();
+      const at = await temporaryFolder();
       await writeFile(join(at, "weights.json"), text);
       await expect(publishedWeights(at)).rejects.toMatchObject({ code: "ERR_CHECKPOINT" });
       // Publishing mends it.

@@ -1,10 +1,10 @@
-import type { Trajectory } from "../../contract/data.js";
 import type { Measurer } from "../../contract/metrics.js";
 import type { Advantage } from "../../contract/system.js";
 import { invalid } from "../../engine/checks.js";
 import { number } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
 import { mapRows, perAction, withColumn } from "../columns.js";
+import { tokenRewards } from "./tokenRewards.js";
 
 /**
  * Generalised advantage estimation (Schulman et al. 2016, eq. 16): delta_t = r_t + gamma V_{t+1} - V_t,
@@ -112,14 +112,6 @@ export function generalizedAdvantage(options: { gamma?: number; lambda?: number 
       });
     },
   };
-}
-
-function tokenRewards({ columns, actions: { length }, mask, reward }: Trajectory): Float64Array {
-  const { tokenReward = { level: "row", value: 0 } as const } = columns;
-  const rewards = Float64Array.from(perAction("tokenReward", tokenReward, length));
-  const last = mask.lastIndexOf(1);
-  if (last >= 0) rewards[last]! += reward ?? 0;
-  return rewards;
 }
 
 function measureExplained(

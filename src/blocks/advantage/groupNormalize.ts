@@ -106,7 +106,10 @@ const binaryDegeneracy: Readonly<Partial<Record<Scale, string>>> = {
     "the only success or failure of a group has others with a std of 0, and such advantages",
 };
 
-/** Group-relative advantages (Shao et al. 2024, section 4.1.2), one number a row. Defaults as in TRL, or by `conventions`. */
+/**
+ * Group-relative advantages (Shao et al. 2024, section 4.1.2), one number a row. Defaults as in TRL, or by
+ * `conventions`.
+ */
 export function groupNormalize(options: GroupNormalizeOptions = {}): Advantage {
   const { ema: _, emaBlend: __, ...conditions } = inapplicable;
   const shape = shapeFor(conventionsOf(options).groupNormalize);

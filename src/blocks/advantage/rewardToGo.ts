@@ -2,7 +2,8 @@ import type { Advantage } from "../../contract/system.js";
 import { invalid } from "../../engine/checks.js";
 import { number } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
-import { mapRows, perAction, withColumn } from "../columns.js";
+import { mapRows, withColumn } from "../columns.js";
+import { tokenRewards } from "./tokenRewards.js";
 
 /**
  * Discounted sums of the rewards from each action on: G_t = r_t + gamma G_{t+1} over the actions with
@@ -45,11 +46,7 @@ export function rewardToGo(options: { gamma?: number } = {}): Advantage {
     options: described,
     run: (groups) =>
       mapRows(groups, (t) => {
-        const { tokenReward = { level: "row", value: 0 } as const } = t.columns;
-        const rewards = Float64Array.from(perAction("tokenReward", tokenReward, t.actions.length));
-        const last = t.mask.lastIndexOf(1);
-        if (last >= 0) rewards[last]! += t.reward ?? 0;
-        const returns = discountedReturns(rewards, t.mask, values.gamma);
+        const returns = discountedReturns(tokenRewards(t), t.mask, values.gamma);
         return withColumn(t, "advantage", { level: "action", values: Float32Array.from(returns) });
       }),
   };

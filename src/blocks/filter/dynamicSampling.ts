@@ -61,7 +61,7 @@ const shape = {
   ),
 };
 
-type DynamicSamplingOptions = Partial<{
+export type DynamicSamplingOptions = Partial<{
   metric: string | null;
   maxGenerations: number;
   exhausted: "train" | "refuse";

@@ -42,7 +42,7 @@ export function aggregationDenominator(
 }
 
 /** What a term has, and reports of. */
-export interface SurrogateParts {
+interface SurrogateParts {
   kl: boolean;
   entropy: boolean;
   sampler: boolean;
@@ -51,10 +51,7 @@ export interface SurrogateParts {
 }
 
 /** The kernel's sums as parts of metrics, by TRL's names. */
-export function surrogateMeasures(
-  values: Float64Array,
-  has: SurrogateParts,
-): Record<string, Measure> {
+function surrogateMeasures(values: Float64Array, has: SurrogateParts): Record<string, Measure> {
   const of = Object.fromEntries(surrogateMetrics.map((name, i) => [name, values[i]!])) as Record<
     SurrogateMetric,
     number

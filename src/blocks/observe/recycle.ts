@@ -18,7 +18,7 @@ const shape = {
   clear: choice("epoch", ["epoch", "never"], "when prompts that still wait are dropped"),
 };
 
-export interface RecycleBlockOptions extends RecyclingOptions {
+export interface RecycleOptions extends RecyclingOptions {
   /** "epoch" (default): what waits is dropped where an epoch begins; "never": it waits on. */
   clear?: "epoch" | "never";
 }
@@ -27,13 +27,14 @@ export interface RecycleBlockOptions extends RecyclingOptions {
  * Makes new prompts of a phase's finished rollouts, before any filter, and queues them for `recycled`:
  * is this answer right, which of these two is, and try again after this attempt. Their labels are the
  * verdicts that the rollouts have got, and the question's own for reflection (SPARK, arXiv 2509.22624,
- * section 3). The queue is emptied where an epoch begins (unless told otherwise) and is saved with every checkpoint; what would
- * not fit the policy's context is left out and counted. Draws come from a stream of its own.
+ * section 3). The queue is emptied where an epoch begins (unless told otherwise) and is saved with every
+ * checkpoint; what would not fit the policy's context is left out and counted. Draws come from a stream of
+ * its own.
  *
  * Reports recycle/{judge,reflection,queue,too_long}: prompts made by this step, waiting after it, and
  * left out.
  */
-export function recycle(options: RecycleBlockOptions = {}): Observer {
+export function recycle(options: RecycleOptions = {}): Observer {
   const { values, described } = parseOptions("recycle", shape, options);
   return {
     block: "recycle",

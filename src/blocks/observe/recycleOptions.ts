@@ -7,7 +7,7 @@ import { FiresteelError } from "../../engine/error.js";
 import { isStateValue } from "../../engine/stateValue.js";
 import { naturalLanguage } from "../../forms/naturalLanguage.js";
 import { choice, flag, integer, number, orNull } from "../../options/option.js";
-import type { FinishedGroup, FormsOf, RecycleOptions } from "./recycleStep.js";
+import type { FinishedGroup, FormsOf, RecycleStepOptions } from "./recycleStep.js";
 
 /** What of rollouts is recycled, by whichever block does it. */
 export interface RecyclingOptions {
@@ -37,7 +37,7 @@ export const recyclingShape = {
 type Values = Required<RecyclingOptions>;
 
 /** Caps as numbers. 1:1 with the policy's batch, as 32 + 32 with 64 in the paper's code. */
-export function settled(values: Values, { promptsPerStep }: RolloutSettings): RecycleOptions {
+export function settled(values: Values, { promptsPerStep }: RolloutSettings): RecycleStepOptions {
   const half = Math.ceil(promptsPerStep / 2);
   const { pSingle, balanced, capJudge, capReflect } = values;
   return { pSingle, balanced, capJudge: capJudge ?? half, capReflect: capReflect ?? half };

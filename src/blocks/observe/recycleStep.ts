@@ -14,7 +14,7 @@ export interface FinishedGroup extends AnsweredRollouts {
 /** The forms in which a question is quoted. */
 export type FormsOf = (question: Question) => QuestionForms;
 
-export interface RecycleOptions {
+export interface RecycleStepOptions {
   /** Chance that a mixed group is judged by a single answer; in [0, 1]. */
   pSingle: number;
   /** Judge's questions of a step at most; >= 0. */
@@ -87,7 +87,7 @@ function judgeQuestion(
 export function recycleStep(
   groups: readonly FinishedGroup[],
   forms: QuestionForms | FormsOf,
-  { pSingle, capJudge, capReflect, balanced }: RecycleOptions,
+  { pSingle, capJudge, capReflect, balanced }: RecycleStepOptions,
   uniform: () => number,
 ): Question[] {
   const formsOf = typeof forms === "function" ? forms : () => forms;

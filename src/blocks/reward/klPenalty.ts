@@ -65,7 +65,7 @@ const shape = {
   ),
 };
 
-type KlPenaltyOptions = Partial<{
+export type KlPenaltyOptions = Partial<{
   beta: number;
   klEstimator: (typeof estimators)[number];
   level: "sequence" | "token";

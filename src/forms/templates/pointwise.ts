@@ -1,10 +1,7 @@
 import type { PointwiseTemplate } from "../../contract/forms.js";
-import { laidOut } from "./layout.js";
+import { type QuotingRow, quoting } from "./layout.js";
 
-/** Instruction, heading of the question, heading of the answer, cue. */
-type Row = readonly [string, string, string, string];
-
-const yesOrNo: readonly Row[] = [
+const yesOrNo: readonly QuotingRow[] = [
   [
     "Someone has answered the question below. Work the question out and decide whether that answer is right.",
     "Question:",
@@ -79,7 +76,7 @@ const yesOrNo: readonly Row[] = [
   ],
 ];
 
-const aOrB: readonly Row[] = [
+const aOrB: readonly QuotingRow[] = [
   [
     "Decide which of two statements about the answer below is true. (A) The answer is right. (B) The answer is wrong.",
     "Question:",
@@ -154,23 +151,8 @@ const aOrB: readonly Row[] = [
   ],
 ];
 
-function templates(rows: readonly Row[], right: string, wrong: string): PointwiseTemplate[] {
-  return rows.map(([instruction, asked, answered, cue]) => ({
-    text: laidOut(
-      instruction,
-      [
-        [asked, "{question}"],
-        [answered, "{answer}"],
-      ],
-      cue,
-    ),
-    right,
-    wrong,
-  }));
-}
-
 /** 12 that ask for Yes or No, 12 that ask for A (right) or B (wrong). */
 export const pointwise: readonly PointwiseTemplate[] = [
-  ...templates(yesOrNo, "Yes", "No"),
-  ...templates(aOrB, "A", "B"),
+  ...quoting(yesOrNo, "{answer}").map((text) => ({ text, right: "Yes", wrong: "No" })),
+  ...quoting(aOrB, "{answer}").map((text) => ({ text, right: "A", wrong: "B" })),
 ];

@@ -1,10 +1,7 @@
 import type { ReflectionTemplate } from "../../contract/forms.js";
-import { laidOut } from "./layout.js";
+import { type QuotingRow, quoting } from "./layout.js";
 
-/** Instruction, heading of the question, heading of the answer, cue. */
-type Row = readonly [string, string, string, string];
-
-const neutral: readonly Row[] = [
+const neutral: readonly QuotingRow[] = [
   [
     "An answer to this question has been suggested. Decide whether it is right; confirm or correct it.",
     "Question:",
@@ -127,7 +124,7 @@ const neutral: readonly Row[] = [
   ],
 ];
 
-const wrong: readonly Row[] = [
+const wrong: readonly QuotingRow[] = [
   [
     "The answer below is wrong. Solve the question properly.",
     "Question:",
@@ -190,25 +187,8 @@ const wrong: readonly Row[] = [
   ],
 ];
 
-function templates(
-  rows: readonly Row[],
-  says: ReflectionTemplate["says"],
-): readonly ReflectionTemplate[] {
-  return rows.map(([instruction, asked, answered, cue]) => ({
-    text: laidOut(
-      instruction,
-      [
-        [asked, "{question}"],
-        [answered, "{answer}"],
-      ],
-      cue,
-    ),
-    says,
-  }));
-}
-
 /** 20 that leave open whether the answer is right, 10 that say that it is wrong. */
 export const reflectAnswer: readonly ReflectionTemplate[] = [
-  ...templates(neutral, "nothing"),
-  ...templates(wrong, "wrong"),
+  ...quoting(neutral, "{answer}").map((text) => ({ text, says: "nothing" }) as const),
+  ...quoting(wrong, "{answer}").map((text) => ({ text, says: "wrong" }) as const),
 ];

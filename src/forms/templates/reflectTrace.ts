@@ -1,10 +1,7 @@
 import type { ReflectionTemplate } from "../../contract/forms.js";
-import { laidOut } from "./layout.js";
+import { type QuotingRow, quoting } from "./layout.js";
 
-/** Instruction, heading of the question, heading of the attempt, cue. */
-type Row = readonly [string, string, string, string];
-
-const neutral: readonly Row[] = [
+const neutral: readonly QuotingRow[] = [
   [
     "Below are a question and someone's full solution. Decide whether it is right; confirm it or correct it.",
     "Question:",
@@ -127,7 +124,7 @@ const neutral: readonly Row[] = [
   ],
 ];
 
-const wrong: readonly Row[] = [
+const wrong: readonly QuotingRow[] = [
   [
     "The attempt below fails. Find its mistake and solve the question properly.",
     "Question:",
@@ -190,25 +187,8 @@ const wrong: readonly Row[] = [
   ],
 ];
 
-function templates(
-  rows: readonly Row[],
-  says: ReflectionTemplate["says"],
-): readonly ReflectionTemplate[] {
-  return rows.map(([instruction, asked, attempted, cue]) => ({
-    text: laidOut(
-      instruction,
-      [
-        [asked, "{question}"],
-        [attempted, "{trace}"],
-      ],
-      cue,
-    ),
-    says,
-  }));
-}
-
 /** 20 that leave open whether the attempt is right, 10 that say that it is wrong. */
 export const reflectTrace: readonly ReflectionTemplate[] = [
-  ...templates(neutral, "nothing"),
-  ...templates(wrong, "wrong"),
+  ...quoting(neutral, "{trace}").map((text) => ({ text, says: "nothing" }) as const),
+  ...quoting(wrong, "{trace}").map((text) => ({ text, says: "wrong" }) as const),
 ];

@@ -3,7 +3,7 @@ import { checkChoice, checkInteger, checkKeys, checkNumber, invalid } from "../.
 import { type FlowActions, flowStepNoise, flowTimes } from "../../engine/kernels/flowActions.js";
 import { flowCoefficients } from "../../engine/kernels/flowCoefficients.js";
 import { type FlowKind, flowKinds } from "../../engine/kernels/gaussianTable.js";
-import { checkRollouts } from "../token/sampleRequest.js";
+import { checkRollouts } from "../sampleRequest.js";
 import type { FlowConfig } from "./config.js";
 
 /** Times and noise of a rollout, before it is taken. */

@@ -11,12 +11,12 @@ import type {
 } from "../../contract/index.js";
 import { checkInteger, checkKeys, invalid } from "../../engine/checks.js";
 import type { Engine } from "../../engine/engine.js";
-import { FiresteelError } from "../../engine/error.js";
 import { scale } from "../../engine/nn/elementwise.js";
 import type { Tensor } from "../../engine/tensor.js";
 import { initialValues } from "../../nn/initialization.js";
 import { Parameter } from "../../nn/parameter.js";
-import { checkNoOthers, weightOf, writeWeight } from "../token/weights.js";
+import { misfit } from "../policyFiles.js";
+import { checkNoOthers, weightOf, writeWeight } from "../weightFile.js";
 import { checkFlowConfig, type FlowConfig } from "./config.js";
 import { readFlowPolicy, writeFlowPolicy } from "./files.js";
 import { matchFlow } from "./imitation.js";
@@ -192,9 +192,7 @@ export class FlowPolicy implements Policy {
     for (const [name, value] of Object.entries(config)) {
       const mine = this.config[name as keyof FlowConfig];
       if (value === mine) continue;
-      const reason = `its ${name} is ${value}, this policy's ${mine}`;
-      const message = `The policy in ${directory} does not fit: ${reason}`;
-      throw new FiresteelError("ERR_CHECKPOINT", message);
+      throw misfit(directory, `its ${name} is ${value}, this policy's ${mine}`);
     }
     const { parameters } = this;
     const names = parameters.map(({ name }) => name);

@@ -5,7 +5,7 @@ import { flowStep } from "../../engine/kernels/flowStep.js";
 import type { Tensor } from "../../engine/tensor.js";
 import { type Random, random } from "../../nn/random.js";
 import { Tape } from "../../nn/tape.js";
-import { throwIfAborted } from "../token/sampleRequest.js";
+import { throwIfAborted } from "../sampleRequest.js";
 import { type Course, coursesOf } from "./course.js";
 import type { VelocityNetwork } from "./velocityNetwork.js";
 

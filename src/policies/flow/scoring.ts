@@ -10,7 +10,7 @@ import { type FlowActions, flowStepNoise } from "../../engine/kernels/flowAction
 import { offsetsOf } from "../../engine/ragged.js";
 import type { Tensor } from "../../engine/tensor.js";
 import { Tape, type Var } from "../../nn/tape.js";
-import { seedOf } from "../token/scoring.js";
+import { seedsOf } from "../scoreGradient.js";
 import { checkTemperature } from "./course.js";
 import type { VelocityNetwork } from "./velocityNetwork.js";
 
@@ -153,17 +153,7 @@ export class DifferentiableFlowScores implements DifferentiableScores {
       throw new FiresteelError("ERR_DISPOSED", "Expected scores that have not been differentiated");
     }
     const { tape } = this.#scores;
-    const scores = { ...this.#scores, entropy: null, value: null, logits: null };
-    const seeds: [Var, Tensor][] = [];
-    for (const name of ["logProb", "mean", "entropy", "value", "logits"] as const) {
-      const given = gradient[name] ?? null;
-      if (given === null) continue;
-      const score = scores[name];
-      if (score === null) {
-        throw invalid("ERR_OPTION", `gradient.${name}`, `none (no ${name} was asked for)`, given);
-      }
-      seeds.push([score, seedOf(given, `gradient.${name}`, score)]);
-    }
+    const seeds = seedsOf(gradient, { ...this.#scores, entropy: null, value: null, logits: null });
     this.#ended = true;
     tape.backward(seeds);
   }

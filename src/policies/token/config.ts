@@ -89,7 +89,7 @@ export function checkTokenConfig(config: TokenConfig): TokenConfig {
 }
 
 /** The policy that is trained from random initialisation in seconds: 84k parameters. */
-export const tinyShape: PolicyShape = { layers: 2, width: 64, heads: 2, kvHeads: 2, hidden: 128 };
+const tinyShape: PolicyShape = { layers: 2, width: 64, heads: 2, kvHeads: 2, hidden: 128 };
 
 /**
  * A small transformer for a closed vocabulary.

@@ -1,9 +1,8 @@
-import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Tokenizer } from "../../contract/index.js";
-import { FiresteelError } from "../../engine/error.js";
 import type { Parameter } from "../../nn/parameter.js";
-import { readSafetensors, type Safetensors, writeSafetensors } from "../../nn/safetensors.js";
+import { readSafetensors, type Safetensors } from "../../nn/safetensors.js";
+import { policyPaths, readText, requireText, writeParameters, writeText } from "../policyFiles.js";
 import type { TokenConfig } from "./config.js";
 import { formatConfig, parseConfig } from "./configFile.js";
 import { formatTokenizer, parseTokenizer } from "./tokenizerFiles.js";
@@ -19,8 +18,7 @@ export interface PolicyFiles {
 
 function paths(directory: string) {
   return {
-    config: join(directory, "config.json"),
-    weights: join(directory, "model.safetensors"),
+    ...policyPaths(directory),
     tokenizer: join(directory, "tokenizer.json"),
     tokenizerConfig: join(directory, "tokenizer_config.json"),
   };
@@ -40,20 +38,13 @@ export async function writePolicy(
     await writeText(at.tokenizer, texts.tokenizer);
     await writeText(at.tokenizerConfig, texts.config);
   }
-  const tensors = await Promise.all(
-    parameters.map(async ({ name, value }) => {
-      const { shape, dtype } = value;
-      return [name, { dtype, shape, data: await value.read() }] as const;
-    }),
-  );
-  await writeSafetensors(at.weights, tensors, { format: "pt" });
+  await writeParameters(at.weights, parameters);
 }
 
 /** @throws FiresteelError ERR_CHECKPOINT where a file is missing or damaged */
 export async function readPolicy(directory: string): Promise<PolicyFiles> {
   const at = paths(directory);
-  const config = await readText(at.config);
-  if (config === null) throw new FiresteelError("ERR_CHECKPOINT", `${at.config} does not exist`);
+  const config = await requireText(at.config);
   const tokenizer = await readText(at.tokenizer);
   const texts = {
     tokenizer: tokenizer ?? "",
@@ -65,34 +56,4 @@ export async function readPolicy(directory: string): Promise<PolicyFiles> {
     weights: await readSafetensors(at.weights),
     weightsPath: at.weights,
   };
-}
-
-/** Writes and syncs to the disk. @throws FiresteelError ERR_CHECKPOINT */
-export async function writeText(path: string, text: string): Promise<void> {
-  try {
-    const file = await open(path, "w");
-    try {
-      await file.writeFile(text);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-  } catch (cause) {
-    throw unusable(path, cause);
-  }
-}
-
-/** null where there is no such file. @throws FiresteelError ERR_CHECKPOINT */
-export async function readText(path: string): Promise<string | null> {
-  try {
-    return await readFile(path, "utf8");
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return null;
-    throw unusable(path, cause);
-  }
-}
-
-function unusable(path: string, cause: unknown): FiresteelError {
-  const reason = cause instanceof Error ? cause.message : String(cause);
-  return new FiresteelError("ERR_CHECKPOINT", `${path}: ${reason}`, { cause });
 }

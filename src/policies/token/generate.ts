@@ -6,8 +6,9 @@ import { sample } from "../../engine/nn/sample.js";
 import { offsetsOf } from "../../engine/ragged.js";
 import type { Tensor } from "../../engine/tensor.js";
 import { type Random, random } from "../../nn/random.js";
+import { throwIfAborted } from "../sampleRequest.js";
 import { type DecodeBatch, KeyValueCache } from "./keyValueCache.js";
-import { checkRequest, throwIfAborted } from "./sampleRequest.js";
+import { checkRequest } from "./sampleRequest.js";
 import type { Transformer } from "./transformer.js";
 
 /** What came after one prompt. */

@@ -1,16 +1,15 @@
 import type {
-  DeviceTensor,
   DifferentiableScores,
   PolicyRow,
   ScoreGradient,
   ScoreOptions,
 } from "../../contract/index.js";
-import { checkBoolean, checkKeys, invalid } from "../../engine/checks.js";
-import { tensorOf } from "../../engine/device.js";
+import { checkBoolean, checkKeys } from "../../engine/checks.js";
 import { FiresteelError } from "../../engine/error.js";
 import { Offsets } from "../../engine/offsets.js";
-import { overlap, type Tensor } from "../../engine/tensor.js";
+import type { Tensor } from "../../engine/tensor.js";
 import { Tape, type Var } from "../../nn/tape.js";
+import { seedsOf } from "../scoreGradient.js";
 import { packRows } from "./packing.js";
 import type { Transformer } from "./transformer.js";
 
@@ -92,17 +91,7 @@ export class DifferentiableTokenScores implements DifferentiableScores {
       throw new FiresteelError("ERR_DISPOSED", "Expected scores that have not been differentiated");
     }
     const { tape, tables } = this.#scores;
-    const seeds: [Var, Tensor][] = [];
-    for (const name of ["logProb", "entropy", "value", "logits"] as const) {
-      const given = gradient[name] ?? null;
-      if (given === null) continue;
-      const score = this.#scores[name];
-      if (score === null) {
-        const expected = `none (no ${name} was asked for)`;
-        throw invalid("ERR_OPTION", `gradient.${name}`, expected, given);
-      }
-      seeds.push([score, seedOf(given, `gradient.${name}`, score)]);
-    }
+    const seeds = seedsOf(gradient, { ...this.#scores, mean: null });
     this.#ended = true;
     try {
       tape.backward(seeds);
@@ -116,15 +105,4 @@ export class DifferentiableTokenScores implements DifferentiableScores {
     this.#scores.tape.dispose();
     this.#scores.tables.dispose();
   }
-}
-
-/** A gradient as a tape takes it. @throws FiresteelError ERR_SHAPE */
-export function seedOf(tensor: DeviceTensor, name: string, { value }: Var): Tensor {
-  const seed = tensorOf(tensor, name);
-  if (overlap(seed, value) !== "none") {
-    // The backward pass overwrites the scores before it has read all gradients.
-    throw invalid("ERR_OPTION", name, "memory of its own", "that of the score");
-  }
-  if (seed.dtype === "f32" && seed.shape.join() === value.shape.join()) return seed;
-  throw invalid("ERR_SHAPE", name, `f32 [${value.shape}]`, `${seed.dtype} [${seed.shape}]`);
 }

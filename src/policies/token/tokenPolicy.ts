@@ -12,11 +12,12 @@ import type {
 } from "../../contract/index.js";
 import { checkChoice, checkInteger, checkKeys, invalid } from "../../engine/checks.js";
 import type { Engine } from "../../engine/engine.js";
-import { FiresteelError } from "../../engine/error.js";
 import { scale } from "../../engine/nn/elementwise.js";
 import type { Tensor } from "../../engine/tensor.js";
 import { Parameter } from "../../nn/parameter.js";
 import type { Var } from "../../nn/tape.js";
+import { misfit } from "../policyFiles.js";
+import { checkNoOthers, weightOf, writeWeight } from "../weightFile.js";
 import { checkTokenConfig, type PolicyDType, policyDTypes, type TokenConfig } from "./config.js";
 import { readPolicy, writePolicy } from "./files.js";
 import { type Completion, generate, type TokenWatch } from "./generate.js";
@@ -24,7 +25,7 @@ import { imitate } from "./imitation.js";
 import { DifferentiableTokenScores, scoreRows } from "./scoring.js";
 import { formatTokenizer } from "./tokenizerFiles.js";
 import { isValueHead, Transformer } from "./transformer.js";
-import { checkNoOthers, freshWeights, storedWeights, weightOf, writeWeight } from "./weights.js";
+import { freshWeights, storedWeights } from "./weights.js";
 
 /** A decoder-only transformer (RMSNorm, RoPE, grouped queries, SwiGLU) that acts by tokens. */
 export class TokenPolicy implements Policy {
@@ -254,8 +255,4 @@ function checkTokenizer(tokenizer: Tokenizer | null, { vocabSize }: TokenConfig)
   if (tokenizer === null || tokenizer.vocabularySize <= vocabSize) return;
   const expected = `at least the tokenizer's ${tokenizer.vocabularySize}`;
   throw invalid("ERR_OPTION", "vocabSize", expected, vocabSize);
-}
-
-function misfit(directory: string, reason: string): FiresteelError {
-  return new FiresteelError("ERR_CHECKPOINT", `The policy in ${directory} does not fit: ${reason}`);
 }

@@ -128,7 +128,8 @@ function moveByKeys(plot, box, { lines, unit }) {
     const steps = plot.data[0];
     const from = plot.cursor.idx ?? (by === 1 ? -1 : steps.length);
     const index = Math.min(steps.length - 1, Math.max(0, from + by));
-    plot.setCursor({ left: plot.valToPos(steps[index], "x"), top: height / 2 });
+    // With hooks, and told to the other charts.
+    plot.setCursor({ left: plot.valToPos(steps[index], "x"), top: height / 2 }, true, true);
     const values = lines.map(({ label, values }) => `${label} ${format(values[index])}`);
     byId("told").textContent = `Step ${steps[index]}: ${values.join(", ")}`;
   });

@@ -1,7 +1,7 @@
 import type { RecordedRollout } from "./rollout.js";
 
 /** Of the rollouts in a page, so that one can be mailed. */
-export const maxEmbeddedBytes = 512 * 1024;
+const maxEmbeddedBytes = 512 * 1024;
 
 /** Rollouts of one prompt; what they share is said once. */
 export interface EmbeddedGroup

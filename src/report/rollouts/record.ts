@@ -3,7 +3,8 @@ import { appendFile, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { PhaseReport, RunCallback, RunFrame, StepReport } from "../../contract/run.js";
 import { invalid } from "../../engine/checks.js";
-import { parsed, replaceLines } from "../jsonl.js";
+import { replaceFile } from "../../files/replaceFile.js";
+import { parsed } from "../jsonl.js";
 import { chooseGroups } from "./chooseGroups.js";
 import { type RecordedRollout, recordedRollout } from "./rollout.js";
 
@@ -11,7 +12,7 @@ import { type RecordedRollout, recordedRollout } from "./rollout.js";
 export const rolloutsFile = "rollouts.jsonl";
 
 /** Of rollouts.jsonl, however long the run. */
-export const maxRecordBytes = 16 * 2 ** 20;
+const maxRecordBytes = 16 * 2 ** 20;
 
 export interface RecordOptions {
   /** Groups per phase, >= 1. */
@@ -99,9 +100,9 @@ export class RolloutRecord implements RunCallback {
   }
 
   async #replace(lines: readonly RecordedRollout[]): Promise<void> {
-    const texts = lines.map((line) => JSON.stringify(line));
-    this.#bytes = texts.reduce((sum, text) => sum + Buffer.byteLength(text) + 1, 0);
-    await replaceLines(this.#path, texts);
+    const text = lines.map(textOf).join("");
+    this.#bytes = Buffer.byteLength(text);
+    await replaceFile(this.#path, text);
   }
 }
 

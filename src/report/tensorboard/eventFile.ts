@@ -5,7 +5,7 @@ import { type EventContent, encodeEvent } from "./event.js";
 import { recordFrame } from "./recordFrame.js";
 
 /** In a run's folder. */
-export const tensorboardFolder = "tensorboard";
+const tensorboardFolder = "tensorboard";
 
 /**
  * Writes OUT/tensorboard/events.out.tfevents.*: the printed system as text, every metric as a scalar of

@@ -1,69 +1,12 @@
 import type { Expression } from "./expression.js";
 import { NotMath, type Token } from "./lex.js";
-import { add, decimal, divide, integer, isLess, one, type Rational } from "./rational.js";
-
-const functions = new Set(
-  "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln lg exp min max".split(" "),
-);
-const inverses: Readonly<Record<string, string>> = {
-  sin: "arcsin",
-  cos: "arccos",
-  tan: "arctan",
-};
-const greek = new Set(
-  (
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho " +
-    "sigma tau phi varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell"
-  ).split(" "),
-);
-const products = new Set(["cdot", "times", "ast"]);
-
-/** Deepest nesting that is read. */
-const MAX_DEPTH = 40;
+import { functions, greek, inverted, products } from "./names.js";
+import { add, divide, integer, isLess, one, type Rational } from "./rational.js";
+import { TokenReader } from "./tokenReader.js";
 
 /** Recursive descent over the tokens of one formula. Linear in their number. */
-export class ExpressionParser {
-  protected at = 0;
-  protected tokens: Token[];
-  #depth = 0;
+export class ExpressionParser extends TokenReader {
   #bars = 0;
-
-  constructor(tokens: readonly Token[]) {
-    this.tokens = [...tokens];
-  }
-
-  protected get next(): Token | undefined {
-    return this.tokens[this.at];
-  }
-
-  protected isSign(text: string, ahead = 0): boolean {
-    const token = this.tokens[this.at + ahead];
-    return token?.kind === "sign" && token.text === text;
-  }
-
-  protected isCommand(text: string): boolean {
-    return this.next?.kind === "command" && this.next.text === text;
-  }
-
-  protected accept(text: string): boolean {
-    if (!this.isSign(text)) return false;
-    this.at += 1;
-    return true;
-  }
-
-  protected expect(text: string): void {
-    if (!this.accept(text)) throw new NotMath(`expected ${text}`);
-  }
-
-  protected nested<T>(read: () => T): T {
-    if (this.#depth >= MAX_DEPTH) throw new NotMath("nested too deeply");
-    this.#depth += 1;
-    try {
-      return read();
-    } finally {
-      this.#depth -= 1;
-    }
-  }
 
   expression(): Expression {
     return this.nested(() => {
@@ -222,7 +165,7 @@ export class ExpressionParser {
       this.at += 1;
       const read = () => {
         const braced = this.accept("{");
-        if (!braced) this.#splitDigits();
+        if (!braced) this.splitDigits();
         const value = whole(this.next);
         this.at += 1;
         return braced && !this.accept("}") ? null : value;
@@ -249,19 +192,12 @@ export class ExpressionParser {
     if (!this.accept("_")) return "";
     const tokens: string[] = [];
     if (this.accept("{")) {
-      while (!this.accept("}")) tokens.push(this.#take().text);
+      while (!this.accept("}")) tokens.push(this.take().text);
     } else {
-      this.#splitDigits();
-      tokens.push(this.#take().text);
+      this.splitDigits();
+      tokens.push(this.take().text);
     }
     return `_${tokens.join(" ")}`;
-  }
-
-  #take(): Token {
-    const token = this.next;
-    if (token === undefined) throw new NotMath("ends too early");
-    this.at += 1;
-    return token;
   }
 
   #command(name: string): Expression {
@@ -296,7 +232,7 @@ export class ExpressionParser {
 
   /** What a command takes: braces, one digit, or one symbol. */
   #argument(): Expression {
-    this.#splitDigits();
+    this.splitDigits();
     return this.nested(() => this.#primaryAlone());
   }
 
@@ -305,16 +241,6 @@ export class ExpressionParser {
     if (token?.kind !== "number") return this.#primary();
     this.at += 1;
     return numberOf(token.value);
-  }
-
-  /** LaTeX reads one digit where braces are missing: \frac12 is 1/2. */
-  #splitDigits(): void {
-    const token = this.next;
-    if (token?.kind !== "number" || !/^\d\d+$/.test(token.text)) return;
-    const halves = [token.text.slice(0, 1), token.text.slice(1)].map(
-      (text): Token => ({ kind: "number", value: decimal(text)!, text, spaced: false }),
-    );
-    this.tokens.splice(this.at, 1, ...halves);
   }
 
   #call(name: string): Expression {
@@ -350,16 +276,6 @@ export class ExpressionParser {
     }
     return left;
   }
-}
-
-/** sin^{-1} is the inverse function; other powers are taken of the value. */
-function inverted(name: string, power: Expression | null): [string, Expression | null] {
-  const isMinusOne =
-    power?.kind === "negate" && power.of.kind === "number" && power.of.value.n === power.of.value.d;
-  if (!isMinusOne) return [name, power];
-  const inverse = inverses[name];
-  if (inverse === undefined) throw new NotMath(`the power -1 of ${name}`);
-  return [inverse, null];
 }
 
 function numberOf(value: Rational): Expression {

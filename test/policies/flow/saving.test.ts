@@ -1,12 +1,12 @@
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeEach, describe, expect, test } from "vitest";
 import { Engine } from "../../../src/engine/engine.js";
 import { FlowPolicy } from "../../../src/policies/flow/flowPolicy.js";
 import { openPolicy } from "../../../src/policies/openPolicy.js";
 import { tinyConfig } from "../../../src/policies/token/config.js";
 import { TokenPolicy } from "../../../src/policies/token/tokenPolicy.js";
+import { temporaryFolder } from "../../folders.js";
 import { flowOf, policyOf, prompt, request, small } from "./flows.js";
 
 const engine = new Engine({ device: "cpu" });
@@ -14,9 +14,8 @@ afterAll(() => engine.dispose());
 
 let directory: string;
 beforeEach(async () => {
-  directory = await mkdtemp(join(tmpdir(), "firesteel-flow-"));
+  directory = await temporaryFolder();
 });
-afterEach(() => rm(directory, { recursive: true }));
 
 const ask = request({ prompts: [prompt(2)], counts: [2] });
 const sampledBy = async (policy: FlowPolicy) => (await policy.sample(ask)).map(flowOf);

@@ -1,0 +1,160 @@
+import type { Policy } from "./contract/policy.js";
+import type { RunCallback } from "./contract/run.js";
+import type { Sampler } from "./contract/sampler.js";
+import type { System } from "./contract/system.js";
+import type { Task } from "./contract/task.js";
+import type { DatasetOptions } from "./data/datasetTask.js";
+import { checkBoolean, checkChoice, checkKeys, invalid } from "./engine/checks.js";
+import type { Engine, EngineOptions } from "./engine/engine.js";
+import { FiresteelError } from "./engine/error.js";
+import { checkPlacement } from "./engine/placement.js";
+import type { GivenModels } from "./givenModels.js";
+import { type PolicyDType, policyDTypes } from "./policies/token/config.js";
+import { type RecorderOptions, recorderNames } from "./report/recorders.js";
+import type { OpenAISamplerOptions } from "./samplers/openaiOptions.js";
+import type { MixedPart, TaskSource } from "./taskSource.js";
+import { settingNames, type TrainSettings } from "./trainer/settings.js";
+import type { TrainJob } from "./trainer/train.js";
+
+/** What `train` takes: any of a run's settings, and what runs where. */
+export interface TrainOptions
+  extends Partial<TrainSettings>,
+    RecorderOptions,
+    Pick<TrainJob, "signal" | "abort" | "onWarning"> {
+  /** Default "spark"; "grpo" where a task, data or a mixture is given. */
+  system?: string | System;
+  /** An id, ids with weights ("a:2,b:1"), or a task; default: the one on which the system is shown. */
+  task?: string | Task;
+  /** Instead of a task: questions in files. */
+  data?: DatasetOptions;
+  /** Instead of a task: several, whose prompts are drawn by weight. */
+  mix?: readonly MixedPart[];
+  /**
+   * "tiny" (default): fresh weights. A folder (also of a run: its best checkpoint where keepBest left one,
+   * else its newest) or a policy: its weights, by default without warm start.
+   */
+  policy?: string | Policy;
+  /**
+   * Of weights and activations: "f32" or "bf16", which halves their memory and keeps float32 masters in
+   * the optimiser. Default: as the policy's folder says; "f32" for fresh weights.
+   */
+  dtype?: PolicyDType;
+  /** Models that the system leaves to you, by name: a folder or a policy, e.g. { teacher: "runs/x/policy" }. */
+  models?: GivenModels;
+  /** Told of every step, as a callback's `step`. */
+  onStep?: RunCallback["step"];
+  onWarmStart?: RunCallback["warmStart"];
+  /** Who else looks on. */
+  callbacks?: readonly RunCallback[];
+  /** Where rollouts come from: a sampler, or the server of an `OpenAISampler`; default: the policy itself. */
+  sampler?: Sampler | OpenAISamplerOptions;
+  /** Default: one for this run. A policy that is an object needs its engine. */
+  engine?: Engine;
+  device?: EngineOptions["device"];
+  threads?: number;
+  /** The run's folder; default: nothing is written. */
+  out?: string;
+  /**
+   * A run's folder, to go on with from its newest checkpoint, or the folder of one of its checkpoints.
+   * Its settings hold; `steps` may be raised where the learning rate is constant. Another folder in `out`
+   * leaves the run as it is and goes on there; a checkpoint that is not the newest needs that.
+   */
+  resume?: string;
+  /** Resumes with other settings all the same: warned of, and written into system.txt and checkpoints. */
+  force?: boolean;
+}
+
+/** Options that a JSON file can hold, besides its settings. */
+const writtenNames = [
+  ...["system", "task", "data", "mix", "policy", "dtype", "models", "sampler"],
+  ...["device", "threads", "out", "resume", "force"],
+  ...recorderNames,
+];
+const liveNames = ["engine", "signal", "abort", "onStep", "onWarmStart", "onWarning", "callbacks"];
+
+/** What a config file may say. */
+export const configNames: readonly string[] = [...writtenNames, ...settingNames];
+
+/**
+ * What the types promise, for callers without types and for config files, and what goes together.
+ *
+ * @throws FiresteelError ERR_OPTION
+ */
+export function checkTrainOptions(options: TrainOptions): void {
+  checkKeys("train", options, [...configNames, ...liveNames]);
+  for (const name of ["out", "resume"] as const) {
+    const value = options[name];
+    if (value !== undefined && (typeof value !== "string" || value === "")) {
+      throw invalid("ERR_OPTION", name, "a folder", value);
+    }
+  }
+  for (const name of ["onStep", "onWarmStart", "onWarning"] as const) {
+    const value = options[name];
+    if (value !== undefined && typeof value !== "function") {
+      throw invalid("ERR_OPTION", name, "a function", value);
+    }
+  }
+  const { threads, callbacks = [] } = options;
+  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= 1024)) {
+    throw invalid("ERR_OPTION", "threads", "an integer in [1, 1024]", threads);
+  }
+  if (!Array.isArray(callbacks) || !callbacks.every(isObject)) {
+    throw invalid("ERR_OPTION", "callbacks", "an array of callbacks", callbacks);
+  }
+  if (options.force !== undefined) checkBoolean("force", options.force);
+  const { system, task, policy } = options;
+  if (isObject(system) && !(Array.isArray(system.phases) && system.phases.length > 0)) {
+    throw invalid("ERR_OPTION", "system", "an id or what defineSystem returns", system);
+  }
+  if (isObject(task) && !(Array.isArray(task.train) && isObject(task.settings))) {
+    throw invalid("ERR_OPTION", "task", "an id or a task", task);
+  }
+  if (policy !== undefined && typeof policy !== "string" && !isObject(policy)) {
+    throw invalid("ERR_OPTION", "policy", '"tiny", a folder or a policy', policy);
+  }
+  if (options.sampler !== undefined && !isObject(options.sampler)) {
+    throw invalid("ERR_OPTION", "sampler", "a sampler or { url, ... }", options.sampler);
+  }
+  if (options.dtype !== undefined) {
+    checkChoice("dtype", options.dtype, policyDTypes);
+    if (isObject(policy)) {
+      throw invalid("ERR_OPTION", "dtype", "nothing (the policy has its own)", options.dtype);
+    }
+  }
+  const { models = {} } = options;
+  if (!isObject(models) || Array.isArray(models)) {
+    throw invalid("ERR_OPTION", "models", "an object of folders and policies", models);
+  }
+  for (const [name, model] of Object.entries(models)) {
+    if (typeof model === "string" || isObject(model)) continue;
+    throw invalid("ERR_OPTION", `models.${name}`, "a folder or a policy", model);
+  }
+  for (const name of ["signal", "abort"] as const) {
+    const signal: unknown = options[name];
+    if (signal !== undefined && !(signal instanceof AbortSignal)) {
+      throw invalid("ERR_OPTION", name, "an AbortSignal", signal);
+    }
+  }
+  if (options.force !== undefined && options.resume === undefined) {
+    const message =
+      "Expected a run to resume (force goes on with other settings) but there is none";
+    throw new FiresteelError("ERR_OPTION", message);
+  }
+  checkPlacement(options);
+  if ([policy, ...Object.values(models)].some(isObject) && options.engine === undefined) {
+    throw new FiresteelError(
+      "ERR_OPTION",
+      "Expected the policy's engine in engine but it is missing",
+    );
+  }
+}
+
+/** The id of the system that is trained where none is given: SPARK where it is shown, else plain GRPO. */
+export function defaultSystem({ task, data, mix }: TaskSource): string {
+  return [task, data, mix].every((given) => given === undefined) ? "spark" : "grpo";
+}
+
+/** Whether a value is given as an object, not by its name or folder. */
+export function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
+}
