@@ -16,7 +16,7 @@ export interface StopSignal {
   end(): void;
 }
 
-/** Both also where they came while the process was too busy to hear. */
+/** Both count also where they came while the process was too busy to hear. */
 export function stopSignal(): StopSignal {
   const stop = new AbortController();
   const atOnce = new AbortController();

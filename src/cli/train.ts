@@ -3,17 +3,18 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import type { RunFrame } from "../contract/run.js";
 import { datasetName } from "../data/datasetTask.js";
-import { checkKeys, invalid } from "../engine/checks.js";
+import { invalid } from "../engine/checks.js";
 import { FiresteelError, systems, type TrainOptions, type TrainResult, train } from "../index.js";
-import { configNames, defaultSystem } from "../trainOptions.js";
+import { defaultSystem } from "../trainOptions.js";
 import { closingTable } from "./closingTable.js";
 import { type DataFlags, dataOptions } from "./dataFlags.js";
-import { readJsonObject, readKey } from "./flagFile.js";
+import { readKey } from "./flagFile.js";
 import { howToGoOn } from "./howToGoOn.js";
 import { ProgressBlock } from "./progress.js";
 import { acceptSettings, showSettings, withSet } from "./settings.js";
 import { type StopSignal, stopSignal } from "./stopSignal.js";
 import type { Terminal } from "./terminal.js";
+import { readTrainConfig } from "./trainConfig.js";
 import { wholeNumber } from "./wholeNumber.js";
 
 interface TrainFlags extends DataFlags {
@@ -120,7 +121,7 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, stop: StopSignal)
   const { config, json, set, settings, model, report, ...flagged } = flags;
   const { samplerUrl, samplerDir, samplerKeyFile, ...unserved } = flagged;
   const { data, columns, verifier, answer, evalData, ...named } = unserved;
-  const fromFile = config === undefined ? {} : readConfig(config);
+  const fromFile = config === undefined ? {} : readTrainConfig(config);
   const options = {
     report: true,
     ...fromFile,
@@ -141,7 +142,7 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, stop: StopSignal)
   signal.addEventListener("abort", announce, { once: true });
   const leave = () => {
     progress.clear();
-    terminal.err(`Stopped at once${howToGoOn((options.out ?? options.resume)!)}\n`);
+    terminal.err(`Stopped at once; ${howToGoOn((options.out ?? options.resume)!)}\n`);
   };
   atOnce.addEventListener("abort", leave, { once: true });
   const event = (name: string, fields: object) => {
@@ -171,7 +172,7 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, stop: StopSignal)
   const { steps, seconds, device, metrics, start, best, stoppedBy, out } = result;
   if (stoppedBy === "signal") {
     const where = steps === 0 ? "before the first step" : `after step ${steps}`;
-    const message = `Stopped ${where}${out === null ? "" : howToGoOn(out)}`;
+    const message = `Stopped ${where}; ${howToGoOn(out!)}`;
     throw new FiresteelError("ERR_ABORTED", message);
   }
   event("done", { steps, seconds, device, metrics, start, best, stoppedBy, out });
@@ -194,22 +195,6 @@ function samplerFlags(flags: {
     );
   }
   return { sampler: { url, directory, apiKey: keyFile && readKey("--sampler-key-file", keyFile) } };
-}
-
-/** The options of a JSON file; what no file can hold is refused. @throws FiresteelError ERR_OPTION */
-function readConfig(path: string): Partial<TrainOptions> {
-  const config = readJsonObject("--config", path);
-  checkKeys(path, config, configNames);
-  for (const name of ["system", "policy"] as const) {
-    const value = config[name];
-    if (value === undefined || typeof value === "string") continue;
-    throw invalid("ERR_OPTION", `${name} in ${path}`, "a text", value);
-  }
-  const { task } = config;
-  if (task !== undefined && typeof task !== "string") {
-    throw invalid("ERR_OPTION", `task in ${path}`, "an id or ids with weights", task);
-  }
-  return config;
 }
 
 /** A folder under runs/ that no run has used yet. What is no id is refused before it is made. */

@@ -8,7 +8,7 @@ import { invalid, show } from "../engine/checks.js";
  *
  * @throws FiresteelError ERR_OPTION
  */
-export function inspectTask({ id, rewards, train, evaluation, evaluations = {} }: Task): void {
+export function checkTask({ id, rewards, train, evaluation, evaluations = {} }: Task): void {
   const name = `task ${show(id)}`;
   for (const [reward, given] of Object.entries(rewards)) {
     if (typeof given === "function") continue;
