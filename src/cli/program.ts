@@ -27,6 +27,17 @@ export async function runCommand(args: readonly string[], terminal: Terminal): P
     .version(version)
     .showSuggestionAfterError()
     .configureOutput({ writeOut: terminal.out, writeErr: terminal.err })
+    .addHelpText(
+      "after",
+      `
+Examples:
+  firesteel train                        SPARK on arithmetic, in about a minute
+  firesteel solve --policy RUN 0123=     ask what that run has made (RUN: the folder that it names at its end)
+  firesteel systems spark                every option of what was trained
+  firesteel train --help                 each command has examples of its own
+
+Exit codes: 0 done, 1 failed, 2 wrong use. FIRESTEEL_DEBUG=1 prints where an error comes from.`,
+    )
     .exitOverride();
   for (const register of [
     registerTrain,

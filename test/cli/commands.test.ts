@@ -21,6 +21,8 @@ describe("every command", () => {
     for (const name of commands) {
       expect(help.out).toMatch(new RegExp(`^  ${name}`, "m"));
     }
+    expect(help.out).toMatch(/Examples:\n +firesteel train/);
+    expect(help.out).toMatch(/0 done, 1 failed, 2 wrong use/);
     expect(await firesteel(["--version"])).toEqual({ code: 0, out: `${version}\n`, err: "" });
   });
 });
