@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "runtime/sanitizer.h"
+
 namespace firesteel {
 Storage::~Storage() {
   pool_->release(data_, block_);
@@ -49,6 +51,9 @@ Status MemoryPool::allocate(int64_t bytes, std::shared_ptr<Storage>* out) {
       }
       if (!status.ok()) return status;
     }
+    // A pooled block is as good as freed, and its end lies beyond what was asked for.
+    allow_access(data, static_cast<size_t>(bytes));
+    forbid_access(static_cast<char*>(data) + bytes, static_cast<size_t>(block - bytes));
     live_ += block;
     peak_ = std::max(peak_, live_);
   }
@@ -57,6 +62,7 @@ Status MemoryPool::allocate(int64_t bytes, std::shared_ptr<Storage>* out) {
 }
 
 void MemoryPool::release(void* data, int64_t block) {
+  forbid_access(data, static_cast<size_t>(block));
   std::lock_guard<std::mutex> lock(mutex_);
   free_[block].push_back(data);
   live_ -= block;
