@@ -38,6 +38,8 @@ export interface Addon {
   write(tensor: TensorHandle, data: ArrayBufferView): void;
   read(tensor: TensorHandle, into: ArrayBufferView): Promise<RawFault[]>;
   readSync(tensor: TensorHandle, into: ArrayBufferView): RawFault[];
+  /** Of an open file's descriptor, until that is closed; false: held by another, null: no such locks here. */
+  lockFile(fd: number): boolean | null;
 
   logProbForward: Kernel;
   logProbPartial: Kernel;
