@@ -19,7 +19,7 @@ import type { Offsets, Slots } from "../engine/offsets.js";
 import type { Tensor } from "../engine/tensor.js";
 import { Recording, type Var } from "./recording.js";
 
-export type { Var } from "./recording.js";
+export { Var } from "./recording.js";
 
 export interface TapeOptions {
   /** false: values only, for inference; memory goes back as soon as `scope` allows. Default true. */
