@@ -42,10 +42,11 @@ export async function findPolicy(path: string): Promise<string | null> {
   if (entries === null) return null;
   const best = entries.includes("best") ? await attempt(() => readlink(join(path, "best"))) : null;
   const newest = checkpointsByAge(entries).reverse();
-  const folders = [...(best === null ? [] : [best]), ...newest].map((name) =>
-    join(path, name, "policy"),
+  // One that has lost its config.json is damaged: an older one must not stand in for it.
+  const found = [...(best === null ? [] : [best]), ...newest].find((name) =>
+    existsSync(join(path, name)),
   );
-  return folders.find((folder) => existsSync(join(folder, "config.json"))) ?? null;
+  return found === undefined ? null : join(path, found, "policy");
 }
 
 /** null where there is no such folder or link, or none that may be read. */

@@ -1,15 +1,15 @@
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 import type { Policy } from "../contract/policy.js";
 import { FiresteelError } from "../engine/error.js";
 import { lockFolder } from "../files/lockFolder.js";
 import { phaseBlocks } from "../options/phaseBlocks.js";
-import { type Checkpoint, checkNewest } from "./checkpoint.js";
+import { type Checkpoint, checkNewest, settleCheckpoints } from "./checkpoint.js";
 import { newOptimizer } from "./optimizer.js";
 import { printSystem } from "./printSystem.js";
 import { runPrompts } from "./prompts.js";
 import { noProgress, type Run } from "./run.js";
 import { beginRunFolder, ensureFolder, rewindRunFolder } from "./runFolder.js";
-import { differencesFrom, loadRun, type RunNames, type SavedRun } from "./save.js";
+import { differencesFrom, loadRun, type RunNames, retentionOf, type SavedRun } from "./save.js";
 import { describeSettings, printSettings } from "./settings.js";
 import { MemoryStateStore } from "./stateStore.js";
 import type { TrainJob } from "./train.js";
@@ -86,6 +86,7 @@ async function goOn(run: Run, job: TrainJob, resume: Checkpoint<SavedRun>): Prom
   if (out === null) return;
   const printed = printRun(run, job.names.models);
   if (out !== resume.run) await beginRunFolder(out, printed);
+  else await settleCheckpoints(out, basename(resume.folder), retentionOf(run));
   const from = resume.run ?? dirname(resume.folder);
   await rewindRunFolder(out, from, progress.begun ? progress.step : -1, printed);
 }

@@ -65,13 +65,26 @@ export async function writeCheckpoint(
     await rm(partial, { recursive: true, force: true }).catch(() => {});
     throw inaccessible("room for a checkpoint", join(out, name), cause);
   }
+  await settleCheckpoints(out, name, retention);
+  return files;
+}
+
+/**
+ * What follows once a checkpoint stands, also where a kill has come before it: `OUT/best`, and older ones go.
+ *
+ * @throws FiresteelError ERR_CHECKPOINT where the disk refuses
+ */
+export async function settleCheckpoints(
+  out: string,
+  name: string,
+  retention: Retention,
+): Promise<void> {
   try {
     await link(out, retention.best);
     await removeOthers(out, name, retention);
   } catch (cause) {
     throw inaccessible(`to clear away what is older than ${name}`, out, cause);
   }
-  return files;
 }
 
 /** Where what is not yet, or no longer, a checkpoint lies. */

@@ -5,7 +5,7 @@ import { show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 import { damage, type FileRecord, recordFile } from "../files/fileRecord.js";
 import { readSafetensors, writeSafetensors } from "../nn/safetensors.js";
-import { type Checkpoint, type KnownFiles, writeCheckpoint } from "./checkpoint.js";
+import { type Checkpoint, type KnownFiles, type Retention, writeCheckpoint } from "./checkpoint.js";
 import { printSystem } from "./printSystem.js";
 import type { Progress, Run, StoredModel } from "./run.js";
 import type { TrainSettings } from "./settings.js";
@@ -73,13 +73,16 @@ export async function saveRun(run: Run, names: RunNames, out: string): Promise<s
     }
     return known;
   };
-  const { keepCheckpoints: last, keepBest } = run.settings;
-  const { best } = run.progress;
-  const kept = keepBest && best !== null ? `checkpoint-${best.step}` : null;
-  const files = await writeCheckpoint(out, name, body, write, { last, best: kept });
+  const files = await writeCheckpoint(out, name, body, write, retentionOf(run));
   const folder = join(out, name);
   noteStored(run, folder, files);
   return folder;
+}
+
+/** Which checkpoints stay. */
+export function retentionOf({ settings, progress: { best } }: Run): Retention {
+  const kept = settings.keepBest && best !== null ? `checkpoint-${best.step}` : null;
+  return { last: settings.keepCheckpoints, best: kept };
 }
 
 const momentsOf = (model: string) => `${model}.optimizer.safetensors`;

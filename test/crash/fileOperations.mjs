@@ -15,7 +15,8 @@ import { dirname, join, resolve, sep } from "node:path";
  * @returns what puts node's own functions back
  */
 export async function watchFiles(root, perform) {
-  const below = (path) => typeof path === "string" && `${resolve(path)}${sep}`.startsWith(`${resolve(root)}${sep}`);
+  const below = (path) =>
+    typeof path === "string" && `${resolve(path)}${sep}`.startsWith(`${resolve(root)}${sep}`);
   const original = { ...fsp };
   const handles = new WeakMap();
   let index = 0;
@@ -30,17 +31,22 @@ export async function watchFiles(root, perform) {
     return handle;
   };
   const writeAll = (handle, path, data) => {
-    const bytes = typeof data === "string" ? Buffer.from(data) : Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+    const bytes =
+      typeof data === "string"
+        ? Buffer.from(data)
+        : Buffer.from(data.buffer, data.byteOffset, data.byteLength);
     const put = async (part) => {
       for (let done = 0; done < part.length; ) {
-        done += (await methods.write.call(handle, part, done, part.length - done, null)).bytesWritten;
+        done += (await methods.write.call(handle, part, done, part.length - done, null))
+          .bytesWritten;
       }
     };
     const half = () => put(bytes.subarray(0, bytes.length >> 1));
     return during("write", path, () => put(bytes), { data: Buffer.from(bytes) }, half);
   };
   const writeWith = (defaultFlag) => async (path, data, options) => {
-    if (!below(path)) return original[defaultFlag === "w" ? "writeFile" : "appendFile"](path, data, options);
+    if (!below(path))
+      return original[defaultFlag === "w" ? "writeFile" : "appendFile"](path, data, options);
     const handle = await open(path, defaultFlag);
     try {
       await writeAll(handle, path, data);
@@ -48,10 +54,12 @@ export async function watchFiles(root, perform) {
       await handle.close();
     }
   };
-  const two = (name) => async (from, to, ...rest) => {
-    const run = () => original[name](from, to, ...rest);
-    return below(to) ? during(name, from, run, { to: resolve(to) }) : run();
-  };
+  const two =
+    (name) =>
+    async (from, to, ...rest) => {
+      const run = () => original[name](from, to, ...rest);
+      return below(to) ? during(name, from, run, { to: resolve(to) }) : run();
+    };
   const symlink = async (target, path, type) => {
     const run = () => original.symlink(target, path, type);
     return below(path) ? during("symlink", path, run, { target }) : run();
@@ -77,7 +85,9 @@ export async function watchFiles(root, perform) {
   const probe = await original.open(process.execPath, "r");
   const prototype = Object.getPrototypeOf(probe);
   await probe.close();
-  const methods = Object.fromEntries(["write", "writeFile", "sync", "truncate"].map((name) => [name, prototype[name]]));
+  const methods = Object.fromEntries(
+    ["write", "writeFile", "sync", "truncate"].map((name) => [name, prototype[name]]),
+  );
   const through = (name, act) =>
     function (...args) {
       const path = handles.get(this);
@@ -87,7 +97,9 @@ export async function watchFiles(root, perform) {
     write: through("write", (handle, path, [data]) => writeAll(handle, path, data)),
     writeFile: through("writeFile", (handle, path, [data]) => writeAll(handle, path, data)),
     sync: through("sync", (handle, path) => during("sync", path, () => methods.sync.call(handle))),
-    truncate: through("truncate", (handle, path) => during("truncate", path, () => methods.truncate.call(handle))),
+    truncate: through("truncate", (handle, path) =>
+      during("truncate", path, () => methods.truncate.call(handle)),
+    ),
   });
   Object.assign(fsp, {
     ...{ open, rm, mkdir, symlink, writeFile: writeWith("w"), appendFile: writeWith("a") },

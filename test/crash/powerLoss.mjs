@@ -22,7 +22,8 @@ export class Disk {
     const [into, name] = [this.#find(dirname(path)), path.slice(dirname(path).length + 1)];
     const node = into?.names.get(name);
     if (kind === "open") {
-      if (node === undefined) change(into, { add: [[name, { data: [], synced: Buffer.alloc(0) }]] });
+      if (node === undefined)
+        change(into, { add: [[name, { data: [], synced: Buffer.alloc(0) }]] });
       else if (flags === "w") node.data = [];
     } else if (kind === "write") node.data.push(data);
     else if (kind === "truncate") node.data = [];
@@ -113,6 +114,7 @@ function bytesOf({ data, synced }, content) {
   const whole = Buffer.concat(data);
   if (content === "whole" || whole.equals(synced)) return whole;
   if (content === "synced") return synced;
-  if (content === "zeros") return Buffer.concat([synced, Buffer.alloc(Math.max(0, whole.length - synced.length))]);
+  if (content === "zeros")
+    return Buffer.concat([synced, Buffer.alloc(Math.max(0, whole.length - synced.length))]);
   return whole.subarray(0, Math.max(Math.min(synced.length, whole.length), whole.length >> 1));
 }

@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { recorders, settings } from "./settings.mjs";
 
 const main = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
-const tiny = new URL("tinyTask.mjs", import.meta.url).href;
+const tiny = new URL("shrinkTask.mjs", import.meta.url).href;
 
 /** The arguments of node for a run from its beginning, with a warm start where `warmStart`. */
 export function beginArgs(system, out, { seed = 1, warmStart = true } = {}) {

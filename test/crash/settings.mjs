@@ -5,7 +5,6 @@ export const systems = ["spark-balanced", "grpo", "ppo"];
 export const settings = {
   promptsPerStep: 2,
   numGenerations: 4,
-  minibatchSize: 4,
   evalSamples: 1,
   evalSteps: 2,
   steps: 6,
