@@ -1,5 +1,6 @@
 // A policy of one's own on the tape: the last characters through two layers (Bengio et al. 2003), trained by train().
-// Run: node custom-policy.mjs [RUN_FOLDER]
+// Run: node custom-policy.mjs [RUN_FOLDER [STEPS]]   a folder that holds a run already: it goes on
+import { existsSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -55,7 +56,13 @@ class WindowPolicy {
     const stop = new Set([...request.stop, this.tokenizer.endOfSequence]);
     const rows = prompts
       .flatMap((prompt, p) => new Array(counts[p]).fill(prompt))
-      .map((prompt, r) => ({ prompt, random: random(streams[r]), ids: [], logProbs: [], finish: "" }));
+      .map((prompt, r) => ({
+        prompt,
+        random: random(streams[r]),
+        ids: [],
+        logProbs: [],
+        finish: "",
+      }));
     for (let live = rows; live.length > 0; live = live.filter(({ finish }) => finish === "")) {
       if (signal?.aborted) throw new FiresteelError("ERR_ABORTED", "Sampling was aborted");
       const [ids, logProbs] = this.engine.scope(() => {
@@ -159,7 +166,10 @@ class WindowPolicy {
     for (const { name, value } of this.parameters) {
       const stored = tensors.get(name);
       if (stored?.shape.join() !== value.shape.join()) {
-        throw new FiresteelError("ERR_CHECKPOINT", `Expected ${name} [${value.shape}] in ${folder}`);
+        throw new FiresteelError(
+          "ERR_CHECKPOINT",
+          `Expected ${name} [${value.shape}] in ${folder}`,
+        );
       }
       value.write(stored.data);
     }
@@ -170,6 +180,9 @@ class WindowPolicy {
   }
 }
 
+const [out, steps = "200"] = process.argv.slice(2);
+const run = out !== undefined && existsSync(out) ? { resume: out } : { out };
+
 const engine = new Engine({ device: "cpu" });
 const path = fileURLToPath(new URL("larger-digit.jsonl", import.meta.url));
 const task = await datasetTask({ path, evaluation: { share: 0.2 } });
@@ -178,9 +191,9 @@ const weights = policy.parameters.reduce((sum, { value }) => sum + value.size, 0
 console.log(`which digit is larger: ${task.train.length} questions, ${weights} weights`);
 
 await train({
-  ...{ engine, policy, task, system: "grpo", seed: 1, out: process.argv[2], saveSteps: 50 },
-  ...{ steps: 200, promptsPerStep: 32, numGenerations: 8, minibatchSize: 256 },
-  ...{ maxCompletionLength: 2, learningRate: 5e-3, evalSteps: 50, evalSamples: 16 },
+  ...{ engine, policy, task, system: "grpo", seed: 1, ...run, saveSteps: 40 },
+  ...{ steps: Number(steps), promptsPerStep: 32, numGenerations: 8, minibatchSize: 256 },
+  ...{ maxCompletionLength: 2, learningRate: 5e-3, evalSteps: 40, evalSamples: 16 },
   onStep({ step, metrics }) {
     const accuracy = metrics["eval/accuracy"];
     if (accuracy !== null) console.log(`step ${step}: ${accuracy.toFixed(2)} of unseen ones right`);

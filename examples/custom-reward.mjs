@@ -20,11 +20,12 @@ async function threeDigits({ completions, signal }) {
 
 const task = {
   ...tasks.arithmetic,
+  evaluations: {},
   rewards: {
     ...tasks.arithmetic.rewards,
     // One call a completion, eight at once; who is too late leaves the statistics.
     format: guarded(threeDigits, {
-      ...{ batch: "each", concurrency: 8, timeoutSeconds: 0.5, onFailure: "null" },
+      ...{ batch: "each", concurrency: 8, timeoutSeconds: 0.25, onFailure: "null" },
     }),
   },
   rewardWeights: { correct: 1, format: 0.5 },
@@ -36,7 +37,9 @@ const watch = {
     if (step === 0) return;
     const format = metrics["rewards/format/mean"];
     const failed = metrics["rewards/format/failed_ratio"];
-    console.log(`step ${step}: format ${format.toFixed(2)}, ${(100 * failed).toFixed(1)}% too late`);
+    console.log(
+      `step ${step}: format ${format.toFixed(2)}, ${(100 * failed).toFixed(1)}% too late`,
+    );
     if (format > 0.9) return "stop";
   },
   end({ step }) {
@@ -46,6 +49,13 @@ const watch = {
 
 const { stoppedBy } = await train({
   ...{ task, system: "grpo", device: "cpu", seed: 1, warmStart: false, callbacks: [watch] },
-  ...{ steps: 40, promptsPerStep: 16, numGenerations: 8, learningRate: 2e-3, evalSteps: null },
+  ...{
+    evalSteps: null,
+    evalSamples: 1,
+    steps: 40,
+    promptsPerStep: 16,
+    numGenerations: 8,
+    learningRate: 2e-3,
+  },
 });
 console.log(`stopped by: ${stoppedBy}`);

@@ -1,7 +1,14 @@
 // A system in one file: a block of one's own beside those of firesteel/blocks.
 // Run: node custom-system.mjs
 import { defineSystem, printSystem, tasks, train } from "firesteel";
-import { dropZeroVariance, mapRows, option, parseOptions, surrogate, withColumn } from "firesteel/blocks";
+import {
+  dropZeroVariance,
+  mapRows,
+  option,
+  parseOptions,
+  surrogate,
+  withColumn,
+} from "firesteel/blocks";
 
 /** Ranks of values from -1 (least) to 1 (greatest); equal ones share the middle of theirs. The pure function. */
 export function centredRanks(values) {

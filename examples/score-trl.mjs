@@ -1,68 +1,77 @@
-// Scores rollouts that a TRL run logged: advantages and losses of two systems, side by side.
+// Scores rollouts that a TRL run has logged: its own advantages beside those of two systems.
 // Run: node score-trl.mjs [FILE.jsonl]
 import { createReadStream } from "node:fs";
-import { mkdtemp, open, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { Engine, scoreFile, systems } from "firesteel";
+import { defineSystem, Engine, namedSystem, scoreFile } from "firesteel";
+import { groupNormalize, surrogate } from "firesteel/blocks";
 
 const file = process.argv[2] ?? fileURLToPath(new URL("trl-completions.jsonl", import.meta.url));
-const folder = await mkdtemp(join(tmpdir(), "score-trl-"));
-const engine = new Engine({ device: "cpu" });
 
 /**
- * TRL's fields under this library's names. Rollouts of one prompt in one step are a group; rewards are one number
- * per reward function, null where it does not apply; -1 stands for padding.
+ * A line as `log_completions` writes it (step, prompt, completion, a column per reward function, advantage), with the
+ * step's padded tensors under the names that GRPOTrainer gives them; here as a rollout (docs/score.md). Rollouts of
+ * one prompt in one step are a group.
  */
 function rollout(line) {
-  const { step, prompt, completion, logps, old_logps, ref_logps, completion_mask, ...rest } =
-    JSON.parse(line);
-  const mask = completion_mask ?? logps.map(() => 1);
-  const cut = (values) => values?.slice(0, mask.lastIndexOf(1) + 1);
+  const { step, prompt, completion, advantage, completion_mask: mask, ...rest } = line;
+  const { per_token_logps, old_per_token_logps, ref_per_token_logps, ...rewards } = rest;
+  const length = mask.lastIndexOf(1) + 1;
+  const cut = (values) => values?.slice(0, length);
   return {
-    ...{ group: JSON.stringify([step, prompt]), prompt, completion, rewards: rest.rewards },
-    ...{ logProbs: cut(logps), oldLogProbs: cut(old_logps ?? logps), refLogProbs: cut(ref_logps) },
-    ...{ mask: cut(mask), finish: rest.is_truncated ? "length" : "stop" },
+    ...{ group: JSON.stringify([step, prompt]), rewards, mask: cut(mask) },
+    logProbs: cut(per_token_logps),
+    oldLogProbs: cut(old_per_token_logps ?? per_token_logps),
+    refLogProbs: cut(ref_per_token_logps),
   };
 }
 
-async function scored(path, system) {
-  const rows = [];
+/** What would change without the division by the group's standard deviation (Dr. GRPO), for six tokens at most. */
+const noScale = defineSystem({
+  id: "no-scale",
+  title: "Dr. GRPO on these rollouts",
+  arxiv: "2503.20783",
+  evidence: "low",
+  advantage: groupNormalize({ scale: "none" }),
+  loss: [surrogate({ epsilon: 0.2, aggregation: "seq-mean-token-sum-norm", horizon: 6 })],
+});
+
+/** Every result, and the loss of the whole file. */
+async function score(engine, path, system) {
   const results = scoreFile(engine, path, { system });
+  const advantages = [];
   for (;;) {
     const { value, done } = await results.next();
-    if (done) return { rows, loss: value.loss };
-    rows.push(value);
+    if (done) return { advantages, loss: value.loss };
+    advantages.push(value.advantage);
   }
 }
 
+const lines = [];
+for await (const text of createInterface({ input: createReadStream(file) })) {
+  if (text.trim() !== "") lines.push(JSON.parse(text));
+}
+const folder = await mkdtemp(join(tmpdir(), "score-trl-"));
+const engine = new Engine({ device: "cpu" });
 try {
   const path = join(folder, "rollouts.jsonl");
-  const out = await open(path, "w");
-  const texts = [];
-  for await (const line of createInterface({ input: createReadStream(file) })) {
-    if (line.trim() === "") continue;
-    const { prompt, completion, ...given } = rollout(line);
-    texts.push(`${prompt} ${completion}`);
-    await out.write(`${JSON.stringify(given)}\n`);
-  }
-  await out.close();
+  await writeFile(path, lines.map((line) => `${JSON.stringify(rollout(line))}\n`).join(""));
+  const grpo = await score(engine, path, namedSystem("grpo"));
+  const other = await score(engine, path, noScale);
 
-  const grpo = await scored(path, systems.grpo);
-  const drGrpo = await scored(path, systems["dr-grpo"]);
-  const width = Math.max(...texts.map((text) => text.length));
-  console.log(`${"prompt and completion".padEnd(width)}  reward  grpo advantage  dr-grpo advantage`);
-  for (const [i, { reward, advantage }] of grpo.rows.entries()) {
-    const numbers = [
-      reward.toFixed(2).padStart(6),
-      advantage.toFixed(3).padStart(14),
-      drGrpo.rows[i].advantage.toFixed(3).padStart(17),
-    ];
-    console.log([texts[i].padEnd(width), ...numbers].join("  "));
+  const columns = [["prompt and completion", "TRL", "grpo", "no-scale"]];
+  for (const [i, { prompt, completion, advantage }] of lines.entries()) {
+    const numbers = [advantage, grpo.advantages[i], other.advantages[i]];
+    columns.push([`${prompt} ${completion}`, ...numbers.map((value) => value.toFixed(3))]);
   }
-  console.log(`loss: grpo ${grpo.loss.toFixed(5)}, dr-grpo ${drGrpo.loss.toFixed(5)}`);
+  columns.push(["loss", "", grpo.loss.toFixed(5), other.loss.toFixed(5)]);
+  const width = Math.max(...columns.map(([text]) => text.length));
+  for (const [text, ...numbers] of columns) {
+    console.log([text.padEnd(width), ...numbers.map((cell) => cell.padStart(8))].join(" "));
+  }
 } finally {
   engine.dispose();
   await rm(folder, { recursive: true });
