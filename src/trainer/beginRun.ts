@@ -2,12 +2,13 @@ import { dirname } from "node:path";
 import type { Policy } from "../contract/policy.js";
 import { FiresteelError } from "../engine/error.js";
 import { phaseBlocks } from "../options/phaseBlocks.js";
+import type { Checkpoint } from "./checkpoint.js";
 import { newOptimizer } from "./optimizer.js";
 import { printSystem } from "./printSystem.js";
 import { runPrompts } from "./prompts.js";
 import { noProgress, type Run } from "./run.js";
 import { createRunFolder, rewindRunFolder } from "./runFolder.js";
-import { differencesFrom, loadRun, type RunNames } from "./save.js";
+import { differencesFrom, loadRun, type RunNames, type SavedRun } from "./save.js";
 import { describeSettings, printSettings } from "./settings.js";
 import { MemoryStateStore } from "./stateStore.js";
 import type { TrainJob } from "./train.js";
@@ -36,11 +37,23 @@ export async function beginRun(job: TrainJob): Promise<Run> {
     signal: AbortSignal.any([job.signal, abort].filter((signal) => signal !== undefined)),
     abort,
   };
-  if (resume === null) {
-    if (out !== null) await createRunFolder(out, printRun(run, job.names.models));
-    run.optimizers.policy = newOptimizer(run, "policy");
-    return run;
+  try {
+    if (resume === null) {
+      if (out !== null) await createRunFolder(out, printRun(run, job.names.models));
+      run.optimizers.policy = newOptimizer(run, "policy");
+    } else {
+      await takeUp(run, job, resume);
+    }
+  } catch (error) {
+    endRun(run);
+    throw error;
   }
+  return run;
+}
+
+/** Puts a run where its checkpoint left it. */
+async function takeUp(run: Run, job: TrainJob, resume: Checkpoint<SavedRun>): Promise<void> {
+  const { policy, out } = job;
   const { progress } = run;
   const differences = differencesFrom(resume.body, run);
   if (differences.length > 0) {
@@ -68,7 +81,6 @@ export async function beginRun(job: TrainJob): Promise<Run> {
       printRun(run, job.names.models),
     );
   }
-  return run;
 }
 
 /** What runs, and where it was forced to go on otherwise than it began. */
