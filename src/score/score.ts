@@ -75,7 +75,7 @@ export async function* scoreFile(
     scoreUnit(engine, phase, unit, rows, scale, options.gradients ?? false);
   const coupled = phase.loss.some(isCoupled);
   for await (const window of windows(units(path, phase, coupled, signal), WINDOW)) {
-    for (const scored of await Promise.all(window.map(job))) {
+    for (const scored of await all(window.map(job))) {
       seen += scored.results.length;
       loss += scored.loss;
       for (const [name, part] of scored.measures) measures.add(name, part);
@@ -94,6 +94,12 @@ export async function* scoreFile(
     loss,
     metrics: { ...stepMetrics, ...rolloutMetrics(whole), ...measures.values(), loss },
   };
+}
+
+/** As Promise.all, but none of the work is left running where some of it fails. */
+async function all<T>(work: readonly Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(work);
+  return Promise.all(work);
 }
 
 function boundsOf(groups: readonly Group[]): Int32Array {

@@ -124,7 +124,9 @@ TEST_CASE("shutting down reports to what has not run and joins the conductor") {
   while (!started) std::this_thread::yield();
   for (int i = 0; i < 5; ++i) {
     Task waiting = f.task("waiting", {}, [] { return Status{}; });
-    waiting.done = [&](const Status& s) { disposed += s.code == Code::disposed; };
+    waiting.done = [&](const std::shared_ptr<const Status>& s) {
+      disposed += s && s->code == Code::disposed;
+    };
     f.stream->submit(std::move(waiting), false);
   }
   f.stream.reset();
