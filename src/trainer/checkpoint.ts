@@ -5,7 +5,7 @@ import { basename, dirname, join, relative } from "node:path";
 import { show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 import { checkpointRank, checkpointsByAge } from "../files/checkpointNames.js";
-import { damage, type FileRecord, recordFile } from "../files/fileRecord.js";
+import { damage, type FileRecord, fileRecords, recordFile } from "../files/fileRecord.js";
 import { sync, writeSynced } from "../files/synced.js";
 
 const format = 1;
@@ -151,6 +151,9 @@ async function readState<Body>(path: string): Promise<StateFile<Body>> {
   }
   const { sha256: expected, ...rest } = state;
   if (sha256(JSON.stringify(rest)) !== expected) throw refused(path, "its checksum does not match");
+  if (!fileRecords.safeParse(state.files).success) {
+    throw refused(path, "its files are not records of files beside it");
+  }
   return state;
 }
 
