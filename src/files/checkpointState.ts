@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
-import { damage, type FileRecord, recordFile } from "./fileRecord.js";
+import { damage, type FileRecord, fileRecords, recordFile } from "./fileRecord.js";
 
 /** In a checkpoint's folder: what it holds, written last. */
 export const stateFile = "state.json";
@@ -53,6 +53,9 @@ export async function readState<Body>(folder: string): Promise<CheckpointState<B
   // The text itself: JSON has several for one value, and not one of its bytes may differ.
   if (text !== written(state) || sha256(JSON.stringify(rest)) !== sum) {
     throw notWhole(path, "its checksum does not match");
+  }
+  if (!fileRecords.safeParse(state.files).success) {
+    throw notWhole(path, "its files are not records of files beside it");
   }
   return state;
 }
