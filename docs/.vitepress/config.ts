@@ -26,6 +26,12 @@ export default defineConfig({
     math: false,
     config: (md) => {
       outside.install(md);
+      // Blocks that are indented look like those between fences, and scroll as they do.
+      md.core.ruler.push("indented-code", ({ tokens }) => {
+        for (const token of tokens) {
+          if (token.type === "code_block") Object.assign(token, { type: "fence", info: "text" });
+        }
+      });
     },
   },
   buildEnd: ({ outDir }) => outside.copyTo(outDir),
