@@ -147,12 +147,14 @@ export {
 } from "./forms/index.js";
 export type { GivenModels } from "./givenModels.js";
 export { mixWeights } from "./nn/mixWeights.js";
+export type { Parameter } from "./nn/parameter.js";
 export { type FlowConfig, flowConfig } from "./policies/flow/config.js";
 export { FlowPolicy } from "./policies/flow/flowPolicy.js";
 export { openPolicy } from "./policies/openPolicy.js";
 export { policyFolder } from "./policies/policyFolder.js";
 export { CharTokenizer } from "./policies/token/charTokenizer.js";
 export { type PolicyDType, type TokenConfig, tinyConfig } from "./policies/token/config.js";
+export type { TokenWatch } from "./policies/token/generate.js";
 export { TokenPolicy } from "./policies/token/tokenPolicy.js";
 export type {
   Arm,

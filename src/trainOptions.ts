@@ -43,6 +43,7 @@ export interface TrainOptions
   models?: GivenModels;
   /** Told of every step, as a callback's `step`. */
   onStep?: RunCallback["step"];
+  /** Told how the warm start goes on, as a callback's `warmStart`. */
   onWarmStart?: RunCallback["warmStart"];
   /** Who else looks on. */
   callbacks?: readonly RunCallback[];
@@ -50,7 +51,9 @@ export interface TrainOptions
   sampler?: Sampler | OpenAISamplerOptions;
   /** Default: one for this run. A policy that is an object needs its engine. */
   engine?: Engine;
+  /** As in `EngineOptions`; not beside `engine`. */
   device?: EngineOptions["device"];
+  /** As in `EngineOptions`; not beside `engine`. */
   threads?: number;
   /** The run's folder; default: nothing is written. */
   out?: string;

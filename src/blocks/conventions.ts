@@ -63,6 +63,7 @@ export const conventions = {
   },
 } as const;
 
+/** Name of a library whose defaults hold. */
 export type Conventions = keyof typeof conventions;
 export const conventionNames = Object.keys(conventions) as Conventions[];
 

@@ -12,9 +12,13 @@ export interface LinearSchedule {
   to: number;
   steps: number;
 }
+
+/** A number, or its course over the run; what blocks take where an option may move. */
 export type Scheduled = number | LinearSchedule;
 
+/** A value that an option can have without further structure. */
 export type OptionPrimitive = number | string | boolean | null;
+/** What an option can hold, as it is printed and compared: JSON. */
 export type OptionValue =
   | OptionPrimitive
   | readonly OptionValue[]

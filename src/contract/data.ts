@@ -1,5 +1,6 @@
 /** What is asked, what was answered, and what it is compared with. */
 
+/** One turn of a conversation. */
 export interface Message {
   role: "system" | "user" | "assistant" | "tool";
   content: string;
@@ -28,6 +29,7 @@ export interface Question {
 }
 
 export interface Prompt extends Question {
+  /** Token ids of the prompt, as the policy sees them. */
   tokens: Int32Array;
 }
 
@@ -74,8 +76,16 @@ export type Column =
   | { level: "segment"; values: Float32Array; bounds: Int32Array }
   | { level: "action"; values: Float32Array };
 
+/**
+ * How a rollout ended: by its own end or stop token, at `maxCompletionLength`, by a hook or a signal, or by
+ * a failure of its sampler.
+ */
 export type Finish = "stop" | "length" | "abort" | "error";
 
+/**
+ * One rollout: a prompt, what was done, and every number that stages attach to it. T actions lie behind
+ * `actions`, `mask` and the columns at action level.
+ */
 export interface Trajectory {
   /** Unique within a step. */
   id: number;
@@ -83,6 +93,7 @@ export interface Trajectory {
   prompt: Prompt;
   /** Where it differs from `prompt`: hinted, critiqued, steered, privileged context. */
   sampledFrom?: Prompt;
+  /** What was done; `actions.length` is T. */
   actions: Actions;
   /** 1 = trained, per action. Injected observations are 0. */
   mask: Uint8Array;
@@ -94,12 +105,15 @@ export interface Trajectory {
   rewards: Record<string, number | null>;
   /** The weighted sum; null = no reward applies, and statistics leave it out. */
   reward: number | null;
+  /** The completion as text, without its end token; "" where actions are no text. */
   text: string;
+  /** How it ended. */
   finish: Finish;
   /** The rollout it was forked or cut from, and the action at which. */
   parent?: { trajectory: number; at: number };
   /** Optimiser steps that the sampling weights had seen. */
   policyVersion: number;
+  /** Whatever a stage wants to hand on; kernels and losses do not read it. */
   info: Record<string, unknown>;
 }
 

@@ -9,11 +9,14 @@ export interface DeviceTensor {
   readonly dtype: DType;
   /** Number of elements. */
   readonly size: number;
+  /** Frees the memory; disposing twice is fine. */
   dispose(): void;
 }
 
+/** What a stage knows of the engine; `Engine` is one. */
 export interface DeviceEngine {
   readonly device: "cpu" | "cuda" | "emulated";
+  /** Resolves when everything enqueued before has run. */
   synchronize(): Promise<void>;
 }
 

@@ -9,6 +9,7 @@ export interface PointwiseTemplate {
   readonly wrong: string;
 }
 
+/** A text that asks for another attempt, given one that failed. */
 export interface ReflectionTemplate {
   /** Quotes {question}, and {trace} or {answer} of an attempt that failed. */
   readonly text: string;

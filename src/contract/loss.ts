@@ -50,19 +50,26 @@ export interface LossBatch {
   readonly step: number;
 }
 
+/**
+ * What a term makes of a micro-batch: its loss, the gradients with respect to what it reads, and sums for
+ * metrics. Device tensors are f32 [T] unless said; null is a gradient of 0.
+ */
 export interface LossResult {
   /** f64 [1]; the parts of an optimiser step add up to its loss. */
   readonly loss: DeviceTensor;
   /** d loss / d logProb. */
   readonly dLogProb: DeviceTensor | null;
+  /** d loss / d entropy. */
   readonly dEntropy: DeviceTensor | null;
   /** d loss / d mean, f32 [T, width]. */
   readonly dMean?: DeviceTensor | null;
+  /** d loss / d value. */
   readonly dValue?: DeviceTensor | null;
   /** [T, V], not in the memory of `logits`. */
   readonly dLogits?: DeviceTensor | null;
   /** f64; read once at the end of the step, then named by `decode`. */
   readonly metrics: DeviceTensor | null;
+  /** Names what `metrics` holds, once the sums of the micro-batches are added. */
   decode(values: Float64Array): Record<string, Measure>;
 }
 
@@ -89,5 +96,9 @@ export interface LossTerm extends Block {
   readonly modelLogits?: readonly string[];
   /** Columns that the rows must have, e.g. "advantage". */
   readonly columns: readonly string[];
+  /**
+   * The loss of these rows with its gradients. It only enqueues: reading a tensor here would make the run
+   * wait.
+   */
   evaluate(batch: LossBatch): LossResult;
 }

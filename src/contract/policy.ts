@@ -11,7 +11,8 @@ export interface PolicyRow {
   readonly mask?: Uint8Array;
 }
 
-export interface ScoreOptions {
+/** What scoring is to compute beside the log-probs. */
+export interface ScoringOptions {
   /** Divides the logits. Default 1, the only one for policies without logits. */
   temperature?: number;
   /** Also the entropy of every action's distribution. Default false. */
@@ -75,8 +76,9 @@ export interface Policy {
   /** Samples counts[i] rollouts for prompts[i], in this order; members of a prompt share its prefix. */
   sample(request: SampleRequest): Promise<Trajectory[]>;
   /** Log-probs under the current weights, without a gradient. The caller disposes of the tensors. */
-  score(rows: readonly PolicyRow[], options?: ScoreOptions): Scores;
-  forward(rows: readonly PolicyRow[], options?: ScoreOptions): DifferentiableScores;
+  score(rows: readonly PolicyRow[], options?: ScoringOptions): Scores;
+  /** As `score`, with what a backward pass needs. */
+  forward(rows: readonly PolicyRow[], options?: ScoringOptions): DifferentiableScores;
   /**
    * Adds the gradient of the supervised loss, a mean over the demonstrations, to the parameters'.
    *
@@ -97,5 +99,6 @@ export interface Policy {
    * A value head that one of the two lacks is left out.
    */
   load(directory: string): Promise<void>;
+  /** Frees weights, gradients and caches. The policy cannot be used afterwards. */
   dispose(): void;
 }

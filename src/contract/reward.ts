@@ -1,6 +1,7 @@
 import type { Prompt, Trajectory } from "./data.js";
 import type { Measurer } from "./metrics.js";
 
+/** What a reward is given: everything in the order of the trajectories, one entry each. */
 export interface RewardContext {
   readonly prompts: readonly Prompt[];
   /** Texts, one per trajectory. */

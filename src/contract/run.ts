@@ -22,6 +22,7 @@ export interface RunFrame {
   readonly resumedAt: number;
 }
 
+/** A step that is over. */
 export interface StepReport {
   /** Counts from 1; 0 is the evaluation before the first step. */
   readonly step: number;
@@ -29,6 +30,7 @@ export interface StepReport {
   readonly metrics: Metrics;
 }
 
+/** Progress of the supervised warm start: the step of all `steps`, the stage's name and its last loss. */
 export interface WarmStartReport {
   readonly step: number;
   readonly steps: number;
@@ -36,6 +38,7 @@ export interface WarmStartReport {
   readonly loss: number;
 }
 
+/** A phase that is over, with the step that it belongs to (counted from 1). */
 export interface PhaseReport extends PhaseOutcome {
   readonly step: number;
 }
@@ -45,7 +48,9 @@ export interface PhaseReport extends PhaseOutcome {
  * the order in which it happened.
  */
 export interface RunCallback {
+  /** Before the first step, warm start included, of this sitting. */
   begin?(frame: RunFrame): unknown;
+  /** Every 20 supervised steps, and after the last one. */
   warmStart?(report: WarmStartReport): unknown;
   /** After a phase's update: rewarded and trained rollouts with their columns. */
   phase?(report: PhaseReport): unknown;

@@ -68,6 +68,7 @@ export interface SampleRequest {
   starts?: readonly FlowStart[];
 }
 
+/** What a hook sees of a completion before its next token is drawn. */
 export interface DecodeView {
   trajectory: number;
   prompt: Prompt;
@@ -75,9 +76,14 @@ export interface DecodeView {
   ids: readonly number[];
   /** The m most probable next tokens, descending; m is the hook's. */
   top: readonly { id: number; probability: number }[];
+  /** Of the next token's distribution, in nats. */
   entropy: number;
 }
 
+/**
+ * What a hook wants: to go on, to inject tokens, to end the completion, to split it into `children`, or to
+ * throw it away.
+ */
 export type DecodeAnswer =
   | { do: "continue" }
   /** Injects tokens; trained 0 gives them mask 0. */
@@ -92,6 +98,7 @@ export interface DecodeHook {
   top: number;
   /** What it may answer: a sampler that cannot do one of these refuses the plan. */
   answers: readonly DecodeAnswer["do"][];
+  /** Asked before every token; a promise is no answer. */
   decide(view: DecodeView): DecodeAnswer;
 }
 

@@ -25,6 +25,7 @@ export interface StepContext {
   prompts(count: number): Prompt[];
   /** A prompt made on the way: from rollouts, hints, critiques. */
   tokenize(question: Question): Prompt;
+  /** Rollouts in the order of the plan's prompts. */
   sample(plan: SamplePlan): Promise<Trajectory[]>;
   /** Continues the first `at` actions of a rollout, `children` times. */
   fork(t: Trajectory, at: number, children: number): Promise<Trajectory[]>;

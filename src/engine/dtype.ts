@@ -4,6 +4,7 @@ import { FiresteelError } from "./error.js";
 
 export type { DType };
 
+/** The arrays that hold tensors' values on the host: f32, f64, i32, u8, and the bits of bf16 and f16. */
 export type TypedArray = Float32Array | Float64Array | Int32Array | Uint8Array | Uint16Array;
 
 interface DTypeInfo {

@@ -26,6 +26,7 @@ const faultKinds = [
 const matmuls = { auto: 0, own: 1, cublas: 2 } as const;
 const choices = Object.keys(matmuls) as (keyof typeof matmuls)[];
 
+/** Where an engine runs and what it may take. */
 export interface EngineOptions {
   /** "auto" (default) takes CUDA where a device answers, else the CPU. FIRESTEEL_DEVICE overrides "auto". */
   device?: "auto" | "cpu" | "cuda" | "emulated";
@@ -45,6 +46,7 @@ export interface EngineOptions {
   onFault?: (fault: FaultReport) => void;
 }
 
+/** What an engine runs on. */
 export interface EngineInfo {
   device: "cpu" | "cuda" | "emulated";
   /** Instruction set, or the card's name. */
@@ -75,6 +77,7 @@ export type TensorLike = Tensor | TypedArray | readonly number[];
  * console.log(await scored.logProb.read());
  */
 export class Engine {
+  /** What the engine runs on, settled when it was made. */
   readonly info: EngineInfo;
   /** @internal */
   readonly addon: Addon;
@@ -103,10 +106,12 @@ export class Engine {
     this.info = Object.freeze({ device: this.addon.backend, ...info });
   }
 
+  /** The kind of device: `info.device`. */
   get device(): EngineInfo["device"] {
     return this.info.device;
   }
 
+  /** Whether `dispose` was called; every other call then throws ERR_DISPOSED. */
   get disposed(): boolean {
     return this.#handle === null;
   }
@@ -247,6 +252,7 @@ export class Engine {
     this.#handle = null;
   }
 
+  /** `dispose()`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }

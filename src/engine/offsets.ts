@@ -48,6 +48,7 @@ export class Offsets {
     Object.freeze(this);
   }
 
+  /** Frees the device's copy; disposing twice is fine. */
   dispose(): void {
     tensorOfOffsets(this)?.dispose();
   }
@@ -84,6 +85,7 @@ export class Slots {
     Object.freeze(this);
   }
 
+  /** Frees the device's copy; disposing twice is fine. */
   dispose(): void {
     tensorOfSlots(this)?.dispose();
   }

@@ -34,6 +34,7 @@ export function overlap(a: Tensor, b: Tensor): "none" | "some" | "same" {
   return p.first < q.first + b.size && q.first < p.first + a.size ? "some" : "none";
 }
 
+/** How a tensor is read. */
 export interface ReadOptions {
   /** Filled and returned instead of a new array; same element type and length. */
   into?: TypedArray;
@@ -46,8 +47,11 @@ export interface ReadOptions {
  * engine, freed by `dispose()`, by the scope it was made in, or at last by the garbage collector.
  */
 export class Tensor {
+  /** The engine that made it. */
   readonly engine: Engine;
+  /** Type of its elements. */
   readonly dtype: DType;
+  /** Its dimensions, row-major. */
   readonly shape: readonly number[];
   /** Number of elements. */
   readonly size: number;
@@ -77,6 +81,7 @@ export class Tensor {
     this.#place = place ?? { memory: {}, first: 0 };
   }
 
+  /** Whether the memory was given back; reading then throws ERR_DISPOSED. */
   get disposed(): boolean {
     return handleIn(this) === null;
   }
@@ -167,6 +172,7 @@ export class Tensor {
     this.engine.addon.dispose(handle);
   }
 
+  /** `dispose()`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }

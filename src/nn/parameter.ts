@@ -23,6 +23,7 @@ export class Parameter implements DeviceParameter {
     return this.#grad;
   }
 
+  /** Frees value and gradient. */
   dispose(): void {
     this.value.dispose();
     this.#grad?.dispose();

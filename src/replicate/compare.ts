@@ -4,6 +4,7 @@ import { meanInterval } from "../statistics/interval.js";
 import { mean } from "../statistics/mean.js";
 import type { Judge, Measure, Results } from "./claim.js";
 
+/** Whether a comparison shows what was claimed: by its whole interval, or not decided. */
 export type Shown = "yes" | "no" | "inconclusive";
 
 /** One arm beside a baseline, seed by seed. */

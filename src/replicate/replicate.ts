@@ -11,10 +11,13 @@ import { claims } from "./claims/index.js";
 import { type Comparison, judgeAll, type Shown } from "./compare.js";
 import { judge, namedClaim, type Plan, planOf } from "./plan.js";
 
+/** How claims are put to the test. */
 export interface ReplicateOptions {
   /** Runs of every arm, seeds 1 to this; >= 1, default 3. One seed shows nothing: there is no interval. */
   seeds?: number;
+  /** As in `EngineOptions`. */
   device?: EngineOptions["device"];
+  /** As in `EngineOptions`. */
   threads?: number;
   /**
    * Keeps warm starts and finished runs, and takes up those that lie there already; default: a temporary
@@ -23,11 +26,13 @@ export interface ReplicateOptions {
   out?: string;
   /** Stops at the end of a step; finished runs stay in `out`. */
   signal?: AbortSignal;
+  /** Told of every step and of every 20 steps of a warm start. */
   onProgress?: (progress: ReplicationProgress) => void;
   /** Told of each claim when it is judged. */
   onResult?: (result: Replication) => void;
 }
 
+/** How far a claim's runs are. */
 export interface ReplicationProgress {
   readonly claim: string;
   readonly arm: string;

@@ -9,9 +9,11 @@ import { readRunData } from "./runData.js";
 /** In a run's folder. */
 export const reportFile = "report.html";
 
+/** A page that was written, and what is in it. */
 export interface WrittenReport {
   /** Path of the page. */
   file: string;
+  /** Size of the page. */
   bytes: number;
   /** Steps of the run. */
   steps: number;

@@ -2,6 +2,7 @@ import { invalid } from "../engine/checks.js";
 import { flag, integer, number } from "../options/option.js";
 import { parseOptions } from "../options/parseOptions.js";
 
+/** Where rollouts are asked for over HTTP, and what happens when that fails. */
 export interface OpenAISamplerOptions {
   /** Of the server, e.g. "http://127.0.0.1:8000"; a path before /v1 is kept. */
   url: string;

@@ -13,7 +13,9 @@ import { groupedRows, inspectOffline, offlineContext, offlinePhase } from "./off
 import { type Rows, type ScoredRollout, scoreUnit } from "./scoreUnit.js";
 import { type Indexed, summaries, units } from "./usableRollouts.js";
 
+/** What is computed of recorded rollouts. */
 export interface ScoreOptions {
+  /** The system whose advantage, selection and loss are taken. */
   system: System;
   /** Which of the system's phases; default: its only one. */
   phase?: string;
@@ -27,6 +29,7 @@ export interface ScoreOptions {
   signal?: AbortSignal;
 }
 
+/** What a whole file came to: counts, the loss (the sum of its rollouts' parts) and TRL's metrics. */
 export interface ScoreSummary {
   rollouts: number;
   groups: number;

@@ -46,6 +46,7 @@ interface SystemHead {
   inference?: System["inference"];
 }
 
+/** What `defineSystem` takes: who the system is, and its one phase, or its `phases`. */
 export type SystemDefinition = SystemHead &
   ((PhaseDefinition & { phases?: never }) | { phases: readonly PhaseDefinition[] });
 

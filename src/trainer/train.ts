@@ -26,15 +26,18 @@ import { warmStartAt, warmStartStep } from "./warmStart.js";
 /** Supervised steps between two checkpoints and between two reports of the loss. */
 const warmStartInterval = { save: 200, report: 20 };
 
+/** What a run came to. */
 export interface TrainResult {
   /** Steps done, and their wall time with the warm start's, over all sittings. */
   steps: number;
   seconds: number;
+  /** Where it ran. */
   device: Engine["device"];
   /** Of the last step. */
   metrics: Metrics;
   /** Of the evaluation before the first step. */
   start: Metrics;
+  /** The run's folder; null: nothing was written. */
   out: string | null;
   /** The best evaluation by bestMetric, and its step; null where there was none. */
   best: { step: number; value: number } | null;
@@ -65,6 +68,7 @@ export interface TrainJob {
   /** Stops it at once; what the step at hand has done is lost, and the last checkpoint stands. */
   abort?: AbortSignal;
   callbacks: readonly RunCallback[];
+  /** Told what a user should know of this run, before it begins and while it goes on; by default `train` makes it a process warning. */
   onWarning?: (warning: string) => void;
 }
 

@@ -4,7 +4,9 @@ import { firstBoxed, lastBoxed } from "./boxed.js";
 export const extractions = {
   /** The whole text, without the blanks around it. */
   text: (completion) => completion.trim() || null,
+  /** In the first `\boxed{...}`. */
   "first-boxed": firstBoxed,
+  /** In the last `\boxed{...}`. */
   "last-boxed": lastBoxed,
   /** The last line that is not blank. */
   "last-line": (completion) => completion.trim().split("\n").at(-1)!.trim() || null,
@@ -20,5 +22,6 @@ export const extractions = {
   },
 } satisfies Record<string, (completion: string) => string | null>;
 
+/** Name of a place in a completion where its answer stands. */
 export type Extraction = keyof typeof extractions;
 export const extractionNames = Object.keys(extractions) as Extraction[];

@@ -1,5 +1,6 @@
 import { checkChoice, checkKeys, invalid } from "../engine/checks.js";
 
+/** How blanks are counted. */
 export interface FillInOptions {
   /** Stands between the answers of two blanks; default ";". */
   separator?: string;

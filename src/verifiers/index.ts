@@ -1,4 +1,8 @@
-/** Checking answers: pure functions of an answer and a label, and the rewards that they make. */
+/**
+ * Checking answers: pure functions of an answer and a label, and the rewards that they make.
+ *
+ * @module
+ */
 
 export { firstBoxed, lastBoxed } from "./boxed.js";
 export { choice, chosenLetter } from "./choice.js";

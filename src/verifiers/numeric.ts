@@ -10,6 +10,7 @@ import {
   subtract,
 } from "./math/rational.js";
 
+/** How far an answer may be from the label, and what may stand beside it. */
 export interface NumericOptions {
   /** Largest |answer - label|, >= 0; default 0. */
   absolute?: number;

@@ -13,8 +13,10 @@ import { checkNumericOptions, type NumericOptions, numeric } from "./numeric.js"
 export type Verifier = (answer: string | null, label: Label) => number;
 
 const verifierNames = ["exact", "numeric", "choice", "fill-in", "math"] as const;
+/** Name of a verifier that comes along. */
 export type VerifierName = (typeof verifierNames)[number];
 
+/** Which verifier judges what part of a completion. */
 export interface VerifiedOptions {
   /** By what answers are judged: a name, or a function of your own. */
   verifier: VerifierName | Verifier;

@@ -8,6 +8,7 @@ import { parseOptions } from "../../options/parseOptions.js";
 import { groupAdvantages } from "../advantage/groupNormalize.js";
 import { mapRows, perAction, withColumn } from "../columns.js";
 
+/** How the standard deviation is taken. */
 export interface WhitenOptions {
   /** 1 (default, verl): sample variance; 0 (OpenRLHF): population variance. */
   ddof?: 0 | 1;

@@ -61,9 +61,13 @@ const shape = {
   ),
 };
 
+/** When a batch counts as full, and what happens where it does not become so. */
 export type DynamicSamplingOptions = Partial<{
+  /** The reward that must vary within a group; default null: any of the task's own. */
   metric: string | null;
+  /** How often the step's prompts are drawn and sampled, at most; >= 1, default 10. */
   maxGenerations: number;
+  /** Where the batch is not full by then: "train" (default) on what there is, or end with an error. */
   exhausted: "train" | "refuse";
 }>;
 

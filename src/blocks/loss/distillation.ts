@@ -41,12 +41,19 @@ const shape = {
   nonNegative: flag(false, "a divergence below 0 counts as 0, without a gradient"),
 };
 
+/** Which divergence, over which outcomes. */
 export interface DistillationOptions {
+  /** "forward" (default): KL(teacher || policy); "reverse": KL(policy || teacher); "mixed"; "jsd". */
   kind?: DivergenceKind;
+  /** mixed: the forward KL's share; jsd: the teacher's; in [0, 1], default 0.5. */
   weight?: number;
+  /** How many of the teacher's most probable tokens; default null: the whole vocabulary. */
   topK?: number | null;
+  /** With `topK`: over which outcomes beside the top tokens; default "truncated". */
   support?: Exclude<DivergenceSupport, "full">;
+  /** support "floor": the teacher's log-prob of all other tokens; < 0, default -100. */
   logFloor?: number;
+  /** A divergence below 0 counts as 0, without a gradient; default false. */
   nonNegative?: boolean;
 }
 

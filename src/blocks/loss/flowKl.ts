@@ -13,6 +13,7 @@ import type { Tensor } from "../../engine/tensor.js";
 import { atStep, choice, scheduled } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
 
+/** How much the KL counts. */
 export interface FlowKlOptions {
   /** Coefficient of the KL to the reference policy, >= 0; default 0.04. */
   beta?: Scheduled;

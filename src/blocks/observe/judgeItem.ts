@@ -11,6 +11,7 @@ export type JudgeItem =
   | { kind: "pointwise"; rollout: number; right: boolean; template: number }
   | { kind: "pairwise"; right: number; wrong: number; rightIsA: boolean; template: number };
 
+/** Which judging questions are made, and in what words. */
 export interface JudgeItemOptions {
   /** Chance that a group with both outcomes is judged by a single answer; in [0, 1], default 0.3. */
   pSingle?: number;

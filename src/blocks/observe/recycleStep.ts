@@ -14,6 +14,7 @@ export interface FinishedGroup extends AnsweredRollouts {
 /** The forms in which a question is quoted. */
 export type FormsOf = (question: Question) => QuestionForms;
 
+/** How many questions of each kind a step's rollouts become. */
 export interface RecycleStepOptions {
   /** Chance that a mixed group is judged by a single answer; in [0, 1]. */
   pSingle: number;

@@ -8,6 +8,7 @@ import { parseOptions } from "../../options/parseOptions.js";
 import { rewardRows } from "../../verifiers/rewardRows.js";
 import { unfitRewards } from "./reward.js";
 
+/** How often, how long and how many at once a reward is asked. */
 export interface GuardOptions {
   /** For one attempt, > 0; null: no limit. Default 60. */
   timeoutSeconds?: number | null;

@@ -65,9 +65,16 @@ const shape = {
   ),
 };
 
+/** How much KL is taken off the reward, and where. */
 export type KlPenaltyOptions = Partial<{
+  /** Coefficient; >= 0, default 0.05. */
   beta: number;
+  /** Default "k1", which has the right gradient in a reward. */
   klEstimator: (typeof estimators)[number];
+  /**
+   * "sequence" (default): the sum is taken off the reward; "token": each action's own stands in the column
+   * `tokenReward`.
+   */
   level: "sequence" | "token";
 }>;
 

@@ -3,6 +3,7 @@ import { invalid } from "../../engine/checks.js";
 import { integer, number, orNull } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
 
+/** From which length on, and how hard, long completions are punished. */
 export interface OverlongOptions {
   /** Tokens at which the whole penalty is reached; >= 1. */
   maxLength: number;

@@ -8,6 +8,7 @@ import { invalid } from "../../engine/checks.js";
 import { integer, number, type Option, orNull } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
 
+/** How many workers, and how long one may take. */
 export interface WorkerRewardOptions {
   /** Which export of the module is the reward function; default "default". */
   export?: string;

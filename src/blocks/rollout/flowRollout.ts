@@ -15,6 +15,7 @@ const shape = {
   sharedNoise: flag(false, "whether rollouts of a prompt begin at the same noise"),
 };
 
+/** How a flow policy's rollouts are sampled. */
 export interface FlowRolloutOptions {
   /** Where the noise of a step comes from; default "sde" (Flow-GRPO). */
   noise?: keyof typeof flowKinds;

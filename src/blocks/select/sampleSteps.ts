@@ -3,6 +3,7 @@ import { choice, integer, number } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
 import { mapRows } from "../columns.js";
 
+/** Which of a flow rollout's steps are trained. */
 export interface SampleStepsOptions {
   /** Share of the steps that are trained, in (0, 1], rounded down, at least one; default 1. */
   fraction?: number;

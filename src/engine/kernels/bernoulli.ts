@@ -5,12 +5,13 @@ import type { OffsetsLike } from "../offsets.js";
 import type { Tensor } from "../tensor.js";
 import { checkTemperature } from "./logProb.js";
 
+/** What `bernoulli` takes: E edges in R rows. */
 export interface BernoulliInputs {
   /** f32 [E]: one logit per edge. */
   logits: TensorLike;
   /** u8 [E]: 1 where the action was taken, else 0. */
   actions: TensorLike;
-  /** [R + 1]: row (graph) r holds edges `rowOffsets[r]` to `rowOffsets[r + 1]`. */
+  /** `[R + 1]`: row (graph) r holds edges `rowOffsets[r]` to `rowOffsets[r + 1]`. */
   rowOffsets: OffsetsLike;
   /** f32 [E]: logits of the reference policy; asks for the KL to it. */
   refLogits?: TensorLike | null;
@@ -18,6 +19,7 @@ export interface BernoulliInputs {
   mask?: TensorLike | null;
 }
 
+/** Choices of `bernoulli`. */
 export interface BernoulliOptions {
   /** Divides the logits, and those of the reference; > 0, default 1. */
   temperature?: number;
@@ -27,6 +29,7 @@ export interface BernoulliOptions {
   out?: Out<BernoulliResult>;
 }
 
+/** What `bernoulli` makes: per edge, and summed per row. */
 export interface BernoulliResult {
   /** f32 [E]: log-probability of the action. */
   logProb: Tensor;
@@ -36,6 +39,7 @@ export interface BernoulliResult {
   kl: Tensor | null;
   /** f64 [R]: sums over the edges of a row. */
   rowLogProb: Tensor;
+  /** f64 [R], or null where entropies were not asked for. */
   rowEntropy: Tensor | null;
   rowKl: Tensor | null;
 }
@@ -97,6 +101,10 @@ export function bernoulli(
   });
 }
 
+/**
+ * What `bernoulliBackward` takes: the forward call's inputs and the gradients of its results. E edges, R
+ * rows.
+ */
 export interface BernoulliBackwardInputs {
   /** f32 [E], as in the forward call. */
   logits: TensorLike;

@@ -16,11 +16,13 @@ import { MAX_VOCAB } from "./logProb.js";
 
 const floats = ["f32", "bf16", "f16"] as const;
 
+/** Choices of `divergence`, and where its results go. */
 export interface DivergenceForwardOptions extends DivergenceOptions {
   /** Where results are written, all or some of them; default: new tensors. */
   out?: Out<DivergenceResult>;
 }
 
+/** What `divergence` makes. */
 export interface DivergenceResult {
   /** f32 [T], in nats. To be averaged by the caller: its weights are backward's `dDivergence`. */
   divergence: Tensor;

@@ -20,6 +20,7 @@ export type DivergenceTeacher =
   | { logits: TensorLike; topLogits?: undefined; topIds?: undefined }
   | { topLogits: TensorLike; topIds: TensorLike; logits?: undefined };
 
+/** Choices that `divergence` and `divergenceBackward` share; both calls take the same. */
 export interface DivergenceOptions {
   /** With student p and teacher q: "forward" is KL(q || p), "reverse" KL(p || q). */
   kind: DivergenceKind;

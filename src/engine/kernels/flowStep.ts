@@ -32,6 +32,7 @@ export interface FlowStepOptions extends FlowNoise<PerSample> {
   out?: Out<FlowStepResult>;
 }
 
+/** What `flowStep` makes. B samples of D elements. */
 export interface FlowStepResult {
   /** f32 [B, D]: mean + std noise, or what was given. No gradient flows through it. */
   next: Tensor;
@@ -144,6 +145,10 @@ export function flowStep(
   });
 }
 
+/**
+ * What `flowStepBackward` takes: the forward call's results and the gradients with respect to them. B
+ * samples of D elements.
+ */
 export interface FlowStepBackwardInputs {
   /** f32 [B, D] of `flowStep`. */
   next: TensorLike;

@@ -5,16 +5,19 @@ import { handle, type Inputs, type Out, withInputs } from "../inputs.js";
 import type { Tensor } from "../tensor.js";
 import { MAX_STD, MIN_STD, type Reduction, reductions, type Term, terms } from "./gaussianTable.js";
 
+/** What the calls over Gaussian actions share. */
 export interface GaussianOptions {
   /** Over the valid elements of a sample; default "mean". */
   reduction?: Reduction;
 }
 
+/** Choices of `gaussianLogProb`. */
 export interface GaussianLogProbOptions extends GaussianOptions {
   /** Where results are written, all or some of them; default: new tensors. */
   out?: Out<GaussianLogProbResult>;
 }
 
+/** What `gaussianLogProb` takes: B samples of D elements. */
 export interface GaussianLogProbInputs {
   /** f32 [B, D]: what was drawn. No gradient flows through it. */
   value: TensorLike;
@@ -26,6 +29,7 @@ export interface GaussianLogProbInputs {
   mask?: TensorLike | null;
 }
 
+/** What `gaussianLogProb` makes. */
 export interface GaussianLogProbResult {
   /** f32 [B]. */
   logProb: Tensor;
@@ -56,6 +60,7 @@ export function gaussianLogProb(
   return reduceElements(engine, "log-prob", "logProb", given, options);
 }
 
+/** What `gaussianLogProbBackward` takes: the forward call's inputs, its slope and the gradient. */
 export interface GaussianLogProbBackwardInputs {
   value: TensorLike;
   mean: TensorLike;
@@ -91,6 +96,7 @@ export function gaussianLogProbBackward(
   });
 }
 
+/** What `gaussianKl` takes: B samples of D elements. */
 export interface GaussianKlInputs {
   /** f32 [B, D]: of the policy. */
   mean: TensorLike;
@@ -102,6 +108,7 @@ export interface GaussianKlInputs {
   mask?: TensorLike | null;
 }
 
+/** What `gaussianKl` makes. */
 export interface GaussianKlResult {
   /** f32 [B]. */
   kl: Tensor;
@@ -109,6 +116,7 @@ export interface GaussianKlResult {
   slope: Tensor;
 }
 
+/** Choices of `gaussianKl`. */
 export interface GaussianKlOptions extends GaussianOptions {
   /** Where results are written, all or some of them; default: new tensors. */
   out?: Out<GaussianKlResult>;
@@ -135,6 +143,7 @@ export function gaussianKl(
   return reduceElements(engine, "kl", "kl", given, options);
 }
 
+/** What `gaussianKlBackward` takes: the forward call's inputs, its slope and the gradient. */
 export interface GaussianKlBackwardInputs {
   mean: TensorLike;
   refMean: TensorLike;

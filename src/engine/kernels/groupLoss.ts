@@ -38,6 +38,7 @@ export const groupLossMetrics = [
   "ignoredRows",
 ] as const;
 
+/** Choices of `groupLoss`; an option that its kind does not read is refused. */
 export interface GroupLossOptions {
   kind: GroupLossKind;
   /** Temperature of the scores; > 0. REAL: default 0.5; DRPO and DisCO: 10. */
@@ -76,10 +77,11 @@ export interface GroupLossOptions {
   out?: Out<GroupLossResult>;
 }
 
+/** What `groupLoss` takes: one score a row, and what the kind compares it with. R rows in G groups. */
 export interface GroupLossInputs {
   /** f64 or f32 [R]: one a row, as `rowScore` makes them. */
   score: TensorLike;
-  /** [G + 1]: group g holds rows `groupOffsets[g]` to `groupOffsets[g + 1]`; for dpo and ipo two each. */
+  /** `[G + 1]`: group g holds rows `groupOffsets[g]` to `groupOffsets[g + 1]`; for dpo and ipo two each. */
   groupOffsets: OffsetsLike;
   /**
    * f32 or u8 [R]: real, real-product, drpo and disco take 1 as positive, 0 as negative, and leave out rows
@@ -94,6 +96,7 @@ export interface GroupLossInputs {
   valid?: TensorLike | null;
 }
 
+/** What `groupLoss` makes. */
 export interface GroupLossResult {
   /** f64 [1]: to be minimised. */
   loss: Tensor;

@@ -23,6 +23,7 @@ import {
   zeroScales,
 } from "./groupNormTable.js";
 
+/** Choices of `groupNorm`: which rows form a group, what is subtracted, what it is divided by. */
 export interface GroupNormOptions {
   /** i32 [G + 1]: group g holds rows `groupOffsets[g]` to `groupOffsets[g + 1]`. Or `keys`. */
   groupOffsets?: OffsetsLike;
@@ -77,6 +78,7 @@ export interface GroupNormOptions {
   out?: Out<GroupNormResult>;
 }
 
+/** What `groupNorm` makes. R rows in G groups, K values a row. */
 export interface GroupNormResult {
   /** f32, shaped as the values. */
   advantage: Tensor;

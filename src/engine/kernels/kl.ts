@@ -15,10 +15,11 @@ export interface KlInputs {
   refLogProb: TensorLike;
   /** u8 [T]: 1 = trained. */
   mask?: TensorLike | null;
-  /** [R + 1]: row r holds tokens `rowOffsets[r]` to `rowOffsets[r + 1]`. */
+  /** `[R + 1]`: row r holds tokens `rowOffsets[r]` to `rowOffsets[r + 1]`. */
   rowOffsets: OffsetsLike;
 }
 
+/** Choices of `klEstimate`. */
 export interface KlOptions {
   /** "k1", "k2", "k3" or "abs" (Schulman 2020). In the reward k1 has the right mean and gradient. */
   estimator: Exclude<KlEstimator, "k3+">;
@@ -28,6 +29,7 @@ export interface KlOptions {
   out?: Out<KlResult>;
 }
 
+/** What `klEstimate` makes. */
 export interface KlResult {
   /** f32 [T]: 0 on masked tokens. */
   kl: Tensor;

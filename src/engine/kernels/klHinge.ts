@@ -1,5 +1,6 @@
 import { checkKeys, checkNumber } from "../checks.js";
 
+/** The trust region's size and steepness. */
 export interface KlHingeOptions {
   /** Steepness; >= 0, default 1000. */
   beta?: number;

@@ -114,6 +114,7 @@ export interface LinearLogProbBackwardInputs extends LinearLogProbSettings {
   accumulate?: boolean;
 }
 
+/** What `linearLogProbBackward` makes. */
 export interface LinearLogProbGradients {
   /** f32 [T, H]: `dHidden`, or a new tensor. */
   dHidden: Tensor;

@@ -9,6 +9,7 @@ export const MAX_TOKENS = 2 ** 31 - 1;
 /** The largest width of a hidden state. */
 export const MAX_HIDDEN = 2 ** 20;
 
+/** A call whose memory is asked for, before it is made. */
 export interface LinearLogProbShape {
   /** T, V and H: rows, vocabulary, width of a hidden state. */
   tokens: number;

@@ -29,6 +29,7 @@ export interface LogitRowsOptions {
   columns?: number;
 }
 
+/** What `logProb` makes: T rows. */
 export interface LogProbResult {
   /** f32 [T]: log-probability of the target under softmax(logits / temperature). */
   logProb: Tensor;

@@ -70,6 +70,7 @@ export function logProbPartial(
   });
 }
 
+/** Choices of `logProbMerge`. */
 export interface LogProbMergeOptions {
   /** Columns of all shards together, at most 2^20. */
   vocab: number;

@@ -9,6 +9,7 @@ import { type Pooling, poolings, type RowTerm, refuseTerm, rowTerms } from "./ro
 const terms = Object.keys(rowTerms) as RowTerm[];
 const poolingNames = Object.keys(poolings) as Pooling[];
 
+/** What `rowScore` takes. T tokens in R rows. */
 export interface RowScoreInputs {
   /** f32 [T]: under the policy being trained. */
   logProb: TensorLike;
@@ -16,10 +17,11 @@ export interface RowScoreInputs {
   baseLogProb?: TensorLike | null;
   /** u8 [T]: 1 = trained. */
   mask?: TensorLike | null;
-  /** [R + 1]: row r holds tokens `rowOffsets[r]` to `rowOffsets[r + 1]`. */
+  /** `[R + 1]`: row r holds tokens `rowOffsets[r]` to `rowOffsets[r + 1]`. */
   rowOffsets: OffsetsLike;
 }
 
+/** Choices of `rowScore`. */
 export interface RowScoreOptions {
   /** "mean" over trained tokens (REAL, DRPO, IPO as in TRL) or "sum" (DPO, Reg-GRPO). */
   pooling: Pooling;
@@ -32,6 +34,7 @@ export interface RowScoreOptions {
   out?: Out<RowScoreResult>;
 }
 
+/** What `rowScore` makes. */
 export interface RowScoreResult {
   /** f64 [R]: 0 for a row without trained tokens, NaN for a faulty one. */
   score: Tensor;
@@ -103,6 +106,7 @@ export function rowScore(
   });
 }
 
+/** What `rowScoreBackward` takes. T tokens in R rows. */
 export interface RowScoreBackwardInputs {
   /** f64 [R]: gradient with respect to the scores. */
   dScore: TensorLike;
@@ -116,6 +120,7 @@ export interface RowScoreBackwardInputs {
   baseLogProb?: TensorLike | null;
 }
 
+/** Choices of `rowScoreBackward`; `term` as in the forward call. */
 export interface RowScoreBackwardOptions extends Pick<RowScoreOptions, "term"> {
   /** f32 [T], written instead of a new tensor. */
   out?: Tensor;

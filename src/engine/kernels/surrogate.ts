@@ -63,6 +63,7 @@ export const surrogateMetrics = [
   /** Rows in which offPolicyThreshold dropped a token's policy loss. */
   "droppedRows",
 ] as const;
+/** Name of a sum that a surrogate's `metrics` holds. */
 export type SurrogateMetric = (typeof surrogateMetrics)[number];
 
 /** @internal */

@@ -43,7 +43,7 @@ export interface SurrogateInputs {
   shaped?: TensorLike | null;
   /** u8 [T]: 1 = trained. */
   mask?: TensorLike | null;
-  /** [R + 1]: row r holds tokens `rowOffsets[r]` to `rowOffsets[r + 1]`. */
+  /** `[R + 1]`: row r holds tokens `rowOffsets[r]` to `rowOffsets[r + 1]`. */
   rowOffsets: OffsetsLike;
   /** [S + 1] over all tokens, each segment inside one row; for level "segment". */
   segmentOffsets?: OffsetsLike | null;
@@ -51,6 +51,7 @@ export interface SurrogateInputs {
   groupOffsets?: OffsetsLike | null;
 }
 
+/** What `surrogate` makes. T tokens. */
 export interface SurrogateResult {
   /** f64 [1]: to be minimised. */
   loss: Tensor;

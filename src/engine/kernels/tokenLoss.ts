@@ -45,6 +45,7 @@ export interface TokenLossOptions
   out?: Out<TokenLossResult>;
 }
 
+/** What `tokenLoss` makes: that of `surrogate`, and of `logProb` and its gradient. */
 export interface TokenLossResult extends SurrogateResult {
   /** f32 [T]: log-probability of the targets under softmax(logits / temperature). */
   logProb: Tensor;

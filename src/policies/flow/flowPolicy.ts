@@ -6,7 +6,7 @@ import type {
   Question,
   RandomStream,
   SampleRequest,
-  ScoreOptions,
+  ScoringOptions,
   Trajectory,
 } from "../../contract/index.js";
 import { checkInteger, checkKeys, invalid } from "../../engine/checks.js";
@@ -93,6 +93,7 @@ export class FlowPolicy implements Policy {
     return engine.attempt(() => new FlowPolicy(new VelocityNetwork(engine, config, source)));
   }
 
+  /** Every trainable tensor, by name and in a fixed order. */
   get parameters(): readonly Parameter[] {
     return this.#network.parameters;
   }
@@ -148,7 +149,7 @@ export class FlowPolicy implements Policy {
    */
   score(
     rows: readonly PolicyRow[],
-    options: ScoreOptions = {},
+    options: ScoringOptions = {},
   ): { rowOffsets: Int32Array; logProb: Tensor; entropy: null; mean: Tensor | null } {
     const { tape, rowOffsets, logProb, mean } = scoreSteps(this.#network, rows, options, false);
     tape.release(logProb);
@@ -158,7 +159,7 @@ export class FlowPolicy implements Policy {
   }
 
   /** @throws FiresteelError as `score`; ERR_OPTION for an entropy, which has no gradient */
-  forward(rows: readonly PolicyRow[], options: ScoreOptions = {}): DifferentiableScores {
+  forward(rows: readonly PolicyRow[], options: ScoringOptions = {}): DifferentiableScores {
     if (options.entropy) {
       throw invalid("ERR_OPTION", "entropy", "false (weights do not move it)", options.entropy);
     }
@@ -201,6 +202,7 @@ export class FlowPolicy implements Policy {
     for (const [i, parameter] of parameters.entries()) writeWeight(parameter, values[i]!);
   }
 
+  /** Frees weights and gradients. The policy cannot be used afterwards. */
   dispose(): void {
     for (const parameter of this.parameters) parameter.dispose();
   }

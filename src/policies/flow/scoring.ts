@@ -2,7 +2,7 @@ import type {
   DifferentiableScores,
   PolicyRow,
   ScoreGradient,
-  ScoreOptions,
+  ScoringOptions,
 } from "../../contract/index.js";
 import { checkBoolean, checkKeys, invalid } from "../../engine/checks.js";
 import { FiresteelError } from "../../engine/error.js";
@@ -39,7 +39,7 @@ interface ScoredStep {
 export function scoreSteps(
   network: VelocityNetwork,
   rows: readonly PolicyRow[],
-  options: ScoreOptions,
+  options: ScoringOptions,
   grad: boolean,
 ): TapedFlowScores {
   checkKeys("options", options, ["temperature", "entropy", "value", "logits", "mean"]);

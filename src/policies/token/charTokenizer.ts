@@ -36,6 +36,7 @@ export class CharTokenizer implements Tokenizer {
     }
   }
 
+  /** How many token ids there are, the one that ends a completion included. */
   get vocabularySize(): number {
     return this.symbols.length;
   }

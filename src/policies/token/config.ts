@@ -45,6 +45,7 @@ export interface TokenConfig {
 }
 
 export const policyDTypes = ["f32", "bf16"] as const;
+/** Type of a policy's weights and activations. */
 export type PolicyDType = (typeof policyDTypes)[number];
 
 /** @throws FiresteelError ERR_OPTION, ERR_RANGE */

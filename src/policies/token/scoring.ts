@@ -2,7 +2,7 @@ import type {
   DifferentiableScores,
   PolicyRow,
   ScoreGradient,
-  ScoreOptions,
+  ScoringOptions,
 } from "../../contract/index.js";
 import { checkBoolean, checkKeys } from "../../engine/checks.js";
 import { FiresteelError } from "../../engine/error.js";
@@ -33,7 +33,7 @@ export interface TapedScores {
 export function scoreRows(
   model: Transformer,
   rows: readonly PolicyRow[],
-  options: ScoreOptions,
+  options: ScoringOptions,
   grad: boolean,
 ): TapedScores {
   checkKeys("options", options, ["temperature", "entropy", "value", "logits"]);

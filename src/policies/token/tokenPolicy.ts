@@ -6,7 +6,7 @@ import type {
   Prompt,
   RandomStream,
   SampleRequest,
-  ScoreOptions,
+  ScoringOptions,
   Tokenizer,
   Trajectory,
 } from "../../contract/index.js";
@@ -114,6 +114,7 @@ export class TokenPolicy implements Policy {
     return this.config.valueHead;
   }
 
+  /** Every trainable tensor, by name and in a fixed order. */
   get parameters(): readonly Parameter[] {
     return this.#model.parameters;
   }
@@ -155,7 +156,7 @@ export class TokenPolicy implements Policy {
   /** @throws FiresteelError ERR_SHAPE, ERR_RANGE, ERR_OPTION, ERR_OUT_OF_MEMORY */
   score(
     rows: readonly PolicyRow[],
-    options: ScoreOptions = {},
+    options: ScoringOptions = {},
   ): {
     rowOffsets: Int32Array;
     logProb: Tensor;
@@ -178,7 +179,7 @@ export class TokenPolicy implements Policy {
   }
 
   /** @throws FiresteelError ERR_SHAPE, ERR_RANGE, ERR_OPTION, ERR_OUT_OF_MEMORY */
-  forward(rows: readonly PolicyRow[], options: ScoreOptions = {}): DifferentiableScores {
+  forward(rows: readonly PolicyRow[], options: ScoringOptions = {}): DifferentiableScores {
     return new DifferentiableTokenScores(scoreRows(this.#model, rows, options, true));
   }
 
@@ -235,6 +236,7 @@ export class TokenPolicy implements Policy {
     for (const [i, parameter] of common.entries()) writeWeight(parameter, values[i]!);
   }
 
+  /** Frees weights, gradients and caches. The policy cannot be used afterwards. */
   dispose(): void {
     for (const parameter of this.parameters) parameter.dispose();
   }

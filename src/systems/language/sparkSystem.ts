@@ -34,6 +34,7 @@ const ablations = {
   "static-judge": "judge data made once of the initial policy's rollouts",
 } as const;
 
+/** Variants of SPARK. */
 export interface SparkOptions {
   /** Default false: as published. */
   balanced?: boolean;
