@@ -1,5 +1,5 @@
 # The CPU addon through node-gyp, which prebuildify uses. CMakeLists.txt is the main build; the two
-# take the same sources and flags (test/package/flags.test.ts). gyp has no flags per file: one library per instruction set.
+# take the same sources and flags (test/build/gypFlags.test.ts). gyp has no flags per file: one library per instruction set.
 {
   "variables": {
     "strict_flags": ["-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-Wdouble-promotion"]
