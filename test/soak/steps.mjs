@@ -34,8 +34,8 @@ export async function soakSteps({ steps, seed, system = "grpo", readings = 60, r
   const settings = {
     ...{ engine, system, task, seed, warmStart: false, out, tensorboard: true },
     ...{ promptsPerStep: 2, numGenerations: 2, maxCompletionLength: 2 },
-    ...{ evalSteps: Math.max(1, Math.floor(steps / 50)), evalSamples: 1 },
-    ...{ saveSteps: Math.max(1, Math.floor(steps / 100)), keepCheckpoints: 2, keepBest: true },
+    ...{ evalSteps: Math.max(10, Math.floor(steps / 50)), evalSamples: 1 },
+    ...{ saveSteps: Math.max(10, Math.floor(steps / 100)), keepCheckpoints: 2, keepBest: true },
     async onStep({ step }) {
       if (step === 0 || step % every !== 0) return;
       samples.push({ at: step, ...(await readMemory(engine)) });
