@@ -55,6 +55,8 @@ const [{ soakCalls }, { table }, { soakSteps }] = await Promise.all([
   import("./memory.mjs"),
   import("./steps.mjs"),
 ]);
+const left = ({ leftBytes }) => `bytes of tensors left when nothing refers to any: ${leftBytes}`;
+
 const results = {};
 if (calls > 0) results.calls = await soakCalls({ calls, seed, readings, report });
 if (steps > 0) results.steps = await soakSteps({ steps, seed, system, readings, report });
@@ -71,7 +73,8 @@ if (json) {
       `${calls} kernel calls on ${threads} threads: ${Object.keys(families).length} families, each at least ` +
         `${least} times; ${faultReports} reports of faulty rows`,
     );
-    console.log(`${table(results.calls.samples, results.calls)}\n`);
+    console.log(table(results.calls.samples, results.calls));
+    console.log(`${left(results.calls)}\n`);
   }
   if (results.steps) {
     const { seconds, files } = results.steps;
@@ -83,7 +86,8 @@ if (json) {
       `its report: ${mib(files.reportBytes)} in ${files.reportSeconds.toFixed(1)} s, for which the process grew by ` +
         `${mib(files.reportPeakBytes)}`,
     );
-    console.log(`${table(results.steps.samples, results.steps)}\n`);
+    console.log(table(results.steps.samples, results.steps));
+    console.log(`${left(results.steps)}\n`);
   }
   const only = (part) => (part === "calls" ? "--steps 0" : "--calls 0");
   for (const [part, result] of Object.entries(results)) {

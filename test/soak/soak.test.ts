@@ -64,11 +64,9 @@ test("calls of every family and steps of training leave no tensor behind", () =>
   expect(Math.min(...Object.values<number>(calls.families))).toBeGreaterThan(50);
   expect(Math.min(...Object.values<number>(calls.ways))).toBeGreaterThan(100);
   expect(calls.faultReports).toBeGreaterThan(0);
-  // Compilation is not over after so few: of the process's memory the long form tells.
-  for (const part of [calls, steps]) {
-    expect(part.slopes.live.held, JSON.stringify(part.slopes)).toBe(true);
-    expect(part.slopes.external.held, JSON.stringify(part.slopes)).toBe(true);
-  }
+  // Compilation is not over after so few calls: of the process's memory the long form tells.
+  expect(calls.leftBytes).toBe(0);
+  expect(steps.leftBytes).toBe(0);
   expect(steps.samples.at(-1).live).toBe(steps.samples[8].live);
   expect(steps.files.reportBytes).toBeGreaterThan(10_000);
 });

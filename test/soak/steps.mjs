@@ -51,8 +51,11 @@ export async function soakSteps({ steps, seed, system = "grpo", readings = 60, r
     const peak = process.resourceUsage().maxRSS;
     const begun = performance.now();
     const page = await writeReport(out);
+    const { live: leftBytes } = await readMemory(engine);
+    const verdict = judge(samples, boundBytes);
     return {
-      ...{ steps, system, seconds, samples, ...judge(samples, boundBytes) },
+      ...{ steps, system, seconds, samples, ...verdict, leftBytes },
+      held: verdict.held && leftBytes === 0,
       files: {
         metricsBytes: statSync(join(out, "metrics.jsonl")).size,
         rolloutsBytes: statSync(join(out, "rollouts.jsonl")).size,
