@@ -7,7 +7,7 @@
  */
 
 export * as option from "../options/option.js";
-export { atStep, type Option } from "../options/option.js";
+export { atStep, type Limits, type Option } from "../options/option.js";
 export { type OptionRules, parseOptions } from "../options/parseOptions.js";
 export { constantAdvantage } from "./advantage/constantAdvantage.js";
 export {

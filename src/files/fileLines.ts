@@ -5,22 +5,29 @@ import { FiresteelError } from "../engine/error.js";
 /** Longer lines are refused: a rollout of a million tokens with four lists takes about 60 MiB. */
 const MAX_LINE_BYTES = 2 ** 28;
 
+interface FileLine {
+  /** Counts from 1. */
+  line: number;
+  text: string;
+  ended: boolean;
+}
+
 /**
  * The lines of a file that are not blank, with their numbers; one line in memory at a time. A byte
- * order mark is left out.
+ * order mark is left out. The last line may lack its end: then it is not `ended`.
  *
  * @throws FiresteelError ERR_OPTION where the file cannot be read, ERR_RANGE for a line over 256 MiB
  */
-export async function* fileLines(path: string): AsyncGenerator<{ line: number; text: string }> {
+export async function* fileLines(path: string): AsyncGenerator<FileLine> {
   let line = 0;
   let parts: Buffer[] = [];
   let bytes = 0;
   const decoder = new TextDecoder("utf-8");
-  const take = () => {
+  const take = (ended: boolean) => {
     const text = decoder.decode(Buffer.concat(parts));
     [parts, bytes] = [[], 0];
     line += 1;
-    return { line, text };
+    return { line, text, ended };
   };
   const stream = createReadStream(path, { highWaterMark: 2 ** 20 });
   try {
@@ -29,7 +36,7 @@ export async function* fileLines(path: string): AsyncGenerator<{ line: number; t
       for (let end = chunk.indexOf(10); end !== -1; end = chunk.indexOf(10, begin)) {
         parts.push(chunk.subarray(begin, end));
         begin = end + 1;
-        const taken = take();
+        const taken = take(true);
         if (taken.text.trim() !== "") yield taken;
       }
       parts.push(chunk.subarray(begin));
@@ -48,6 +55,6 @@ export async function* fileLines(path: string): AsyncGenerator<{ line: number; t
   } finally {
     stream.destroy();
   }
-  const last = take();
+  const last = take(false);
   if (last.text.trim() !== "") yield last;
 }

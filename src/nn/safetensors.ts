@@ -12,6 +12,7 @@ export interface StoredTensor {
   readonly data: TypedArray;
 }
 
+/** A file's tensors by name, and its metadata. */
 export interface Safetensors {
   readonly tensors: ReadonlyMap<string, StoredTensor>;
   readonly metadata: Readonly<Record<string, string>>;

@@ -12,7 +12,7 @@ export interface Option<T> {
 }
 
 /** Limits of a number: `min <= x <= max`, `above < x < below`. */
-interface Limits {
+export interface Limits {
   min?: number;
   max?: number;
   above?: number;
@@ -34,11 +34,13 @@ function within({ min, max, above, below }: Limits, integer: boolean): [z.ZodTyp
   return [schema, `${integer ? "an integer" : "a number"} ${bounds.join(" and ")}`.trim()];
 }
 
+/** A finite number within limits. `initial` is the default; `description` ends up beside the value in print. */
 export function number(initial: number, limits: Limits, description: string): Option<number> {
   const [schema, expected] = within(limits, false);
   return { schema, expected, default: initial, description };
 }
 
+/** As `number`, whole. */
 export function integer(initial: number, limits: Limits, description: string): Option<number> {
   const [schema, expected] = within(limits, true);
   return { schema, expected, default: initial, description };
@@ -77,6 +79,7 @@ export function integers(limits: Limits, description: string): Option<readonly n
   };
 }
 
+/** One of some names. A misspelt one is answered with the nearest. */
 export function choice<const T extends string>(
   initial: T,
   choices: readonly T[],
@@ -91,10 +94,12 @@ export function choice<const T extends string>(
   };
 }
 
+/** true or false. */
 export function flag(initial: boolean, description: string): Option<boolean> {
   return { schema: z.boolean(), expected: "a boolean", default: initial, description };
 }
 
+/** Any text. */
 export function text(initial: string, description: string): Option<string> {
   return { schema: z.string(), expected: "a text", default: initial, description };
 }
@@ -105,7 +110,7 @@ export function nameOrNull(description: string): Option<string | null> {
   return { schema, expected: "a name, or null", default: null, description };
 }
 
-/** A number for each of some names. */
+/** A number for each of some names, whatever they are; none by default. */
 export function numbersByName(description: string): Option<Readonly<Record<string, number>>> {
   const schema = z.record(z.string(), z.number());
   return { schema, expected: "an object of numbers", default: {}, description };

@@ -5,7 +5,7 @@ import type { Metrics } from "../contract/metrics.js";
 import { show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 import { access } from "../files/access.js";
-import { readLines } from "./jsonl.js";
+import { eachLine, readLines } from "./jsonl.js";
 import { type EmbeddedGroup, embeddedRollouts } from "./rollouts/embed.js";
 import { rolloutsFile } from "./rollouts/record.js";
 import type { RecordedRollout } from "./rollouts/rollout.js";
@@ -48,7 +48,7 @@ export async function readRunData(directory: string): Promise<RunData> {
   const printed = await access("a readable file", file("system.txt"), () =>
     readFile(file("system.txt"), "utf8"),
   );
-  const metrics = await readLines<{ step: number } & Metrics>(file("metrics.jsonl"));
+  const metrics = await seriesOf(() => eachLine<{ step: number } & Metrics>(file("metrics.jsonl")));
   const recorded = existsSync(file(rolloutsFile))
     ? await readLines<RecordedRollout>(file(rolloutsFile))
     : [];
@@ -63,8 +63,8 @@ export async function readRunData(directory: string): Promise<RunData> {
     run,
     printed,
     phases: run?.system.phases ?? [...printed.matchAll(/^phase (\S+) /gm)].map(([, name]) => name!),
-    steps: metrics.at(-1)?.step ?? 0,
-    metrics: seriesOf(metrics),
+    steps: metrics.steps.at(-1) ?? 0,
+    metrics,
     rollouts: {
       groups,
       embedded: groups.reduce((sum, group) => sum + group.rollouts.length, 0),

@@ -1,5 +1,4 @@
 import type { Metrics } from "../contract/metrics.js";
-import { mean } from "../statistics/mean.js";
 
 /** Metrics as columns: values[name][i] is of steps[i]. */
 export interface Series {
@@ -16,32 +15,55 @@ export interface Series {
 /** Points of a chart at most: more than a screen has columns would only cost bytes. */
 const maxPoints = 500;
 
-/** Metrics by step as columns, averaged over as many steps as it takes for `maxPoints` points. */
-export function seriesOf(lines: readonly ({ step: number } & Metrics)[]): Series {
-  // Step 0 is the evaluation before the first step: it stays by itself.
-  const [start, rest] = lines[0]?.step === 0 ? [[lines[0]], lines.slice(1)] : [[], lines];
-  const every = Math.max(1, Math.ceil(rest.length / maxPoints));
-  const parts: (readonly Metrics[])[] = [...start.map((line) => [line])];
-  for (let i = 0; i < rest.length; i += every) parts.push(rest.slice(i, i + every));
-  const names = new Set(lines.flatMap((line) => Object.keys(line)));
-  names.delete("step");
-  const values: Record<string, (number | null)[]> = {};
-  const ends: Record<string, readonly [number, number]> = {};
-  for (const name of names) {
-    const present = numbersOf(name, lines);
-    if (present.length === 0) continue;
-    values[name] = parts.map((part) => average(numbersOf(name, part)));
-    ends[name] = [present[0]!, present.at(-1)!];
-  }
-  return { every, steps: parts.map((part) => part.at(-1)!.step!), values, ends };
+type Line = { step: number } & Metrics;
+
+/** Sum and count of one metric over the steps of a point. */
+interface Part {
+  sum: number;
+  count: number;
 }
 
-function numbersOf(name: string, lines: readonly Metrics[]): number[] {
-  return lines.map((line) => line[name]).filter((value) => typeof value === "number");
+/**
+ * Metrics by step as columns, averaged over as many steps as it takes for `maxPoints` points. Memory does not
+ * grow with the number of steps.
+ *
+ * @param lines in the order of their steps; asked for twice: their number decides how many make a point
+ */
+export async function seriesOf(lines: () => AsyncIterable<Line> | Iterable<Line>): Promise<Series> {
+  let count = 0;
+  let start = 0;
+  for await (const { step } of lines()) {
+    // Step 0 is the evaluation before the first step: it stays by itself.
+    if (count === 0 && step === 0) start = 1;
+    count += 1;
+  }
+  const every = Math.max(1, Math.ceil((count - start) / maxPoints));
+  const steps: number[] = [];
+  const parts = new Map<string, (Part | undefined)[]>();
+  const ends: Record<string, [number, number]> = {};
+  let at = 0;
+  for await (const { step, ...metrics } of lines()) {
+    // A run that goes on may have written more since.
+    if (at === count) break;
+    const point = at < start ? 0 : start + Math.floor((at - start) / every);
+    at += 1;
+    steps[point] = step;
+    for (const [name, value] of Object.entries(metrics)) {
+      if (typeof value !== "number") continue;
+      if (!parts.has(name)) parts.set(name, []);
+      const column = parts.get(name)!;
+      const { sum, count } = column[point] ?? { sum: 0, count: 0 };
+      column[point] = { sum: sum + value, count: count + 1 };
+      ends[name] = [ends[name]?.[0] ?? value, value];
+    }
+  }
+  const values = Object.fromEntries(
+    [...parts].map(([name, column]) => [name, steps.map((_, i) => average(column[i]))]),
+  );
+  return { every, steps, values, ends };
 }
 
 /** To six digits: a chart shows no more. */
-function average(present: readonly number[]): number | null {
-  const value = mean(present);
-  return value === null ? null : Number(value.toPrecision(6));
+function average(part: Part | undefined): number | null {
+  return part === undefined ? null : Number((part.sum / part.count).toPrecision(6));
 }

@@ -98,12 +98,12 @@ test("run.json tells the sittings of a run, and what ended them", async () => {
   for (const { seconds } of run!.sittings) expect(seconds).toBeGreaterThan(0);
 });
 
-test("metrics are columns; of long runs, means over as many steps as it takes", () => {
+test("metrics are columns; of long runs, means over as many steps as it takes", async () => {
   const lines = Array.from({ length: 1201 }, (_, step) => ({
     ...{ step, reward: step, kl: null },
     "eval/accuracy": step % 3 === 0 ? 0.5 : null,
   }));
-  const { every, steps, values, ends } = seriesOf(lines);
+  const { every, steps, values, ends } = await seriesOf(() => lines);
   expect(every).toBe(3);
   expect(steps.slice(0, 3)).toEqual([0, 3, 6]);
   expect(steps.at(-1)).toBe(1200);
@@ -111,7 +111,7 @@ test("metrics are columns; of long runs, means over as many steps as it takes", 
   expect(values["eval/accuracy"]!.every((value) => value === 0.5)).toBe(true);
   expect(ends).toEqual({ reward: [0, 1200], "eval/accuracy": [0.5, 0.5] });
   expect(Object.keys(values)).toEqual(["reward", "eval/accuracy"]);
-  expect(seriesOf([])).toEqual({ every: 1, steps: [], values: {}, ends: {} });
+  expect(await seriesOf(() => [])).toEqual({ every: 1, steps: [], values: {}, ends: {} });
 });
 
 test.each<[string, TrainOptions, RegExp]>([

@@ -3,6 +3,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { Engine, FiresteelError } from "../../dist/index.js";
 import { Random } from "../../dist/verify/inputs.js";
 import { kernels, makeInputs, sizes, tensorsOf } from "./kernels.mjs";
+import { readMemory } from "./memory.mjs";
 
 const names = Object.keys(kernels);
 
@@ -87,7 +88,8 @@ async function refused(work, codes) {
  *
  * @param next whether there is a call left; takes it
  * @param look called now and then, with the engine, between two calls
- * @returns how often every family was called, in every way, and how many faulty rows were reported
+ * @returns how often every family was called, in every way, how many faulty rows were reported, and the bytes of
+ *   tensors that are left when nothing refers to any
  */
 export async function runCalls({ seed, next, look }) {
   let faults = 0;
@@ -117,6 +119,7 @@ export async function runCalls({ seed, next, look }) {
     await look?.(engine, count);
   }
   for (const { dispose } of inputs) dispose();
+  const { live: left } = await readMemory(engine);
   engine.dispose();
-  return { byFamily, byWay, faults };
+  return { byFamily, byWay, faults, left };
 }

@@ -23,8 +23,11 @@ export async function soakCalls({ calls, seed, workers = 2, readings = 60, repor
     const own = new SharedArrayBuffer(8 * quantities.length);
     const workerData = { seed: seed + 1 + i, every, left, own };
     const worker = new Worker(new URL("./worker.mjs", import.meta.url), { workerData });
-    return { readings: new Float64Array(own), done: once(worker, "message"), worker };
+    return { worker, readings: new Float64Array(own) };
   });
+  // Nobody begins before all can: the first readings are of the same threads as the last.
+  await Promise.all(threads.map(({ worker }) => once(worker, "message")));
+  const done = Promise.all(threads.map(({ worker }) => once(worker, "message")));
   const samples = [];
   let due = every;
   const own = runCalls({
@@ -44,14 +47,17 @@ export async function soakCalls({ calls, seed, workers = 2, readings = 60, repor
       report?.("calls", samples.at(-1));
     },
   });
-  const results = [await own, ...(await Promise.all(threads.map(({ done }) => done))).flat()];
+  const results = [await own, ...(await done).flat()];
   const total = (of) =>
     results.map(of).reduce((sum, counts) => {
       for (const [name, count] of Object.entries(counts)) sum[name] = (sum[name] ?? 0) + count;
       return sum;
     }, {});
+  const leftBytes = results.reduce((sum, { left }) => sum + left, 0);
+  const verdict = judge(samples, boundBytes);
   return {
-    ...{ calls, threads: 1 + workers, samples, ...judge(samples, boundBytes) },
+    ...{ calls, threads: 1 + workers, samples, ...verdict, leftBytes },
+    held: verdict.held && leftBytes === 0,
     ...{ families: total((r) => r.byFamily), ways: total((r) => r.byWay) },
     faultReports: results.reduce((sum, { faults }) => sum + faults, 0),
   };

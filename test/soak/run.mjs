@@ -1,13 +1,10 @@
 // A long run and many calls, and whether memory stays flat:
-//   npm run test:soak -- [--steps 100000] [--calls 1000000] [--system grpo] [--seed 1] [--json]
+//   npm run test:soak -- [--steps 100000] [--calls 1000000] [--system grpo] [--seed 1] [--readings 60] [--json]
 // 0 steps or calls leave that part out.
 import { parseArgs } from "node:util";
-import { soakCalls } from "./kernelCalls.mjs";
-import { table } from "./memory.mjs";
-import { soakSteps } from "./steps.mjs";
 
 const usage =
-  "npm run test:soak -- [--steps 100000] [--calls 1000000] [--system grpo] [--seed 1] [--json]";
+  "npm run test:soak -- [--steps 100000] [--calls 1000000] [--system grpo] [--seed 1] [--readings 60] [--json]";
 
 function wrongUse(message) {
   console.error(`${message}\n${usage}`);
@@ -19,19 +16,22 @@ function settings() {
     steps: { type: "string", default: "100000" },
     calls: { type: "string", default: "1000000" },
     seed: { type: "string", default: "1" },
+    readings: { type: "string", default: "60" },
     system: { type: "string", default: "grpo" },
     json: { type: "boolean", default: false },
   };
   try {
     const { values } = parseArgs({ options });
-    for (const name of ["steps", "calls", "seed"]) {
-      // Fewer readings than a slope needs say nothing.
-      const least = name === "seed" ? 0 : 300;
+    for (const name of ["readings", "steps", "calls", "seed"]) {
+      // A slope over fewer readings says nothing; each takes a step, or a call.
+      const least = name === "readings" ? 12 : name === "seed" ? 0 : values.readings;
       const value = Number(values[name]);
       if (!Number.isInteger(value) || value < 0 || value > 2 ** 31 - 1) {
         wrongUse(`Expected a whole number for --${name} but received ${values[name]}`);
       }
-      if (value > 0 && value < least) wrongUse(`Expected at least ${least} for --${name}, or 0`);
+      if (value < least && (value > 0 || name === "readings")) {
+        wrongUse(`Expected at least ${least} for --${name} but received ${value}`);
+      }
       values[name] = value;
     }
     return values;
@@ -40,7 +40,7 @@ function settings() {
   }
 }
 
-const { steps, calls, seed, system, json } = settings();
+const { steps, calls, seed, readings, system, json } = settings();
 if (globalThis.gc === undefined) wrongUse("Expected node --expose-gc (npm run test:soak has it)");
 
 const mib = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
@@ -50,9 +50,16 @@ const report = (what, { at, rss, heapUsed, live }) => {
   process.stderr.write(`\r\x1b[K${what} ${at}  ${memory}`);
 };
 
+const [{ soakCalls }, { table }, { soakSteps }] = await Promise.all([
+  import("./kernelCalls.mjs"),
+  import("./memory.mjs"),
+  import("./steps.mjs"),
+]);
+const left = ({ leftBytes }) => `bytes of tensors left when nothing refers to any: ${leftBytes}`;
+
 const results = {};
-if (calls > 0) results.calls = await soakCalls({ calls, seed, report });
-if (steps > 0) results.steps = await soakSteps({ steps, seed, system, report });
+if (calls > 0) results.calls = await soakCalls({ calls, seed, readings, report });
+if (steps > 0) results.steps = await soakSteps({ steps, seed, system, readings, report });
 if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
 
 const held = Object.values(results).every((result) => result.held);
@@ -66,7 +73,8 @@ if (json) {
       `${calls} kernel calls on ${threads} threads: ${Object.keys(families).length} families, each at least ` +
         `${least} times; ${faultReports} reports of faulty rows`,
     );
-    console.log(`${table(results.calls.samples, results.calls)}\n`);
+    console.log(table(results.calls.samples, results.calls));
+    console.log(`${left(results.calls)}\n`);
   }
   if (results.steps) {
     const { seconds, files } = results.steps;
@@ -78,7 +86,8 @@ if (json) {
       `its report: ${mib(files.reportBytes)} in ${files.reportSeconds.toFixed(1)} s, for which the process grew by ` +
         `${mib(files.reportPeakBytes)}`,
     );
-    console.log(`${table(results.steps.samples, results.steps)}\n`);
+    console.log(table(results.steps.samples, results.steps));
+    console.log(`${left(results.steps)}\n`);
   }
   const only = (part) => (part === "calls" ? "--steps 0" : "--calls 0");
   for (const [part, result] of Object.entries(results)) {

@@ -34,8 +34,8 @@ export async function soakSteps({ steps, seed, system = "grpo", readings = 60, r
   const settings = {
     ...{ engine, system, task, seed, warmStart: false, out, tensorboard: true },
     ...{ promptsPerStep: 2, numGenerations: 2, maxCompletionLength: 2 },
-    ...{ evalSteps: Math.max(1, Math.floor(steps / 50)), evalSamples: 1 },
-    ...{ saveSteps: Math.max(1, Math.floor(steps / 100)), keepCheckpoints: 2, keepBest: true },
+    ...{ evalSteps: Math.max(10, Math.floor(steps / 50)), evalSamples: 1 },
+    ...{ saveSteps: Math.max(10, Math.floor(steps / 100)), keepCheckpoints: 2, keepBest: true },
     async onStep({ step }) {
       if (step === 0 || step % every !== 0) return;
       samples.push({ at: step, ...(await readMemory(engine)) });
@@ -51,8 +51,11 @@ export async function soakSteps({ steps, seed, system = "grpo", readings = 60, r
     const peak = process.resourceUsage().maxRSS;
     const begun = performance.now();
     const page = await writeReport(out);
+    const { live: leftBytes } = await readMemory(engine);
+    const verdict = judge(samples, boundBytes);
     return {
-      ...{ steps, system, seconds, samples, ...judge(samples, boundBytes) },
+      ...{ steps, system, seconds, samples, ...verdict, leftBytes },
+      held: verdict.held && leftBytes === 0,
       files: {
         metricsBytes: statSync(join(out, "metrics.jsonl")).size,
         rolloutsBytes: statSync(join(out, "rollouts.jsonl")).size,

@@ -3,10 +3,11 @@ import { parentPort, workerData } from "node:worker_threads";
 import { runCalls } from "./calls.mjs";
 import { quantities, readMemory } from "./memory.mjs";
 
-const { seed, calls, every, left, own } = workerData;
+const { seed, every, left, own } = workerData;
 const shared = new Int32Array(left);
 const readings = new Float64Array(own);
 
+parentPort.postMessage("ready");
 const result = await runCalls({
   seed,
   next: () => Atomics.sub(shared, 0, 1) > 0,
@@ -16,4 +17,4 @@ const result = await runCalls({
     for (const [i, name] of quantities.entries()) readings[i] = memory[name];
   },
 });
-parentPort.postMessage({ ...result, calls });
+parentPort.postMessage(result);

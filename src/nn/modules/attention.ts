@@ -8,13 +8,19 @@ import type { Module, ParameterSource } from "./module.js";
 import { RmsNorm } from "./rmsNorm.js";
 
 export interface AttentionOptions {
+  /** Of what comes in and goes out. */
   width: number;
+  /** Of queries. */
   heads: number;
+  /** Of keys and values; divides heads. */
   kvHeads: number;
+  /** Even, at most 256 in f32, 128 in 16 bits. */
   headDim: number;
+  /** Angle i of the rotary embedding is position * ropeBase^(-2 i / headDim). */
   ropeBase: number;
   /** Normalise each head's queries and keys (Qwen3). */
   qkNorm: boolean;
+  /** Of those norms, inside the root. */
   normEps: number;
   /** Biases of the query, key and value projections (Qwen2). */
   bias: boolean;
@@ -51,6 +57,7 @@ export class Attention implements Module {
   readonly keyNorm: RmsNorm | null;
   readonly #options: AttentionOptions;
 
+  /** @param source makes NAME.q_proj, k_proj, v_proj, o_proj and, where asked for, q_norm and k_norm */
   constructor(source: ParameterSource, name: string, options: AttentionOptions) {
     const { width, heads, kvHeads, headDim, bias, normEps } = options;
     const project = (part: string, outputs: number) =>
@@ -76,7 +83,7 @@ export class Attention implements Module {
     return parts.flatMap((part) => part?.parameters ?? []);
   }
 
-  /** x [T, width]; `layer` says whose part of the cache this is. */
+  /** x [T, width] to [T, width]; `layer` says whose part of the cache this is. */
   forward(tape: Tape, x: Var, batch: AttentionBatch, layer: number): Var {
     const { heads, kvHeads, headDim } = this.#options;
     const tokens = x.value.shape[0]!;

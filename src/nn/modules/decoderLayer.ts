@@ -28,6 +28,10 @@ export class DecoderLayer implements Module {
   readonly mlp: SwigluMlp;
   readonly #index: number;
 
+  /**
+   * @param source makes the parameters, under the names of Hugging Face's Llama and Qwen below NAME
+   * @param index of the layer: whose part of a cache it reads
+   */
   constructor(source: ParameterSource, name: string, index: number, options: DecoderLayerOptions) {
     const { width, hidden, normEps } = options;
     this.inputNorm = new RmsNorm(source, `${name}.input_layernorm`, width, normEps);
@@ -47,7 +51,7 @@ export class DecoderLayer implements Module {
     return parts.flatMap((part) => part.parameters);
   }
 
-  /** [T, width]. */
+  /** A stream [T, width] to that after the layer. */
   forward(tape: Tape, { stream, update }: ResidualStream, batch: AttentionBatch): ResidualStream {
     const [middle, transformed] = tape.scope((): [Var, Var] => {
       const entered =

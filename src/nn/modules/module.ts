@@ -8,11 +8,18 @@ export interface Module {
 /** What a weight is for: initialisation depends on it. */
 export type WeightRole = "embedding" | "projection" | "residual" | "value" | "bias" | "norm";
 
+/** What a module asks of its source. */
 export interface WeightSpec {
   readonly name: string;
   readonly shape: readonly number[];
   readonly role: WeightRole;
 }
 
-/** Makes a parameter: with fresh values, or with those of a checkpoint. */
+/**
+ * Makes a parameter: with fresh values, or with those of a checkpoint.
+ *
+ * @example
+ * const fresh: ParameterSource = (spec) =>
+ *   new Parameter(spec.name, engine.tensor(initialValues(spec, seed, { residualLayers: 1 }), spec.shape));
+ */
 export type ParameterSource = (spec: WeightSpec) => Parameter;
