@@ -11,6 +11,7 @@ export interface StoredTensor {
   readonly data: TypedArray;
 }
 
+/** What a file holds: tensors by name, and the texts of its header. */
 export interface Safetensors {
   readonly tensors: ReadonlyMap<string, StoredTensor>;
   readonly metadata: Readonly<Record<string, string>>;

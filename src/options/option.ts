@@ -34,11 +34,13 @@ function within({ min, max, above, below }: Limits, integer: boolean): [z.ZodTyp
   return [schema, `${integer ? "an integer" : "a number"} ${bounds.join(" and ")}`.trim()];
 }
 
+/** A number within limits. */
 export function number(initial: number, limits: Limits, description: string): Option<number> {
   const [schema, expected] = within(limits, false);
   return { schema, expected, default: initial, description };
 }
 
+/** An integer within limits. */
 export function integer(initial: number, limits: Limits, description: string): Option<number> {
   const [schema, expected] = within(limits, true);
   return { schema, expected, default: initial, description };
@@ -77,6 +79,7 @@ export function integers(limits: Limits, description: string): Option<readonly n
   };
 }
 
+/** One of some names. */
 export function choice<const T extends string>(
   initial: T,
   choices: readonly T[],
@@ -91,10 +94,12 @@ export function choice<const T extends string>(
   };
 }
 
+/** true or false. */
 export function flag(initial: boolean, description: string): Option<boolean> {
   return { schema: z.boolean(), expected: "a boolean", default: initial, description };
 }
 
+/** A text. */
 export function text(initial: string, description: string): Option<string> {
   return { schema: z.string(), expected: "a text", default: initial, description };
 }

@@ -7,6 +7,7 @@ import { Linear } from "./linear.js";
 import type { Module, ParameterSource } from "./module.js";
 import { RmsNorm } from "./rmsNorm.js";
 
+/** Sizes of an attention block; `width` is the residual stream's. */
 export interface AttentionOptions {
   width: number;
   heads: number;
@@ -70,6 +71,7 @@ export class Attention implements Module {
     this.#options = options;
   }
 
+  /** Its weights, in a fixed order. */
   get parameters(): readonly Parameter[] {
     const { query, key, value, output, queryNorm, keyNorm } = this;
     const parts = [query, key, value, output, queryNorm, keyNorm];

@@ -3,6 +3,7 @@ import type { Parameter } from "../parameter.js";
 import type { Tape, Var } from "../tape.js";
 import type { Module, ParameterSource, WeightRole } from "./module.js";
 
+/** Name and sizes of a projection; `bias` is off by default. */
 export interface LinearOptions {
   name: string;
   inputs: number;
@@ -27,6 +28,7 @@ export class Linear implements Module {
     this.#dtype = options.dtype;
   }
 
+  /** Its weights, in a fixed order. */
   get parameters(): readonly Parameter[] {
     return this.bias === null ? [this.weight] : [this.weight, this.bias];
   }
