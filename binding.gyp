@@ -1,14 +1,15 @@
 # The CPU addon through node-gyp, which prebuildify uses. CMakeLists.txt is the main build; the two
-# take the same sources and flags. gyp has no flags per file: one library per instruction set.
+# take the same sources and flags (test/package/flags.test.ts). gyp has no flags per file: one library per instruction set.
 {
   "variables": {
     "strict_flags": ["-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-Wdouble-promotion"]
   },
   "target_defaults": {
     "include_dirs": ["native"],
+    "defines": ["NDEBUG"],
     "cflags": ["<@(strict_flags)", "-fvisibility=hidden"],
-    "cflags!": ["-fno-omit-frame-pointer"],
-    "cflags_cc!": ["-fno-exceptions", "-fno-rtti"],
+    "cflags!": ["-fno-omit-frame-pointer", "-fno-strict-aliasing"],
+    "cflags_cc!": ["-fno-exceptions", "-fno-rtti", "-std=gnu++17", "-std=gnu++20", "-fno-strict-aliasing"],
     "cflags_cc": ["-std=c++17", "-O3"],
     "xcode_settings": { "GCC_ENABLE_CPP_EXCEPTIONS": "YES", "CLANG_CXX_LANGUAGE_STANDARD": "c++17" }
   },

@@ -23,12 +23,9 @@ function run(command, args, options) {
   }
 }
 
-run("cmake", [
-  "--build",
-  build,
-  "--target",
-  "native_tests",
-  "--parallel",
-  `${availableParallelism()}`,
-]);
-run("ctest", ["--output-on-failure"], { cwd: join(build, "test", "native"), stdio: "inherit" });
+const parallel = ["--parallel", `${availableParallelism()}`];
+run("cmake", ["--build", build, "--target", "native_tests", ...parallel]);
+run("ctest", ["--output-on-failure", ...parallel], {
+  cwd: join(build, "test", "native"),
+  stdio: "inherit",
+});

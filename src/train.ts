@@ -18,6 +18,7 @@ import { type TaskSource, taskOf, writtenSource } from "./taskSource.js";
 import { type Checkpoint, readCheckpoint } from "./trainer/checkpoint.js";
 import { refuseOverridden } from "./trainer/overridden.js";
 import type { SavedRun } from "./trainer/save.js";
+import { checkSavedRun } from "./trainer/savedRun.js";
 import { settingNames, type TrainSettings, trainSettings } from "./trainer/settings.js";
 import { type TrainResult, trainPolicy } from "./trainer/train.js";
 import { checkTrainOptions, defaultSystem, isObject, type TrainOptions } from "./trainOptions.js";
@@ -42,7 +43,7 @@ export async function train(options: TrainOptions = {}): Promise<TrainResult> {
   const { policy, dtype, engine, device, threads, out, resume } = options;
   const { onWarning = (warning) => process.emitWarning(warning) } = options;
   const from = resume === undefined ? null : await readCheckpoint<SavedRun>(resume);
-  const saved = from?.body;
+  const saved = from === null ? undefined : checkSavedRun(from.body, from.folder);
   if (from !== null && from.run === null && out === undefined) {
     const message = `Expected a new folder for out: ${from.folder} is not the newest checkpoint of its run`;
     throw new FiresteelError("ERR_OPTION", message);

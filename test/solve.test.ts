@@ -1,4 +1,4 @@
-import { rm } from "node:fs/promises";
+import { cp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { Engine, solve, TokenPolicy, tinyConfig, train } from "../src/index.js";
@@ -74,8 +74,10 @@ describe("solve", () => {
     await expect(solve({ policy: "/nowhere", prompts })).rejects.toMatchObject({
       code: "ERR_CHECKPOINT",
     });
-    await rm(join(policy, "tokenizer.json"));
-    await expect(solve({ policy, prompts })).rejects.toMatchObject({
+    const mutilated = join(await temporaryFolder(), "policy");
+    await cp(policy, mutilated, { recursive: true });
+    await rm(join(mutilated, "tokenizer.json"));
+    await expect(solve({ policy: mutilated, prompts })).rejects.toMatchObject({
       code: "ERR_OPTION",
       message: /Expected a policy with a tokenizer but .*policy has none/,
     });

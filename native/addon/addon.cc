@@ -17,6 +17,7 @@ void register_gemm(napi_env env, napi_value exports);
 void register_attention(napi_env env, napi_value exports);
 void register_nn(napi_env env, napi_value exports);
 void register_adamw(napi_env env, napi_value exports);
+void register_file_lock(Napi::Env env, Napi::Object exports);
 
 namespace {
 
@@ -47,6 +48,7 @@ Napi::Object module(Napi::Env env, Napi::Object exports) {
   register_attention(env, exports);
   register_nn(env, exports);
   register_adamw(env, exports);
+  register_file_lock(env, exports);
   return exports;
 }
 

@@ -138,7 +138,7 @@ void* Call::workspace(int64_t bytes) {
   has_workspace_ = true;
   std::shared_ptr<Storage> storage = engine_->workspace.lock();
   if (!storage || storage->bytes() < bytes) {
-    Status status = engine_->allocate(bytes, &storage);
+    Status status = engine_->allocate(env_, bytes, &storage);
     if (!status.ok()) {
       fail(status.code, "workspace: " + status.message);
       return nullptr;
@@ -153,7 +153,7 @@ FaultWord* Call::faults() {
   if (failed()) return nullptr;
   auto record = std::make_shared<FaultRecord>();
   record->call = task_.name;
-  Status status = engine_->allocate(sizeof(FaultWord), &record->word);
+  Status status = engine_->allocate(env_, sizeof(FaultWord), &record->word);
   if (!status.ok()) {
     fail(status.code, status.message);
     return nullptr;

@@ -1,27 +1,23 @@
 #include "addon/completions.h"
 
 namespace firesteel {
-namespace {
 
-struct Posted {
+struct Completions::Expected {
   std::shared_ptr<Completions> completions;
-  std::function<void(napi_env)> settle;
+  Settle settle;
+  std::shared_ptr<const Status> failure;
+  std::shared_ptr<Expected> self;  // while it is on its way to the JS thread
 };
-
-}  // namespace
 
 std::shared_ptr<Completions> Completions::open(napi_env env) {
   auto completions = std::make_shared<Completions>();
   napi_value name;
   if (napi_create_string_utf8(env, "firesteel", NAPI_AUTO_LENGTH, &name) != napi_ok) return nullptr;
   const auto call = [](napi_env call_env, napi_value, void*, void* data) {
-    std::unique_ptr<Posted> posted(static_cast<Posted*>(data));
+    const std::shared_ptr<Expected> posted = std::move(static_cast<Expected*>(data)->self);
     if (call_env == nullptr) return;  // the environment is being torn down
-    Completions& owner = *posted->completions;
-    if (--owner.pending_ == 0 && owner.function_ != nullptr) {
-      napi_unref_threadsafe_function(call_env, owner.function_);
-    }
-    posted->settle(call_env);
+    posted->completions->forget(call_env);
+    posted->settle(call_env, posted->failure);
   };
   const napi_status made = napi_create_threadsafe_function(
       env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, nullptr, call, &completions->function_);
@@ -30,14 +26,25 @@ std::shared_ptr<Completions> Completions::open(napi_env env) {
   return completions;
 }
 
-void Completions::expect(napi_env env) {
+std::shared_ptr<Completions::Expected> Completions::expect(napi_env env, Settle settle) {
+  auto expected = std::make_shared<Expected>();
+  expected->completions = shared_from_this();
+  expected->settle = std::move(settle);
   if (pending_++ == 0) napi_ref_threadsafe_function(env, function_);
+  return expected;
 }
 
-void Completions::post(std::function<void(napi_env)> settle) {
-  auto posted = std::make_unique<Posted>(Posted{shared_from_this(), std::move(settle)});
-  if (napi_call_threadsafe_function(function_, posted.get(), napi_tsfn_nonblocking) == napi_ok) {
-    posted.release();
+void Completions::forget(napi_env env) {
+  if (--pending_ == 0 && function_ != nullptr) napi_unref_threadsafe_function(env, function_);
+}
+
+void Completions::post(const std::shared_ptr<Expected>& expected,
+                       const std::shared_ptr<const Status>& failure) noexcept {
+  expected->failure = failure;
+  expected->self = expected;
+  Expected* data = expected.get();
+  if (napi_call_threadsafe_function(function_, data, napi_tsfn_nonblocking) != napi_ok) {
+    expected->self.reset();
   }
 }
 

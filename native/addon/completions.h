@@ -13,10 +13,18 @@ class Completions : public std::enable_shared_from_this<Completions> {
   // Null when the environment is shutting down.
   static std::shared_ptr<Completions> open(napi_env env);
 
-  // On the JS thread: a promise will be settled by a later call of post().
-  void expect(napi_env env);
-  // On any thread: `settle` runs on the JS thread, unless the environment is gone.
-  void post(std::function<void(napi_env)> settle);
+  using Settle = std::function<void(napi_env, const std::shared_ptr<const Status>& failure)>;
+
+  // On the JS thread: a promise that `settle` settles there, once the outcome is posted. All memory
+  // that this takes is taken here.
+  struct Expected;
+  std::shared_ptr<Expected> expect(napi_env env, Settle settle);
+  // On any thread, once: why the work failed, or null. Nothing is settled where the environment is
+  // gone.
+  void post(const std::shared_ptr<Expected>& expected,
+            const std::shared_ptr<const Status>& failure) noexcept;
+  // On the JS thread: what was expected does not come.
+  void forget(napi_env env);
   // On the JS thread, when no more posts can come.
   void close();
 

@@ -3,8 +3,6 @@
 
 #include <exception>
 
-#include "addon/completions.h"
-#include "addon/handles.h"
 #include "gemm/gemm.h"
 
 namespace firesteel {
@@ -105,9 +103,7 @@ EngineState* opened(napi_env env, napi_callback_info info, bool required) {
 napi_value close(napi_env env, napi_callback_info info) {
   EngineState* state = opened(env, info, false);
   if (state == nullptr) return nullptr;
-  void* hook = state->cleanup_hook;
-  napi_remove_env_cleanup_hook(env, close_state, hook);
-  close_state(hook);
+  close_engine(env, state);
   return nullptr;
 }
 
@@ -137,16 +133,13 @@ napi_value synchronize(napi_env env, napi_callback_info info) {
   Task task;
   task.name = "synchronize";
   task.run = [](Context& context) { return device_wait(context); };
-  task.done = [deferred, completions = state->completions](const Status& status) {
-    completions->post([deferred, status](napi_env settle_env) {
-      if (!status.ok()) return reject(settle_env, deferred, status);
-      napi_value value;
-      napi_get_undefined(settle_env, &value);
-      napi_resolve_deferred(settle_env, deferred, value);
-    });
-  };
-  state->completions->expect(env);
-  state->stream->submit(std::move(task), false);
+  submit_expected(env, *state, std::move(task), false,
+                  [deferred](napi_env settle_env, const std::shared_ptr<const Status>& failure) {
+                    if (failure) return reject(settle_env, deferred, *failure);
+                    napi_value value;
+                    napi_get_undefined(settle_env, &value);
+                    napi_resolve_deferred(settle_env, deferred, value);
+                  });
   return promise;
 }
 
@@ -156,14 +149,47 @@ napi_value guarded(napi_env env, napi_callback_info info) {
   napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &function);
   try {
     return reinterpret_cast<napi_callback>(function)(env, info);
-  } catch (const std::exception& error) {  // std::bad_alloc
-    return throw_error(env,
-                       Status::error(Code::out_of_memory,
-                                     std::string("the host ran out of memory: ") + error.what()));
+  } catch (const std::exception&) {  // std::bad_alloc
+    return throw_exhausted(env);
   }
 }
 
+// refuseAllocation(engine, n): for tests; the n-th allocation from here on is refused, 0: none is.
+// Returns how many were still to go.
+napi_value refuse_allocation(napi_env env, napi_callback_info info) {
+  size_t count = 2;
+  napi_value arguments[2], left = nullptr;
+  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  EngineState* state = opened(env, info, true);
+  if (state == nullptr) return nullptr;
+  napi_create_double(env, static_cast<double>(state->refuse_after), &left);
+  napi_get_value_int64(env, arguments[1], &state->refuse_after);
+  return left;
+}
+
 }  // namespace
+
+void close_engine(napi_env env, EngineState* state) {
+  void* hook = state->cleanup_hook;
+  napi_remove_env_cleanup_hook(env, close_state, hook);
+  close_state(hook);
+}
+
+void submit_expected(napi_env env, EngineState& state, Task task, bool small,
+                     Completions::Settle settle) {
+  auto expected = state.completions->expect(env, std::move(settle));
+  // The stream may be gone by the time the outcome is settled, not before it is posted.
+  try {
+    task.done = [completions = state.completions,
+                 expected](const std::shared_ptr<const Status>& failure) {
+      completions->post(expected, failure);
+    };
+    state.stream->submit(std::move(task), small);
+  } catch (...) {
+    state.completions->forget(env);
+    throw;
+  }
+}
 
 void export_function(napi_env env, napi_value exports, const char* name, napi_callback function) {
   napi_value value;
@@ -177,6 +203,7 @@ void register_engine(napi_env env, napi_value exports) {
   export_function(env, exports, "close", close);
   export_function(env, exports, "memory", memory);
   export_function(env, exports, "synchronize", synchronize);
+  export_function(env, exports, "refuseAllocation", refuse_allocation);
 }
 
 }  // namespace firesteel

@@ -19,6 +19,8 @@ struct Environment {
 // worker is being terminated. Nothing may be thrown through V8 then, so what follows is plain
 // Node-API.
 
+// Throws what is said where the host has no memory left: takes none itself.
+napi_value throw_exhausted(napi_env env);
 // A FiresteelError made of a status; null where it could not be made.
 napi_value make_error(napi_env env, const Status& status);
 // Throws it; returns null for `return throw_error(...)`.

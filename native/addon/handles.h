@@ -13,6 +13,7 @@
 namespace firesteel {
 
 class Completions;
+struct TensorHandle;
 
 struct EngineState {
   std::atomic<bool> cancelled{false};
@@ -25,16 +26,23 @@ struct EngineState {
   std::shared_ptr<Completions> completions;   // promises to settle on the JS thread
   std::weak_ptr<Storage> workspace;           // of queued calls: they run one after the other
   void* cleanup_hook = nullptr;               // argument of the environment's hook that closes this
+  TensorHandle* tensors = nullptr;            // all that JavaScript holds, a list
+  int64_t refuse_after = 0;                   // tests: allocations until one is refused; 0: none is
 
-  // Where the limit is reached only because calls that are still queued hold memory, waits for
-  // them.
-  Status allocate(int64_t bytes, std::shared_ptr<Storage>* out) {
-    Status status = pool->allocate(bytes, out);
-    if (status.code != Code::out_of_memory || stream->idle()) return status;
-    stream->wait();
-    return pool->allocate(bytes, out);
-  }
+  // All on the JS thread. Where memory is refused only because calls that are still queued hold
+  // some, waits for them; where what holds it are tensors that nothing refers to any more, frees
+  // those.
+  Status allocate(napi_env env, int64_t bytes, std::shared_ptr<Storage>* out);
+  // Host memory for a copy on its way to or from the device.
+  Status stage(int64_t bytes, std::shared_ptr<char>* out);
+
+ private:
+  bool refused_for_test() { return refuse_after > 0 && --refuse_after == 0; }
+  void free_unreachable(napi_env env);
 };
+
+// Ends an engine; what is queued does not run.
+void close_engine(napi_env env, EngineState* state);
 
 struct EngineHandle {
   static constexpr uint32_t kMagic = 0xf15e57ee;
@@ -48,9 +56,10 @@ struct TensorHandle {
   DType dtype;
   int64_t count = 0;   // elements
   int64_t offset = 0;  // bytes into the storage
-  bool owner = false;  // accounts for the storage in V8's external memory
   std::shared_ptr<EngineState> engine;
-  std::shared_ptr<Storage> storage;  // null once disposed
+  std::shared_ptr<Storage> storage;                 // null once disposed
+  napi_ref weak = nullptr;                          // to the value that JavaScript holds
+  TensorHandle *next = nullptr, **place = nullptr;  // in the engine's list
 
   int64_t bytes() const { return count * size_of(dtype); }
   void* data() const { return static_cast<char*>(storage->data()) + offset; }

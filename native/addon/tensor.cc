@@ -5,15 +5,13 @@
 #include <memory>
 #include <vector>
 
-#include "addon/completions.h"
 #include "addon/engine.h"
-#include "addon/handles.h"
 
 namespace firesteel {
 namespace {
 
 struct Fetched {  // what a read brings to the JS thread
-  std::unique_ptr<char, void (*)(void*)> staging{nullptr, free};
+  std::shared_ptr<char> staging;
   std::vector<std::pair<std::string, FaultWord>> faults;
 };
 
@@ -83,9 +81,8 @@ napi_value allocate(napi_env env, napi_callback_info info) {
     return throw_error(env, Status::error(Code::shape, "dtype or element count out of range"));
   }
   tensor.dtype = static_cast<DType>(dtype);
-  tensor.owner = true;
   tensor.engine = engine->state;
-  const Status status = engine->state->allocate(tensor.bytes(), &tensor.storage);
+  const Status status = engine->state->allocate(env, tensor.bytes(), &tensor.storage);
   if (!status.ok()) return throw_error(env, status);
   return wrap_tensor(env, std::move(tensor));
 }
@@ -103,7 +100,6 @@ napi_value view(napi_env env, napi_callback_info info) {
     return throw_error(env, Status::error(Code::shape, "the view reaches outside of the tensor"));
   }
   TensorHandle part = *tensor;
-  part.owner = false;
   part.offset += first * size_of(part.dtype);
   part.count = count;
   return wrap_tensor(env, std::move(part));
@@ -128,11 +124,12 @@ napi_value write(napi_env env, napi_callback_info info) {
   Stream& stream = *tensor->engine->stream;
   // While the stream is idle the task runs before this function returns: no copy of the source.
   const bool now = stream.idle();
-  std::shared_ptr<void> staged;
+  std::shared_ptr<char> staged;
   if (!now && bytes > 0) {
-    staged = std::shared_ptr<void>(malloc(static_cast<size_t>(bytes)), free);
-    if (!staged) {
-      return throw_error(env, Status::error(Code::out_of_memory, "write: no memory for a copy"));
+    Status status = tensor->engine->stage(bytes, &staged);
+    if (!status.ok()) {
+      status.message = "write: " + status.message;
+      return throw_error(env, status);
     }
     memcpy(staged.get(), source, static_cast<size_t>(bytes));
     source = staged.get();
@@ -199,9 +196,10 @@ napi_value read(napi_env env, napi_callback_info info) {
   if (tensor == nullptr || !exact_bytes(env, args[1], *tensor, &unused)) return nullptr;
   const int64_t bytes = tensor->bytes();
   auto fetched = std::make_shared<Fetched>();
-  fetched->staging.reset(static_cast<char*>(malloc(static_cast<size_t>(bytes > 0 ? bytes : 1))));
-  if (!fetched->staging) {
-    return throw_error(env, Status::error(Code::out_of_memory, "read: no memory for a copy"));
+  Status staged = tensor->engine->stage(bytes, &fetched->staging);
+  if (!staged.ok()) {
+    staged.message = "read: " + staged.message;
+    return throw_error(env, staged);
   }
   napi_ref target;
   napi_deferred deferred;
@@ -210,42 +208,37 @@ napi_value read(napi_env env, napi_callback_info info) {
       napi_create_reference(env, args[1], 1, &target) != napi_ok) {
     return nullptr;  // the environment is being terminated
   }
-  auto completions = tensor->engine->completions;
   Task task;
   task.name = "read";
   task.accesses.push_back({tensor->storage, true, false, false});
   task.run = [fetched, bytes, from = tensor->data(), storage = tensor->storage](Context& context) {
     return fetch(context, storage, from, fetched->staging.get(), bytes, fetched.get());
   };
-  task.done = [=](const Status& status) {
-    completions->post([=](napi_env settle_env) {
-      napi_value array;
-      napi_get_reference_value(settle_env, target, &array);
-      napi_delete_reference(settle_env, target);
-      Status outcome = status;
-      if (outcome.ok()) {
-        void* data = nullptr;
-        const int64_t room = array_bytes(settle_env, array, &data);
-        if (room != bytes) {
-          outcome = Status::error(Code::shape, "read: expected the target array to keep its " +
-                                                   std::to_string(bytes) + " bytes but it has " +
-                                                   std::to_string(room) +
-                                                   " now (a detached array has 0)");
-        } else if (bytes > 0) {
-          memcpy(data, fetched->staging.get(), static_cast<size_t>(bytes));
-        }
-      }
-      if (outcome.ok()) {
-        napi_resolve_deferred(settle_env, deferred, fault_list(settle_env, *fetched));
-      } else {
-        reject(settle_env, deferred, outcome);
-      }
-    });
+  auto settle = [=](napi_env settle_env, const std::shared_ptr<const Status>& failure) {
+    napi_value array;
+    napi_get_reference_value(settle_env, target, &array);
+    napi_delete_reference(settle_env, target);
+    if (failure) return reject(settle_env, deferred, *failure);
+    void* data = nullptr;
+    const int64_t room = array_bytes(settle_env, array, &data);
+    if (room != bytes) {
+      return reject(
+          settle_env, deferred,
+          Status::error(Code::shape, "read: expected the target array to keep its " +
+                                         std::to_string(bytes) + " bytes but it has " +
+                                         std::to_string(room) + " now (a detached array has 0)"));
+    }
+    if (bytes > 0) memcpy(data, fetched->staging.get(), static_cast<size_t>(bytes));
+    napi_resolve_deferred(settle_env, deferred, fault_list(settle_env, *fetched));
   };
-  completions->expect(env);
   // On an asynchronous device the copy waits for it, which must not happen on the JS thread.
   const bool small = !tensor->engine->info.asynchronous && bytes < (64 << 10);
-  tensor->engine->stream->submit(std::move(task), small);
+  try {
+    submit_expected(env, *tensor->engine, std::move(task), small, std::move(settle));
+  } catch (...) {
+    napi_delete_reference(env, target);
+    throw;
+  }
   return promise;
 }
 
@@ -257,18 +250,18 @@ napi_value read_sync(napi_env env, napi_callback_info info) {
   void* data = nullptr;
   if (tensor == nullptr || !exact_bytes(env, args[1], *tensor, &data)) return nullptr;
   Fetched fetched;
-  Status outcome;
+  std::shared_ptr<const Status> failure;
   Task task;
   task.name = "readSync";
   task.accesses.push_back({tensor->storage, true, false, false});
   task.run = [&](Context& context) {
     return fetch(context, tensor->storage, tensor->data(), data, tensor->bytes(), &fetched);
   };
-  task.done = [&](const Status& status) { outcome = status; };
+  task.done = [&](const std::shared_ptr<const Status>& status) { failure = status; };
   Stream& stream = *tensor->engine->stream;
   stream.wait();
   stream.submit(std::move(task), true);  // idle now: runs here
-  if (!outcome.ok()) return throw_error(env, outcome);
+  if (failure) return throw_error(env, *failure);
   return fault_list(env, fetched);
 }
 

@@ -8,6 +8,8 @@
 #include <map>
 #include <mutex>
 
+#include "runtime/sanitizer.h"
+
 namespace firesteel {
 namespace emulator {
 namespace {
@@ -84,6 +86,8 @@ size_t dynamic_shared_limit(const void* function) {
 }  // namespace firesteel
 
 using namespace firesteel::emulator;  // NOLINT: the functions below are the C API
+using firesteel::allow_access;
+using firesteel::forbid_access;
 
 const char* cudaGetErrorString(cudaError_t code) {
   if (code == cudaSuccess) return "no error";
@@ -110,6 +114,15 @@ cudaError_t cudaStreamSynchronize(cudaStream_t) {
 
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = 1;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = kCudaVersion;
+  return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  *version = kCudaVersion;
   return cudaSuccess;
 }
 
@@ -159,6 +172,8 @@ cudaError_t cudaMalloc(void** data, size_t bytes) {
   }
   memset(end - rounded, 0xff, rounded);
   *data = end - rounded;
+  forbid_access(mapping, body - rounded);
+  forbid_access(end - rounded + bytes, rounded - bytes);
   d.allocations[reinterpret_cast<uintptr_t>(*data)] = {bytes, mapping, body + page};
   d.used += rounded;
   return cudaSuccess;
@@ -173,6 +188,7 @@ cudaError_t cudaFree(void* data) {
     return error(cudaErrorInvalidValue, "%p is no allocation", data);
   }
   d.used -= (it->second.bytes + 255) / 256 * 256;
+  allow_access(it->second.mapping, it->second.mapped);  // whoever is given the addresses next
   munmap(it->second.mapping, it->second.mapped);
   d.allocations.erase(it);
   return cudaSuccess;

@@ -8,6 +8,7 @@ namespace emulator {
 
 // Few multiprocessors, so that grid-stride loops go round more than once.
 constexpr int kMultiprocessors = 4;
+constexpr int kCudaVersion = 13000;
 constexpr size_t kMemoryBytes = size_t{2} << 30;
 constexpr size_t kStaticShared = size_t{48} << 10;
 constexpr size_t kShared = size_t{227} << 10;          // of sm_90

@@ -5,8 +5,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
+#ifdef FIRESTEEL_ASAN
+#include <sanitizer/common_interface_defs.h>
 #endif
 
 namespace firesteel {
@@ -19,21 +19,15 @@ size_t guard_bytes() {
   static const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   return page;
 }
-// Fibers end without returning: AddressSanitizer must not take what they left for live frames.
-void forget_frames(void* stack, size_t bytes) {
-#if defined(__SANITIZE_ADDRESS__)
-  __asan_unpoison_memory_region(stack, bytes);
-#else
-  static_cast<void>(stack);
-  static_cast<void>(bytes);
-#endif
-}
 
 size_t slot_bytes() {
   return guard_bytes() + kFiberStack;
 }
 
 }  // namespace
+
+// ---- the switch itself
+// ----------------------------------------------------------------------------
 
 #ifdef FIRESTEEL_FIBER_ASM
 
@@ -64,8 +58,9 @@ firesteel_fiber_switch:
 .size firesteel_fiber_switch, .-firesteel_fiber_switch
 )");
 
-void fiber_start(Fiber* fiber, char* stack, void (*entry)()) {
-  forget_frames(stack, kFiberStack);
+namespace {
+
+void prepare(Fiber* fiber, char* stack, void (*entry)()) {
   // As `ret` will find it: six registers, the entry, and the return address that entry never uses,
   // placed so that the stack is aligned as after a call.
   uint64_t* top = reinterpret_cast<uint64_t*>(stack + kFiberStack);
@@ -74,14 +69,17 @@ void fiber_start(Fiber* fiber, char* stack, void (*entry)()) {
   fiber->stack_pointer = top - 8;
 }
 
-void fiber_switch(Fiber* from, Fiber* to) {
+void jump(Fiber* from, Fiber* to) {
   firesteel_fiber_switch(&from->stack_pointer, to->stack_pointer);
 }
 
+}  // namespace
+
 #else
 
-void fiber_start(Fiber* fiber, char* stack, void (*entry)()) {
-  forget_frames(stack, kFiberStack);
+namespace {
+
+void prepare(Fiber* fiber, char* stack, void (*entry)()) {
   getcontext(&fiber->context);
   fiber->context.uc_stack.ss_sp = stack;
   fiber->context.uc_stack.ss_size = kFiberStack;
@@ -89,15 +87,101 @@ void fiber_start(Fiber* fiber, char* stack, void (*entry)()) {
   makecontext(&fiber->context, entry, 0);
 }
 
-void fiber_switch(Fiber* from, Fiber* to) {
+void jump(Fiber* from, Fiber* to) {
   swapcontext(&from->context, &to->context);
 }
+
+}  // namespace
+
+#endif
+
+// ---- and what AddressSanitizer hears of it
+// -------------------------------------------------------
+#ifdef FIRESTEEL_ASAN
+
+namespace {
+
+// Of the switch in progress: whoever arrives learns the bounds of the stack that was left.
+thread_local Fiber *leaving = nullptr, *arriving = nullptr;
+
+void depart(Fiber* from, void** frames, Fiber* to) {
+  leaving = from;
+  arriving = to;
+  __sanitizer_start_switch_fiber(frames, to->stack, to->stack_bytes);
+}
+
+void arrive() {
+  void* frames = arriving->frames;
+  arriving->frames = nullptr;
+  __sanitizer_finish_switch_fiber(frames, &leaving->stack, &leaving->stack_bytes);
+}
+
+void enter() {
+  arrive();
+  arriving->entry();
+}
+
+}  // namespace
+
+void fiber_start(Fiber* fiber, char* stack, void (*entry)()) {
+  allow_access(stack, kFiberStack);  // the fiber before ended without returning from its frames
+  fiber->stack = stack;
+  fiber->stack_bytes = kFiberStack;
+  fiber->frames = nullptr;
+  fiber->entry = entry;
+  prepare(fiber, stack, enter);
+}
+
+void fiber_switch(Fiber* from, Fiber* to) {
+  depart(from, &from->frames, to);
+  jump(from, to);
+  arrive();
+}
+
+void fiber_leave(Fiber* from, Fiber* to) {
+  depart(from, nullptr, to);
+  jump(from, to);
+  __builtin_unreachable();
+}
+
+void fiber_landed(Fiber* from, Fiber* to) {
+  depart(from, nullptr, to);
+  arrive();
+}
+
+// Its frames can be given back only by being on it, as far as AddressSanitizer knows.
+void fiber_forget(Fiber* fiber) {
+  if (fiber->frames == nullptr) return;
+  Fiber here;
+  depart(&here, &here.frames, fiber);
+  arrive();
+  fiber_landed(fiber, &here);
+}
+
+#else
+
+void fiber_start(Fiber* fiber, char* stack, void (*entry)()) {
+  prepare(fiber, stack, entry);
+}
+
+void fiber_switch(Fiber* from, Fiber* to) {
+  jump(from, to);
+}
+
+void fiber_leave(Fiber* from, Fiber* to) {
+  jump(from, to);
+  __builtin_unreachable();
+}
+
+void fiber_landed(Fiber*, Fiber*) {}
+
+void fiber_forget(Fiber*) {}
 
 #endif
 
 StackPool::~StackPool() {
   for (void* chunk : chunks_) {
-    forget_frames(chunk, kStacksPerChunk * slot_bytes());
+    allow_access(chunk, kStacksPerChunk * slot_bytes());
     munmap(chunk, kStacksPerChunk * slot_bytes());
   }
 }

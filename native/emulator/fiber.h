@@ -5,6 +5,8 @@
 
 #include <vector>
 
+#include "runtime/sanitizer.h"
+
 #if defined(__linux__) && defined(__x86_64__) && !defined(FIRESTEEL_FIBER_UCONTEXT)
 #define FIRESTEEL_FIBER_ASM 1
 #else
@@ -14,7 +16,11 @@
 namespace firesteel {
 namespace emulator {
 
+#ifdef FIRESTEEL_ASAN
+constexpr size_t kFiberStack = size_t{256} << 10;  // frames with a fence round every array
+#else
 constexpr size_t kFiberStack = size_t{64} << 10;
+#endif
 
 struct Fiber {
 #ifdef FIRESTEEL_FIBER_ASM
@@ -22,13 +28,24 @@ struct Fiber {
 #else
   ucontext_t context;
 #endif
+#ifdef FIRESTEEL_ASAN
+  const void* stack = nullptr;  // lower end
+  size_t stack_bytes = 0;
+  void* frames = nullptr;  // kept apart from the stack, to see them used after their return
+  void (*entry)() = nullptr;
+#endif
 };
 
 // `entry` runs at the first switch to the fiber and must not return. `stack` is the lower end of
-// kFiberStack bytes. A fiber that is never switched to again is forgotten by starting another on
-// its stack.
+// kFiberStack bytes. AddressSanitizer is told of every switch.
 void fiber_start(Fiber* fiber, char* stack, void (*entry)());
 void fiber_switch(Fiber* from, Fiber* to);
+// The last switch of a fiber that has ended.
+[[noreturn]] void fiber_leave(Fiber* from, Fiber* to);
+// `from` ended by a jump that went to the stack of `to`.
+void fiber_landed(Fiber* from, Fiber* to);
+// A fiber that waits is never switched to again. Called from another one.
+void fiber_forget(Fiber* fiber);
 
 // Stacks with an inaccessible page below each.
 class StackPool {

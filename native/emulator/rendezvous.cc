@@ -190,6 +190,7 @@ size_t Scheduler::shared_offset(const void* key, const char* name, size_t bytes,
   for (int b = 0; b < cluster; ++b) {
     Block& block = blocks_[static_cast<size_t>(b)];
     block.dirty = std::max(block.dirty, static_bytes_);
+    allow_access(block.arena.bytes + offset, bytes);
   }
   return offset;
 }

@@ -7,6 +7,8 @@
 #include <iterator>
 #include <random>
 
+#include "runtime/sanitizer.h"
+
 __thread uint3 threadIdx, blockIdx;
 __thread dim3 blockDim, gridDim;
 
@@ -24,6 +26,7 @@ constexpr size_t kSharedAlign = 128;
 
 // Fresh shared memory is NaN in every float format, and -1 as an integer.
 void reset(Block* block, size_t bytes) {
+  allow_access(block->arena.bytes, block->capacity);
   memset(block->arena.bytes, 0xff, bytes);
 }
 
@@ -118,6 +121,9 @@ cudaError_t Scheduler::run(const cudaLaunchConfig_t& config, const void* functio
                  b.z, t.x, t.y, t.z, what);
       });
   current = nullptr;
+  if (failed_) {
+    for (Lane& lane : lanes_) fiber_forget(&lane.fiber);
+  }
   return failed_ ? error(cudaErrorLaunchFailure, "%s", message_) : cudaSuccess;
 }
 
@@ -145,6 +151,7 @@ void Scheduler::run_cluster(uint64_t first_block) {
     block.met = started_;
     std::fill(std::begin(block.warps), std::end(block.warps), Warp{0, 0, started_});
     reset(&block, block.dirty);
+    fence_shared(block);
     block.dirty = dynamic_bytes > 0 ? block.capacity : static_bytes_;
     block.arena.gone = false;
     block.waiting = block.predicates = block.exited = 0;
@@ -202,6 +209,23 @@ void Scheduler::yield() {
   fiber_switch(&current->fiber, &home_);
 }
 
+void Scheduler::leave() {
+  fiber_leave(&current->fiber, &home_);
+}
+
+void Scheduler::landed() {
+  fiber_landed(&current->fiber, &home_);
+}
+
+// Shared arrays are reached through bounds of their own; this is for what goes round them.
+void Scheduler::fence_shared(const Block& block) const {
+  forbid_access(block.arena.bytes, block.capacity);
+  for (const SharedArray& array : layout_) {
+    allow_access(block.arena.bytes + array.offset, array.bytes);
+  }
+  allow_access(block.arena.bytes + kStaticShared, dynamic_bytes);
+}
+
 void Scheduler::lane_main() {
   Scheduler& s = scheduler();
   s.body_.call(s.body_.bound);
@@ -221,7 +245,7 @@ void Scheduler::lane_returned() {
   block.warps[current->index / kWarp].returned |= uint32_t{1} << current->index % kWarp;
   --unfinished_;
   if (++block.exited == threads_) block.arena.gone = true;
-  yield();
+  leave();
 }
 
 void Scheduler::fail(const char* message) {
@@ -233,8 +257,7 @@ void Scheduler::fail(const char* message) {
   snprintf(message_, sizeof message_, "block (%u,%u,%u) thread (%u,%u,%u): %s", b.x, b.y, b.z, t.x,
            t.y, t.z, message);
   failed_ = true;
-  yield();
-  __builtin_unreachable();
+  leave();
 }
 
 void Scheduler::describe(const Lane& lane, char* out, size_t size) const {

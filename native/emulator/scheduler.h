@@ -96,6 +96,7 @@ class Scheduler {
   void touch_shared(const Arena& arena, size_t offset, size_t size, Use use, const void* value,
                     const char* name, int64_t index);
   [[noreturn]] void fail(const char* message);
+  void landed();  // on the launching thread's stack, by a jump out of the running lane
 
   Lane* current = nullptr;
   Lane* lanes() { return lanes_.data(); }
@@ -111,6 +112,8 @@ class Scheduler {
   bool warp_arrive(unsigned mask, Site site);
   void start(Lane* lane);
   void yield();
+  [[noreturn]] void leave();
+  void fence_shared(const Block& block) const;
   static void lane_main();
   void lane_returned();
   void stuck();

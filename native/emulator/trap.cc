@@ -120,6 +120,7 @@ void run_guarded(Scheduler& s, void (*work)(Scheduler&), void (*caught)(Schedule
     signals.leave();
     return;
   }
+  s.landed();
   handlers.leave();
   signals.leave();
   char text[128];

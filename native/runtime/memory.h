@@ -23,8 +23,8 @@ struct FaultRecord;
 // writes them.
 class Storage {
  public:
-  Storage(std::shared_ptr<MemoryPool> pool, void* data, int64_t bytes, int64_t block)
-      : pool_(std::move(pool)), data_(data), bytes_(bytes), block_(block) {}
+  Storage(std::shared_ptr<MemoryPool> pool, int64_t bytes)
+      : pool_(std::move(pool)), bytes_(bytes) {}
   ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
@@ -34,11 +34,13 @@ class Storage {
 
   std::shared_ptr<const Status> failure;  // why the contents do not exist, or null
   std::shared_ptr<FaultRecord> faults;    // of the call that wrote the contents, or null
+  int handles = 0;  // JavaScript's, which alone counts them; with the last one goes its accounting
 
  private:
+  friend class MemoryPool;
   std::shared_ptr<MemoryPool> pool_;
-  void* data_;
-  int64_t bytes_, block_;
+  void* data_ = nullptr;
+  int64_t bytes_, block_ = 0;
 };
 
 struct FaultRecord {
@@ -63,17 +65,27 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
 
   // Contents are undefined. bytes = 0 is a valid, distinct storage.
   Status allocate(int64_t bytes, std::shared_ptr<Storage>* out);
+  // What is said of `bytes` that are not to be had. `why`: where it is not the limit.
+  Status refusal(int64_t bytes, const std::string& why) const;
   MemoryStats stats() const;
 
  private:
   friend class Storage;
-  void release(void* data, int64_t block);
+  // Blocks of one size. `free` has room for all of them: giving one back allocates nothing, so that
+  // it cannot fail.
+  struct SizeClass {
+    std::vector<void*> free;
+    size_t blocks = 0;
+  };
+  Status take_locked(int64_t bytes, Storage* storage);
+  Status refusal_locked(int64_t bytes, const std::string& why) const;
+  void release(void* data, int64_t block) noexcept;
   void trim_locked(int64_t needed);
 
   std::shared_ptr<Context> context_;
   const int64_t limit_;
   mutable std::mutex mutex_;
-  std::map<int64_t, std::vector<void*>> free_;  // block size -> blocks
+  std::map<int64_t, SizeClass> classes_;  // by block size
   int64_t live_ = 0, pooled_ = 0, peak_ = 0;
 };
 

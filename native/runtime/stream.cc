@@ -11,19 +11,24 @@ namespace {
 constexpr int kPauses = 2000;
 }
 
+Stream::Stream(std::shared_ptr<Context> context, std::atomic<bool>* cancelled)
+    : context_(std::move(context)),
+      cancelled_(cancelled),
+      exhausted_(std::make_shared<const Status>(
+          Status::error(Code::out_of_memory, "the host ran out of memory within a call"))),
+      gone_(std::make_shared<const Status>(
+          Status::error(Code::disposed, "the engine was disposed before the call ran"))) {}
+
 Stream::~Stream() {
-  std::deque<Task> dropped;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     closing_ = true;
-    dropped.swap(queue_);
   }
   cancelled_->store(true);
   work_.notify_all();
   if (conductor_.joinable()) conductor_.join();
-  const Status gone = Status::error(Code::disposed, "the engine was disposed before the call ran");
-  for (Task& task : dropped) {
-    if (task.done) task.done(gone);
+  for (Task& task : queue_) {
+    if (task.done) task.done(gone_);
   }
 }
 
@@ -91,27 +96,23 @@ void Stream::conduct() {
   }
 }
 
-void Stream::execute(Task& task) {
-  std::shared_ptr<const Status> failure;
+// Why the task has failed, or null.
+std::shared_ptr<const Status> Stream::run(Task& task) noexcept {
   for (const Access& access : task.accesses) {
-    if (access.reads && access.storage->failure) {
-      failure = access.storage->failure;
-      break;
-    }
+    if (access.reads && access.storage->failure) return access.storage->failure;
   }
-  if (!failure) {
-    Status status;
-    try {
-      status = task.run(*context_);
-    } catch (const std::exception& error) {  // std::bad_alloc: kernels throw nothing themselves
-      status = Status::error(Code::out_of_memory,
-                             std::string("the host ran out of memory: ") + error.what());
-    }
-    if (!status.ok()) {
-      status.message = task.name + ": " + status.message;
-      failure = std::make_shared<const Status>(std::move(status));
-    }
+  try {
+    Status status = task.run(*context_);
+    if (status.ok()) return nullptr;
+    status.message = task.name + ": " + status.message;
+    return std::make_shared<const Status>(std::move(status));
+  } catch (const std::exception&) {  // std::bad_alloc: kernels throw nothing themselves
+    return exhausted_;
   }
+}
+
+void Stream::execute(Task& task) noexcept {
+  const std::shared_ptr<const Status> failure = run(task);
   for (const Access& access : task.accesses) {
     if (!access.writes) continue;
     if (failure) {
@@ -125,7 +126,7 @@ void Stream::execute(Task& task) {
       access.storage->faults.reset();
     }
   }
-  if (task.done) task.done(failure ? *failure : Status{});
+  if (task.done) task.done(failure);
 }
 
 }  // namespace firesteel

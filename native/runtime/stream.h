@@ -33,18 +33,19 @@ struct Task {
   std::shared_ptr<FaultRecord> faults;         // hung on the outputs when the task has run
   std::function<Status(Context&)> run;
   // Called after the task, on the thread that ran it, with the task's own outcome (poison of what
-  // it reads included). Always called, also when the stream shuts down first (Code::disposed).
-  std::function<void(const Status&)> done;
+  // it reads included): why it failed, or null. Called for every task that was submitted, also when
+  // the stream shuts down first (Code::disposed). Throws nothing.
+  std::function<void(const std::shared_ptr<const Status>&)> done;
 };
 
 class Stream {
  public:
-  Stream(std::shared_ptr<Context> context, std::atomic<bool>* cancelled)
-      : context_(std::move(context)), cancelled_(cancelled) {}
+  Stream(std::shared_ptr<Context> context, std::atomic<bool>* cancelled);
   ~Stream();
 
   // Waits while kMaxQueued tasks are ahead: a caller that never reads anything must not fill the
-  // memory with results that nobody has asked for.
+  // memory with results that nobody has asked for. Where it throws (std::bad_alloc) the task was
+  // not submitted.
   void submit(Task task, bool small);
   void wait();  // until everything submitted before has run
   bool idle();  // nothing queued or running
@@ -52,11 +53,14 @@ class Stream {
  private:
   static constexpr size_t kMaxQueued = 256;
 
-  void execute(Task& task);
+  std::shared_ptr<const Status> run(Task& task) noexcept;
+  void execute(Task& task) noexcept;
   void conduct();
 
   std::shared_ptr<Context> context_;
   std::atomic<bool>* cancelled_;
+  // Said where there may be no memory left to say anything.
+  const std::shared_ptr<const Status> exhausted_, gone_;
   std::mutex mutex_;
   std::condition_variable work_, quiet_, room_;
   std::deque<Task> queue_;

@@ -1,8 +1,14 @@
 /**
  * The vocabulary of systems. Every block is a pure function and a factory that checks its options and
  * makes the function a stage; a loss term's pure function is its kernel, which `firesteel` exports.
+ *
+ * A block of your own is written with the same two words as these: `option` declares what it accepts,
+ * `parseOptions` checks what was given. docs/concepts/writing-a-system.md has one.
  */
 
+export * as option from "../options/option.js";
+export { atStep, type Option } from "../options/option.js";
+export { type OptionRules, parseOptions } from "../options/parseOptions.js";
 export { constantAdvantage } from "./advantage/constantAdvantage.js";
 export {
   explainedVariance,

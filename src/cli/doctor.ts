@@ -1,4 +1,6 @@
 import type { Command } from "commander";
+import { foundGlibc, neededVersions } from "../engine/binaryFile.js";
+import { driverLibrary, driverVersion } from "../engine/cudaTrial.js";
 import { logProb } from "../engine/kernels/logProb.js";
 import { type Attempt, type Backend, loadBackend } from "../engine/loader.js";
 import { Engine, FiresteelError, version } from "../index.js";
@@ -8,6 +10,10 @@ interface BackendReport {
   backend: Backend;
   /** What was tried, and why it does not serve (null: it does). */
   attempts: Attempt[];
+  /** What would make it serve; empty where it does. */
+  advice: string[];
+  /** Newest versions of the C and C++ libraries that the loaded binary asks for (Linux). */
+  needs: { glibc: string | null; libstdcxx: string | null } | null;
   /** Where the kernels would run; null where the backend cannot be used. */
   device: string | null;
   threads: number | null;
@@ -29,16 +35,19 @@ function selfCheck(engine: Engine): boolean {
 }
 
 function examine(backend: Backend): BackendReport {
-  const { attempts } = loadBackend(backend);
+  const { attempts, advice } = loadBackend(backend);
+  const loaded = attempts.find(({ reason }) => reason === null);
   const report: BackendReport = {
     backend,
     attempts,
+    advice,
+    needs: loaded === undefined ? null : neededVersions(loaded.path),
     device: null,
     threads: null,
     matmul: null,
     selfCheck: null,
   };
-  if (attempts.every(({ reason }) => reason !== null)) return report;
+  if (loaded === undefined) return report;
   const engine = new Engine({ device: backend });
   try {
     const { name, threads, matmul, matmulDetail } = engine.info;
@@ -66,6 +75,8 @@ export function registerDoctor(program: Command, terminal: Terminal): void {
         firesteel: version,
         node: process.version,
         platform: `${process.platform}-${process.arch}`,
+        glibc: foundGlibc(),
+        driver: { version: driverVersion(), library: driverLibrary() },
         backends: (["cpu", "cuda"] as const).map(examine),
       };
       if (json) terminal.out(`${JSON.stringify(report)}\n`);
@@ -81,23 +92,44 @@ export function registerDoctor(program: Command, terminal: Terminal): void {
     });
 }
 
-function asText(report: {
+interface Report {
   firesteel: string;
   node: string;
   platform: string;
+  /** Version of the C library; null where it is not glibc. */
+  glibc: string | null;
+  /** NVIDIA's driver: what the kernel runs, and the library that was found. */
+  driver: { version: string | null; library: string | null };
   backends: readonly BackendReport[];
-}): string {
+}
+
+function asText({ firesteel, node, platform, glibc, driver, backends }: Report): string {
   const rows = [
-    ["firesteel", report.firesteel],
-    ["node", `${report.node} on ${report.platform}`],
+    ["firesteel", firesteel],
+    ["node", `${node} on ${platform}${glibc === null ? "" : `, glibc ${glibc}`}`],
+    ["driver", asWords(driver)],
   ];
-  for (const { backend, attempts, device, threads, matmul, selfCheck: check } of report.backends) {
+  for (const { backend, device, threads, matmul, selfCheck: check, needs, ...of } of backends) {
     const used = `${device}, ${threads} threads, self-check ${check}`;
     rows.push([backend, device === null ? "not available" : used]);
     if (matmul !== null && matmul.detail !== "") {
       rows.push(["", `matmul: ${matmul.kernels}; ${matmul.detail}`]);
     }
-    for (const { path, reason } of attempts) rows.push(["", `${path}: ${reason ?? "loaded"}`]);
+    for (const { path, reason } of of.attempts) {
+      const libraries = [
+        ...(needs?.glibc ? [`glibc ${needs.glibc}`] : []),
+        ...(needs?.libstdcxx ? [`GLIBCXX_${needs.libstdcxx}`] : []),
+      ].join(" and ");
+      const loaded = libraries === "" ? "loaded" : `loaded; needs ${libraries} or later`;
+      rows.push(["", `${path}: ${reason ?? loaded}`]);
+    }
+    for (const step of of.advice) rows.push(["", `to do: ${step}`]);
   }
   return table(rows);
+}
+
+function asWords({ version, library }: Report["driver"]): string {
+  if (library === null)
+    return version === null ? "no NVIDIA driver" : `NVIDIA ${version}, but no libcuda.so.1`;
+  return `NVIDIA ${version ?? "of unknown version"}, ${library}`;
 }

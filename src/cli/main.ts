@@ -10,4 +10,6 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 
-process.exitCode = await runCommand(process.argv.slice(2), processTerminal);
+runCommand(process.argv.slice(2), processTerminal).then((code) => {
+  process.exitCode = code;
+});

@@ -1,6 +1,7 @@
 import { Command, CommanderError } from "commander";
 import { FiresteelError, version } from "../index.js";
 import { registerBench } from "./bench.js";
+import { registerBuild } from "./build.js";
 import { registerDoctor } from "./doctor.js";
 import { registerReplicate } from "./replicate.js";
 import { registerReport } from "./report.js";
@@ -50,6 +51,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use. FIRESTEEL_DEBUG=1 prints where an err
     registerBench,
     registerVerify,
     registerDoctor,
+    registerBuild,
   ]) {
     register(program, terminal);
   }

@@ -152,7 +152,9 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, stop: StopSignal)
   };
   let result: TrainResult;
   let what = "";
-  const name = ({ system, task }: RunFrame) => {
+  let begun: string | null = null;
+  const name = ({ system, task, out }: RunFrame) => {
+    begun = out;
     what = `${system.id} on ${task.id}: ${system.title}`;
     if (terminal.interactive) terminal.err(`${what}\n`);
   };
@@ -166,6 +168,9 @@ async function runTrain(flags: TrainFlags, terminal: Terminal, stop: StopSignal)
         event(step === 0 ? "evaluation" : "step", { step, ...metrics });
       },
     });
+  } catch (error) {
+    if (begun === null || !(error instanceof FiresteelError)) throw error;
+    throw new FiresteelError(error.code, `${error.message}\n${howToGoOn(begun)}`, { cause: error });
   } finally {
     progress.clear();
   }

@@ -56,6 +56,11 @@ export interface RunCallback {
   phase?(report: PhaseReport): unknown;
   /** After a step, its evaluation included. Returning "stop" ends the run after this step's checkpoint. */
   step?(report: StepReport): unknown;
+  /**
+   * A checkpoint is about to be written: what was recorded of the steps so far must be on the disk when
+   * this resolves, since the checkpoint counts on it.
+   */
+  saving?(report: { readonly step: number }): unknown;
   /** A whole checkpoint stands in `folder`. */
   checkpoint?(report: { readonly step: number; readonly folder: string }): unknown;
   /** The run is over, `error` says by what; called once, also where it failed. */

@@ -4,9 +4,13 @@ import {
   type AsyncBuffer,
   asyncBufferFromFile,
   type Compressors,
+  type FileMetaData,
   parquetMetadataAsync,
   parquetReadObjects,
+  parquetSchema,
+  type SchemaTree,
 } from "hyparquet";
+import { show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 import type { DataRecord } from "./records.js";
 
@@ -34,7 +38,9 @@ const pause = promisify(setImmediate);
 export async function* parquetRecords(path: string): AsyncGenerator<DataRecord> {
   const { file, metadata } = await attempt(path, async () => {
     const opened: AsyncBuffer = await asyncBufferFromFile(path);
-    return { file: opened, metadata: await parquetMetadataAsync(opened) };
+    const metadata = await parquetMetadataAsync(opened);
+    checkColumns(metadata);
+    return { file: opened, metadata };
   });
   let begin = 0;
   for (const group of metadata.row_groups) {
@@ -49,6 +55,25 @@ export async function* parquetRecords(path: string): AsyncGenerator<DataRecord> 
     await pause();
   }
 }
+
+/**
+ * Refuses row groups whose columns are not the schema's, once each. hyparquet begins to read a column before
+ * it looks for its place, and nobody hears of the failure of one that has none: it would end the process.
+ */
+function checkColumns(metadata: FileMetaData): void {
+  const leaves = new Set(leavesOf(parquetSchema(metadata)));
+  for (const { columns } of metadata.row_groups) {
+    const paths = columns.map((column) => pathName(column.meta_data?.path_in_schema ?? []));
+    const stray = paths.find((path, i) => !leaves.has(path) || paths.indexOf(path) !== i);
+    if (stray !== undefined) throw new Error(`column ${show(stray)} is not once in its schema`);
+  }
+}
+
+function leavesOf({ children, path }: SchemaTree): string[] {
+  return children.length === 0 ? [pathName(path)] : children.flatMap(leavesOf);
+}
+
+const pathName = (path: readonly string[]) => JSON.stringify(path);
 
 function plain(value: unknown): unknown {
   if (typeof value === "bigint")

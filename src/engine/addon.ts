@@ -32,12 +32,16 @@ export interface Addon {
   close(engine: EngineHandle): void;
   memory(engine: EngineHandle): [live: number, pooled: number, peak: number, limit: number];
   synchronize(engine: EngineHandle): Promise<void>;
+  /** For tests: the n-th allocation from here on is refused, 0: none. @returns what was still to go */
+  refuseAllocation(engine: EngineHandle, n: number): number;
   allocate(engine: EngineHandle, dtype: number, count: number): TensorHandle;
   view(tensor: TensorHandle, first: number, count: number): TensorHandle;
   dispose(tensor: TensorHandle): void;
   write(tensor: TensorHandle, data: ArrayBufferView): void;
   read(tensor: TensorHandle, into: ArrayBufferView): Promise<RawFault[]>;
   readSync(tensor: TensorHandle, into: ArrayBufferView): RawFault[];
+  /** Of an open file's descriptor, until that is closed; false: held by another, null: no such locks here. */
+  lockFile(fd: number): boolean | null;
 
   logProbForward: Kernel;
   logProbPartial: Kernel;

@@ -84,6 +84,7 @@ export class Engine {
   readonly #onFault: (fault: FaultReport) => void;
   #handle: EngineHandle | null;
   #scopes: Set<Tensor>[] = [];
+  #attempts: Tensor[][] = [];
 
   /** @throws FiresteelError ERR_OPTION, ERR_RANGE, ERR_NO_DEVICE */
   constructor(options: EngineOptions = {}) {
@@ -150,21 +151,20 @@ export class Engine {
     if (size !== array.length) {
       throw invalid("ERR_SHAPE", "data", `${size} elements for shape [${dimensions}]`, data);
     }
-    const tensor = this.empty(dimensions, type);
-    try {
+    return this.attempt(() => {
+      const tensor = this.empty(dimensions, type);
       tensor.write(array);
-    } catch (error) {
-      tensor.dispose();
-      throw error;
-    }
-    return tensor;
+      return tensor;
+    });
   }
 
   /** A tensor of zeros. */
   zeros(shape: readonly number[], dtype: DType = "f32"): Tensor {
-    const tensor = this.empty(shape, dtype);
-    tensor.write(newArray(dtype, tensor.size));
-    return tensor;
+    return this.attempt(() => {
+      const tensor = this.empty(shape, dtype);
+      tensor.write(newArray(dtype, tensor.size));
+      return tensor;
+    });
   }
 
   /** A tensor whose contents are undefined until something is written. */
@@ -203,8 +203,26 @@ export class Engine {
     return tensor;
   }
 
+  /**
+   * @internal Where `make` throws, every tensor that it made is freed, also those that it kept: nobody has
+   * them. Synchronous only.
+   */
+  attempt<T>(make: () => T): T {
+    const made: Tensor[] = [];
+    this.#attempts.push(made);
+    try {
+      return make();
+    } catch (error) {
+      for (const tensor of made) tensor.dispose();
+      throw error;
+    } finally {
+      this.#attempts.pop();
+    }
+  }
+
   /** @internal Puts a new tensor into the current scope. */
   adopt(tensor: Tensor): Tensor {
+    for (const made of this.#attempts) made.push(tensor);
     this.#scopes.at(-1)?.add(tensor);
     return tensor;
   }

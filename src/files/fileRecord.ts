@@ -1,5 +1,7 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
+import { isAbsolute, normalize } from "node:path";
+import { z } from "zod";
 
 /** What a file held when it was written, to tell later whether it is whole. */
 export interface FileRecord {
@@ -7,6 +9,12 @@ export interface FileRecord {
   /** 64 hexadecimal digits. */
   sha256: string;
 }
+
+/** By path below a folder, never beside it: what its files hold. */
+export const fileRecords = z.record(
+  z.string().refine((path) => !isAbsolute(path) && !/^\.\.?($|[/\\])/.test(normalize(path))),
+  z.strictObject({ bytes: z.number().int(), sha256: z.string().length(64) }),
+);
 
 /** What a file holds now; a piece of it in memory at a time. */
 export async function recordFile(path: string): Promise<FileRecord> {

@@ -15,7 +15,8 @@ export class Parameter implements DeviceParameter {
 
   /** Made, as zeros, when it is first asked for: a frozen model never pays for it. */
   get grad(): Tensor {
-    if (this.#grad === null) {
+    // One that was made in a pass that failed is gone with it.
+    if (this.#grad === null || this.#grad.disposed) {
       const { engine, shape } = this.value;
       this.#grad = engine.keep(engine.zeros(shape));
     }

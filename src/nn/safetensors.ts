@@ -1,4 +1,5 @@
 import { type FileHandle, open } from "node:fs/promises";
+import { crc32 } from "node:zlib";
 import { invalid } from "../engine/checks.js";
 import { type DType, dtypes, newArray, type TypedArray } from "../engine/dtype.js";
 import { FiresteelError } from "../engine/error.js";
@@ -18,7 +19,8 @@ export interface Safetensors {
 }
 
 /**
- * Reads a safetensors file (F32, BF16, F16, F64, I32, U8), each tensor into memory of its own.
+ * Reads a safetensors file (F32, BF16, F16, F64, I32, U8), each tensor into memory of its own. A file that
+ * `writeSafetensors` wrote is held against its checksum.
  *
  * @throws FiresteelError ERR_CHECKPOINT where the file cannot be read or is damaged: what is wrong,
  * and in which file
@@ -33,7 +35,11 @@ export async function readSafetensors(path: string): Promise<Safetensors> {
       await readFully(path, file, bytesOf(data), dataStart + begin);
       tensors.set(name, { dtype, shape, data });
     }
-    return { tensors, metadata: header.metadata };
+    const { [checksumName]: written, ...metadata } = header.metadata;
+    if (written !== undefined && written !== checksum([...tensors].sort(byName), metadata)) {
+      throw damaged(path, "its checksum does not match");
+    }
+    return { tensors, metadata };
   } finally {
     await file.close();
   }
@@ -41,7 +47,8 @@ export async function readSafetensors(path: string): Promise<Safetensors> {
 
 /**
  * Writes a safetensors file and syncs it to the disk. Equal tensors give equal bytes: names are
- * sorted, tensors lie in that order without gaps, the header is padded to 8 bytes.
+ * sorted, tensors lie in that order without gaps, the header is padded to 8 bytes. The metadata gets a
+ * checksum of all the rest.
  *
  * @throws FiresteelError ERR_CHECKPOINT where the file cannot be written; ERR_SHAPE, ERR_DTYPE
  */
@@ -50,8 +57,9 @@ export async function writeSafetensors(
   tensors: Iterable<readonly [string, StoredTensor]>,
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {
-  const sorted = [...tensors].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
-  const header = encodeHeader(sorted, metadata);
+  const sorted = [...tensors].sort(byName);
+  const fields = describe(sorted);
+  const header = encodeHeader(fields, { ...metadata, [checksumName]: checksum(sorted, metadata) });
   const file = await attempt(path, () => open(path, "w"));
   try {
     await attempt(path, async () => {
@@ -64,16 +72,43 @@ export async function writeSafetensors(
   }
 }
 
-function encodeHeader(
-  sorted: readonly (readonly [string, StoredTensor])[],
-  metadata: Readonly<Record<string, string>>,
-): Uint8Array {
-  const fields: string[] = [];
+/** In the metadata of files that we write. */
+const checksumName = "firesteel.crc32";
+
+type Named = readonly (readonly [string, StoredTensor])[];
+
+function byName([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** Of all that a file holds: metadata, names, types, shapes and bytes, in the order in which it is written. */
+function checksum(sorted: Named, metadata: Readonly<Record<string, string>>): string {
+  let sum = crc32(`${describeMetadata(metadata)}${describe(sorted)}`);
+  for (const [, { data }] of sorted) sum = crc32(bytesOf(data), sum);
+  return sum.toString(16).padStart(8, "0");
+}
+
+function encodeHeader(fields: string, metadata: Readonly<Record<string, string>>): Uint8Array {
+  const all = [`"__metadata__":${describeMetadata(metadata)}`, fields].filter(
+    (text) => text !== "",
+  );
+  const json = Buffer.from(`{${all.join(",")}}`, "utf8");
+  const padded = Math.ceil(json.length / 8) * 8;
+  const bytes = Buffer.alloc(8 + padded, " ");
+  bytes.writeBigUInt64LE(BigInt(padded), 0);
+  json.copy(bytes, 8);
+  return bytes;
+}
+
+function describeMetadata(metadata: Readonly<Record<string, string>>): string {
   const names = Object.keys(metadata).sort();
-  if (names.length > 0) {
-    const values = names.map((name) => `${JSON.stringify(name)}:${JSON.stringify(metadata[name])}`);
-    fields.push(`"__metadata__":{${values.join(",")}}`);
-  }
+  const values = names.map((name) => `${JSON.stringify(name)}:${JSON.stringify(metadata[name])}`);
+  return `{${values.join(",")}}`;
+}
+
+/** The header's fields for the tensors. @throws FiresteelError ERR_OPTION, ERR_DTYPE, ERR_SHAPE */
+function describe(sorted: Named): string {
+  const fields: string[] = [];
   let offset = 0;
   for (const [i, [name, { dtype, shape, data }]] of sorted.entries()) {
     if (name === "__metadata__" || name === sorted[i - 1]?.[0]) {
@@ -89,12 +124,7 @@ function encodeHeader(
     fields.push(`${JSON.stringify(name)}:${JSON.stringify(value)}`);
     offset = end;
   }
-  const json = Buffer.from(`{${fields.join(",")}}`, "utf8");
-  const padded = Math.ceil(json.length / 8) * 8;
-  const bytes = Buffer.alloc(8 + padded, " ");
-  bytes.writeBigUInt64LE(BigInt(padded), 0);
-  json.copy(bytes, 8);
-  return bytes;
+  return fields.join(",");
 }
 
 async function readHeader(

@@ -19,7 +19,7 @@ import type { Offsets, Slots } from "../engine/offsets.js";
 import type { Tensor } from "../engine/tensor.js";
 import { Recording, type Var } from "./recording.js";
 
-export type { Var } from "./recording.js";
+export { Var } from "./recording.js";
 
 /** Whether a tape records. */
 export interface TapeOptions {

@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { FiresteelError } from "../engine/error.js";
+import { access } from "../files/access.js";
 
 /**
  * The lines of a file of JSON objects. A last line without its end is what a killed process left, or
@@ -8,7 +9,8 @@ import { FiresteelError } from "../engine/error.js";
  * @throws FiresteelError ERR_OPTION naming the line that is none
  */
 export async function readLines<T extends object>(path: string): Promise<T[]> {
-  const lines = (await readFile(path, "utf8")).split("\n").slice(0, -1);
+  const text = await access("a readable file", path, () => readFile(path, "utf8"));
+  const lines = text.split("\n").slice(0, -1);
   return lines.map((line, i) => {
     const value = parsed(line);
     if (value !== null) return value as T;

@@ -1,4 +1,5 @@
-import { join } from "node:path";
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { FiresteelError } from "../engine/error.js";
 import { replaceFile } from "../files/replaceFile.js";
 import { readPageSources } from "./pageSources.js";
@@ -27,8 +28,8 @@ export interface WrittenReport {
  *
  * @param directory a run's folder
  * @param file where the page goes; default report.html in the folder
- * @throws FiresteelError ERR_OPTION where the folder holds no run, a file of it is damaged, or the page
- *   cannot be written
+ * @throws FiresteelError ERR_OPTION where the folder holds no run, a file of it is damaged, or the page's
+ *   folder does not exist; ERR_CHECKPOINT where the page cannot be written
  * @example
  * const { file } = await writeReport("runs/grpo-arithmetic-seed0");
  */
@@ -36,14 +37,13 @@ export async function writeReport(
   directory: string,
   file: string = join(directory, reportFile),
 ): Promise<WrittenReport> {
+  if (!existsSync(dirname(file))) {
+    const message = `Expected a writable file for the report but ${file}: its folder does not exist`;
+    throw new FiresteelError("ERR_OPTION", message);
+  }
   const data = await readRunData(directory);
   const page = renderPage(data, await readPageSources());
-  try {
-    await replaceFile(file, page);
-  } catch (cause) {
-    const message = `Expected a writable file for the report but ${file}: ${(cause as Error).message}`;
-    throw new FiresteelError("ERR_OPTION", message, { cause });
-  }
+  await replaceFile(file, page);
   const { embedded, recorded } = data.rollouts;
   const bytes = Buffer.byteLength(page);
   return { file, bytes, steps: data.steps, rollouts: embedded, recorded };

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Metrics } from "../contract/metrics.js";
 import { show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
+import { access } from "../files/access.js";
 import { readLines } from "./jsonl.js";
 import { type EmbeddedGroup, embeddedRollouts } from "./rollouts/embed.js";
 import { rolloutsFile } from "./rollouts/record.js";
@@ -44,7 +45,9 @@ export async function readRunData(directory: string): Promise<RunData> {
     const message = `Expected a run's folder for the report but ${show(directory)} has no ${name}`;
     throw new FiresteelError("ERR_OPTION", message);
   }
-  const printed = await readFile(file("system.txt"), "utf8");
+  const printed = await access("a readable file", file("system.txt"), () =>
+    readFile(file("system.txt"), "utf8"),
+  );
   const metrics = await readLines<{ step: number } & Metrics>(file("metrics.jsonl"));
   const recorded = existsSync(file(rolloutsFile))
     ? await readLines<RecordedRollout>(file(rolloutsFile))

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { RunCallback, RunFrame, StepReport } from "../contract/run.js";
+import { access } from "../files/access.js";
 import { replaceFile } from "../files/replaceFile.js";
 import { parsed } from "./jsonl.js";
 
@@ -83,5 +84,8 @@ export class RunFile implements RunCallback {
 
 /** null: it is none. */
 export async function readRunFile(out: string): Promise<RunDescription | null> {
-  return parsed(await readFile(join(out, runFile), "utf8")) as RunDescription | null;
+  const path = join(out, runFile);
+  return parsed(
+    await access("a readable file", path, () => readFile(path, "utf8")),
+  ) as RunDescription | null;
 }

@@ -51,13 +51,22 @@ export function offlinePhase(system: System, name?: string): Phase {
   return phase;
 }
 
-/** What blocks have to say about the file's rewards. @throws FiresteelError ERR_OPTION */
-export function inspectOffline(phase: Phase, rows: readonly Trajectory[]): string[] {
+/**
+ * What blocks have to say about the file's rewards.
+ *
+ * @param recorded the rollouts as the file has them, without what the reward plan adds
+ * @throws FiresteelError ERR_OPTION
+ */
+export function inspectOffline(
+  phase: Phase,
+  recorded: readonly Trajectory[],
+  rewarded: readonly Trajectory[],
+): string[] {
   const facts = {
     numGenerations: 0,
     maxCompletionLength: 0,
-    rewards: [...new Set(rows.flatMap(({ rewards }) => Object.keys(rewards)))],
-    binaryRewards: rows.every(({ reward }) => reward === null || reward === 0 || reward === 1),
+    rewards: [...new Set(recorded.flatMap(({ rewards }) => Object.keys(rewards)))],
+    binaryRewards: rewarded.every(({ reward }) => reward === null || reward === 0 || reward === 1),
   };
   return phaseBlocks(phase).flatMap(({ block }) => [...(block.inspect?.(facts) ?? [])]);
 }

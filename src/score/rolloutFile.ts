@@ -25,13 +25,16 @@ export interface Rollout {
   finish: Finish;
 }
 
-const numbers = z.array(z.number());
+/** Beyond it the kernels' float32 has none. */
+const MAX_FLOAT32 = 3.4028234663852886e38;
+const number = z.number().min(-MAX_FLOAT32).max(MAX_FLOAT32);
+const numbers = z.array(number);
 const schema = z
   .object({
     id: z.union([z.string(), z.number()]).optional(),
     group: z.union([z.string(), z.number()]),
-    reward: z.number().nullable().optional(),
-    rewards: z.record(z.string(), z.number().nullable()).optional(),
+    reward: number.nullable().optional(),
+    rewards: z.record(z.string(), number.nullable()).optional(),
     logProbs: numbers,
     oldLogProbs: numbers,
     refLogProbs: numbers.nullable().optional(),
@@ -121,10 +124,12 @@ function explain(given: unknown, issue: z.core.$ZodIssue): string {
     (at, key) => (at as Record<PropertyKey, unknown>)?.[key],
     given,
   );
+  const large = typeof value === "number" && Math.abs(value) > MAX_FLOAT32;
+  const received = `${show(value)}${large ? " (beyond float32)" : ""}`;
   if (inner.length === 0) {
-    return `Expected ${expected[name] ?? "an array of numbers"} for ${name} but received ${show(value)}`;
+    return `Expected ${expected[name] ?? "an array of numbers"} for ${name} but received ${received}`;
   }
   const element = name === "rewards" ? "a number or null" : name === "mask" ? "0 or 1" : "a number";
   const at = name === "rewards" ? `rewards.${inner[0]}` : `${name}[${inner[0]}]`;
-  return `Expected ${element} for ${at} but received ${show(value)}`;
+  return `Expected ${element} for ${at} but received ${received}`;
 }

@@ -1,6 +1,7 @@
 import type { Group } from "../contract/data.js";
 import type { Metrics } from "../contract/metrics.js";
 import type { System } from "../contract/system.js";
+import { invalid } from "../engine/checks.js";
 import type { Engine } from "../engine/engine.js";
 import { FiresteelError } from "../engine/error.js";
 import { offsetsOf } from "../engine/ragged.js";
@@ -24,6 +25,8 @@ export interface ScoreOptions {
   onBadLine?: (error: FiresteelError) => void;
   /** Told what a user should know about this system and these rewards. */
   onWarning?: (warning: string) => void;
+  /** Ends the reading and the scoring with ERR_ABORTED; results that have come stay right. */
+  signal?: AbortSignal;
 }
 
 /** What a whole file came to: counts, the loss (the sum of its rollouts' parts) and TRL's metrics. */
@@ -47,20 +50,23 @@ const WINDOW = 64;
  * @param path JSON lines, as docs/score.md describes them
  * @returns one result per rollout in the file's order; at last the summary
  * @throws FiresteelError ERR_RANGE for lines that cannot be used, by number; ERR_OPTION for a system
- *   that asks for more than recorded rollouts
+ *   that asks for more than recorded rollouts; ERR_ABORTED by the signal
  */
 export async function* scoreFile(
   engine: Engine,
   path: string,
   options: ScoreOptions,
 ): AsyncGenerator<ScoredRollout, ScoreSummary> {
-  const { system, onWarning } = options;
+  const { system, onWarning, signal } = options;
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw invalid("ERR_OPTION", "signal", "an AbortSignal", signal);
+  }
   const phase = offlinePhase(system, options.phase);
-  const { bad, light } = await summaries(path, phase, options.onBadLine);
+  const { bad, light } = await summaries(path, phase, options);
   const measures = new Measures();
   const ctx = offlineContext(engine, light, measures);
   const rewarded = await phase.reward.run(light, ctx);
-  for (const warning of inspectOffline(phase, rewarded)) onWarning?.(warning);
+  for (const warning of inspectOffline(phase, light, rewarded)) onWarning?.(warning);
   const whole = groupedRows(rewarded);
   const groups = await trainingGroups(phase, whole, ctx);
   const kept = groups.flatMap((group) => group.trajectories);
@@ -71,8 +77,8 @@ export async function* scoreFile(
   const job = async (unit: readonly Indexed[]) =>
     scoreUnit(engine, phase, unit, rows, scale, options.gradients ?? false);
   const coupled = phase.loss.some(isCoupled);
-  for await (const window of windows(units(path, phase, coupled), WINDOW)) {
-    for (const scored of await Promise.all(window.map(job))) {
+  for await (const window of windows(units(path, phase, coupled, signal), WINDOW)) {
+    for (const scored of await all(window.map(job))) {
       seen += scored.results.length;
       loss += scored.loss;
       for (const [name, part] of scored.measures) measures.add(name, part);
@@ -91,6 +97,12 @@ export async function* scoreFile(
     loss,
     metrics: { ...stepMetrics, ...rolloutMetrics(whole), ...measures.values(), loss },
   };
+}
+
+/** As Promise.all, but none of the work is left running where some of it fails. */
+async function all<T>(work: readonly Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(work);
+  return Promise.all(work);
 }
 
 function boundsOf(groups: readonly Group[]): Int32Array {

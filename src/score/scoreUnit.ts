@@ -104,11 +104,8 @@ async function evaluate(
       Float32Array,
       used.map(({ rollout }) => pick(rollout)),
     );
-  const logProb = engine.tensor(joined((r) => r.logProbs));
-  const entropy = used.every(({ rollout }) => rollout.entropies !== null)
-    ? engine.tensor(joined((r) => r.entropies!))
-    : null;
-  const batch: LossBatch = {
+  const withEntropy = used.every(({ rollout }) => rollout.entropies !== null);
+  const batch: Omit<LossBatch, "logProb" | "entropy"> = {
     engine,
     rows: used.map(({ rollout, row }) => withSampler(row, rollout)),
     groupOffsets: Int32Array.of(0, used.length),
@@ -117,8 +114,6 @@ async function evaluate(
       Uint8Array,
       used.map(({ rollout }) => rollout.mask),
     ),
-    logProb,
-    entropy,
     value: null,
     logits: null,
     oldLogProb: joined((r) => r.oldLogProbs),
@@ -131,7 +126,15 @@ async function evaluate(
     maxCompletionLength: 0,
     step: 1,
   };
-  const { results, gradient } = engine.scope(() => evaluateTerms(engine, phase.loss, batch));
+  const { logProb, entropy, results, gradient } = engine.attempt(() => {
+    const logProb = engine.tensor(joined((r) => r.logProbs));
+    const entropy = withEntropy ? engine.tensor(joined((r) => r.entropies!)) : null;
+    const given = { ...batch, logProb, entropy };
+    return {
+      ...{ logProb, entropy },
+      ...engine.scope(() => evaluateTerms(engine, phase.loss, given)),
+    };
+  });
   try {
     const loss = await readTerms(results, measures);
     if (!gradients) return { loss, gradient: new Float32Array(0) };

@@ -4,7 +4,7 @@ import { Engine } from "../engine/engine.js";
 import { checkPlacement, type Placement } from "../engine/placement.js";
 import { integer, number } from "../options/option.js";
 import { parseOptions } from "../options/parseOptions.js";
-import { findPolicy } from "../policies/policyFolder.js";
+import { checkPolicy, findPolicy } from "../policies/policyFolder.js";
 import { publishedWeights } from "../weights/publishedWeights.js";
 import { Completions } from "./completions.js";
 import { otherRoutes } from "./routes.js";
@@ -92,8 +92,9 @@ export async function serve(options: ServeOptions): Promise<PolicyServer> {
   checkBoolean("wait", wait);
   checkPlacement(options);
 
-  const theEngine = engine ?? new Engine({ device, threads });
   const directory = (await publishedWeights(policy)) === null ? await findPolicy(policy) : null;
+  if (directory !== null) await checkPolicy(directory);
+  const theEngine = engine ?? new Engine({ device, threads });
   const store = new WeightStore(theEngine, directory ?? policy);
   const stop = new AbortController();
   const free = async () => {

@@ -38,27 +38,26 @@ export function accumulate(
   part: RowBatch,
   whole: Gradient | null,
 ): EvaluatedTerm[] {
+  return frame.run.engine.attempt(() => forwardAndBackward(frame, part, whole));
+}
+
+function forwardAndBackward(
+  frame: UpdateFrame,
+  part: RowBatch,
+  whole: Gradient | null,
+): EvaluatedTerm[] {
   const { run, phase } = frame;
   const { temperature } = run.settings;
   const model = run.models[phase.model]!;
   const forward = model.forward(part.rows, { temperature, ...scoresRead(phase.loss) });
   const terms = whole === null ? phase.loss : phase.loss.filter((term) => !isCoupled(term));
-  let evaluated: { results: EvaluatedTerm[]; gradient: Gradient };
-  const modelLogits: Record<string, DeviceTensor> = {};
-  try {
-    addLogits(modelLogits, run, terms, part.rows);
-    const { rowOffsets, logProb, entropy, value = null, logits = null, mean = null } = forward;
-    const scores = { rowOffsets, logProb, entropy, value, logits, mean, modelLogits };
-    evaluated = run.engine.scope(() =>
-      evaluateTerms(run.engine, terms, lossBatch(frame, part, scores), whole ?? noGradient),
-    );
-  } catch (error) {
-    forward.dispose();
-    throw error;
-  } finally {
-    for (const logits of Object.values(modelLogits)) logits.dispose();
-  }
-  const { results, gradient } = evaluated;
+  const modelLogits = logitsRead(run, terms, part.rows);
+  const { rowOffsets, logProb, entropy, value = null, logits = null, mean = null } = forward;
+  const scores = { rowOffsets, logProb, entropy, value, logits, mean, modelLogits };
+  const { results, gradient } = run.engine.scope(() =>
+    evaluateTerms(run.engine, terms, lossBatch(frame, part, scores), whole ?? noGradient),
+  );
+  for (const logits of Object.values(modelLogits)) logits.dispose();
   forward.backward(gradient);
   disposeGradient(gradient);
   return results;
@@ -78,7 +77,7 @@ export async function evaluateWhole(
   // None of them reads logits, which would have to be there for all rows at once.
   const { logits: _, ...wanted } = scoresRead(terms);
   const scored = await scoreRows(run.models[phase.model]!, batch.rows, run.settings, wanted);
-  return engine.scope(() => {
+  const evaluated = () => {
     const tensor = (kind: keyof RowScores) =>
       engine.tensor(
         concatenate(
@@ -98,21 +97,23 @@ export async function evaluateWhole(
       modelLogits: {},
     };
     return evaluateTerms(engine, terms, lossBatch(frame, batch, scores), noGradient);
-  });
+  };
+  return engine.attempt(() => engine.scope(evaluated));
 }
 
 /** Logits of the models that a micro-batch's terms compare the policy with. */
-function addLogits(
-  into: Record<string, DeviceTensor>,
+function logitsRead(
   { models }: Run,
   terms: readonly LossTerm[],
   rows: readonly Trajectory[],
-): void {
+): Record<string, DeviceTensor> {
+  const read: Record<string, DeviceTensor> = {};
   for (const name of new Set(terms.flatMap((term) => term.modelLogits ?? []))) {
     const { logProb, logits } = models[name]!.score(rows, { logits: true });
     logProb.dispose();
-    into[name] = logits!;
+    read[name] = logits!;
   }
+  return read;
 }
 
 function lossBatch(

@@ -1,24 +1,38 @@
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 import type { Policy } from "../contract/policy.js";
 import { FiresteelError } from "../engine/error.js";
+import { lockFolder } from "../files/lockFolder.js";
 import { phaseBlocks } from "../options/phaseBlocks.js";
+import { type Checkpoint, checkNewest, settleCheckpoints } from "./checkpoint.js";
 import { newOptimizer } from "./optimizer.js";
 import { printSystem } from "./printSystem.js";
 import { runPrompts } from "./prompts.js";
 import { noProgress, type Run } from "./run.js";
-import { createRunFolder, rewindRunFolder } from "./runFolder.js";
-import { differencesFrom, loadRun, type RunNames } from "./save.js";
+import { beginRunFolder, ensureFolder, rewindRunFolder } from "./runFolder.js";
+import { differencesFrom, loadRun, type RunNames, retentionOf, type SavedRun } from "./save.js";
 import { describeSettings, printSettings } from "./settings.js";
 import { MemoryStateStore } from "./stateStore.js";
 import type { TrainJob } from "./train.js";
 
 /** A run at its beginning, or where its checkpoint left it. */
 export async function beginRun(job: TrainJob): Promise<Run> {
+  const run = newRun(job);
+  try {
+    if (job.resume === null) await beginAnew(run, job);
+    else await goOn(run, job, job.resume);
+    return run;
+  } catch (error) {
+    await endRun(run);
+    throw error;
+  }
+}
+
+function newRun(job: TrainJob): Run {
   const { engine, system, task, policy, sampler, settings, out, resume } = job;
   const saved = resume?.body;
   const abort = job.abort ?? new AbortController().signal;
   const models: Record<string, Policy> = { policy, ...job.given };
-  const run: Run = {
+  return {
     engine,
     system,
     task,
@@ -33,15 +47,22 @@ export async function beginRun(job: TrainJob): Promise<Run> {
     progress: { ...noProgress, ...saved?.progress },
     callbacks: job.callbacks,
     out,
+    unlock: null,
     signal: AbortSignal.any([job.signal, abort].filter((signal) => signal !== undefined)),
     abort,
   };
-  if (resume === null) {
-    if (out !== null) await createRunFolder(out, printRun(run, job.names.models));
-    run.optimizers.policy = newOptimizer(run, "policy");
-    return run;
+}
+
+async function beginAnew(run: Run, job: TrainJob): Promise<void> {
+  if (run.out !== null) {
+    await takeFolder(run, run.out, job);
+    await beginRunFolder(run.out, printRun(run, job.names.models));
   }
-  const { progress } = run;
+  run.optimizers.policy = newOptimizer(run, "policy");
+}
+
+async function goOn(run: Run, job: TrainJob, resume: Checkpoint<SavedRun>): Promise<void> {
+  const { progress, out } = run;
   const differences = differencesFrom(resume.body, run);
   if (differences.length > 0) {
     if (!job.force) {
@@ -54,21 +75,27 @@ export async function beginRun(job: TrainJob): Promise<Run> {
     for (const difference of differences) job.onWarning?.(`forced: ${difference}`);
     progress.forced = [...progress.forced, { step: progress.step, differences }];
   }
+  if (out !== null) {
+    await takeFolder(run, out, job);
+    if (out === resume.run) await checkNewest(out, resume.folder);
+  }
   if (progress.begun) await beginSteps(run);
   else run.optimizers.policy = newOptimizer(run, "policy");
-  await loadRun(run, resume.folder, job.force ? (job.onWarning ?? (() => {})) : null);
-  await run.sampler.refresh(progress.updates, policy);
-  if (out !== null) {
-    if (out !== resume.run) await createRunFolder(out, printRun(run, job.names.models));
-    const from = resume.run ?? dirname(resume.folder);
-    await rewindRunFolder(
-      out,
-      from,
-      progress.begun ? progress.step : -1,
-      printRun(run, job.names.models),
-    );
-  }
-  return run;
+  await loadRun(run, resume, job.force ? (job.onWarning ?? (() => {})) : null);
+  await run.sampler.refresh(progress.updates, job.policy);
+  if (out === null) return;
+  const printed = printRun(run, job.names.models);
+  if (out !== resume.run) await beginRunFolder(out, printed);
+  else await settleCheckpoints(out, basename(resume.folder), retentionOf(run));
+  const from = resume.run ?? dirname(resume.folder);
+  await rewindRunFolder(out, from, progress.begun ? progress.step : -1, printed);
+}
+
+/** From here on nobody else writes into the run's folder. */
+async function takeFolder(run: Run, out: string, { onWarning }: TrainJob): Promise<void> {
+  await ensureFolder(out);
+  const take = (fd: number) => run.engine.addon.lockFile(fd);
+  run.unlock = await lockFolder(out, take, (warning) => onWarning?.(warning));
 }
 
 /** What runs, and where it was forced to go on otherwise than it began. */
@@ -110,9 +137,11 @@ function printGiven(models: RunNames["models"]): string {
 }
 
 /** The policy, given models and the engine are the caller's; the rest goes. */
-export function endRun(run: Run): void {
+export async function endRun(run: Run): Promise<void> {
   for (const optimizer of Object.values(run.optimizers)) optimizer.dispose();
   for (const [name, model] of Object.entries(run.models)) {
     if (!run.given.includes(name)) model.dispose();
   }
+  await run.unlock?.();
+  run.unlock = null;
 }

@@ -1,22 +1,19 @@
-import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, readdir, readFile, realpath, rename, rm, symlink } from "node:fs/promises";
+import { mkdir, readdir, realpath, rename, rm, symlink } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
-import { show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
+import { inaccessible } from "../files/access.js";
 import { checkpointRank, checkpointsByAge } from "../files/checkpointNames.js";
-import { damage, type FileRecord, recordFile } from "../files/fileRecord.js";
+import {
+  type CheckpointState,
+  checkFiles,
+  formatState,
+  notWhole,
+  readState,
+  stateFile,
+} from "../files/checkpointState.js";
+import { type FileRecord, recordFile } from "../files/fileRecord.js";
 import { sync, writeSynced } from "../files/synced.js";
-
-const format = 1;
-
-interface StateFile<Body> {
-  format: number;
-  body: Body;
-  files: Record<string, FileRecord>;
-  /** Of the JSON of this object without this field. */
-  sha256: string;
-}
 
 /** Which checkpoints stay beside a new one. */
 export interface Retention {
@@ -26,46 +23,73 @@ export interface Retention {
   readonly best: string | null;
 }
 
+/** What the files that have been put into a folder must hold, by path in it, as far as that is known. */
+export type KnownFiles = Readonly<Record<string, FileRecord>>;
+
 /**
- * Writes a checkpoint so that at every instant a whole one lies in `out`: under a temporary name,
- * every file and folder synced, renamed last. Older checkpoints are removed once it stands; those of the
- * warm start with the first one after it.
+ * Writes a checkpoint so that at every instant a whole one lies in `out`, also after a loss of power: under
+ * a temporary name, every file and folder synced, renamed last. Older checkpoints are removed once it
+ * stands; those of the warm start with the first one after it. A folder with the name of a checkpoint is a
+ * whole one.
  *
  * @param name of its folder, e.g. "checkpoint-50"
  * @param body what goes into state.json: JSON values
  * @param write puts further files into the folder it is given
+ * @returns what its files hold
  * @throws FiresteelError ERR_CHECKPOINT where the disk refuses
  */
 export async function writeCheckpoint(
   out: string,
   name: string,
   body: unknown,
-  write: (folder: string) => Promise<void>,
+  write: (folder: string) => Promise<KnownFiles>,
   retention: Retention = { last: 1, best: null },
-): Promise<void> {
-  const partial = join(out, `.${name}.partial`);
+): Promise<KnownFiles> {
+  const partial = partialOf(out, name);
+  const files: Record<string, FileRecord> = {};
   try {
     await rm(partial, { recursive: true, force: true });
     await mkdir(partial);
-    await write(partial);
-    const files: Record<string, FileRecord> = {};
+    const known = await write(partial);
     for (const path of await filesUnder(partial)) {
-      files[relative(partial, path)] = await recordFile(path);
+      const file = relative(partial, path);
+      files[file] = known[file] ?? (await recordFile(path));
       await sync(path);
     }
-    const state = { format, body, files };
-    const text = JSON.stringify({ ...state, sha256: sha256(JSON.stringify(state)) });
-    await writeSynced(join(partial, "state.json"), `${text}\n`);
+    await writeSynced(join(partial, stateFile), formatState({ body, files }));
     for (const folder of [...(await foldersUnder(partial)), partial]) await sync(folder);
     await rename(partial, join(out, name));
     await sync(out);
+  } catch (cause) {
+    // A disk that is full has room again for whoever goes on; what this fails of is told below.
+    await rm(partial, { recursive: true, force: true }).catch(() => {});
+    throw inaccessible("room for a checkpoint", join(out, name), cause);
+  }
+  await settleCheckpoints(out, name, retention);
+  return files;
+}
+
+/**
+ * What follows once a checkpoint stands, also where a kill has come before it: `OUT/best`, and older ones go.
+ *
+ * @throws FiresteelError ERR_CHECKPOINT where the disk refuses
+ */
+export async function settleCheckpoints(
+  out: string,
+  name: string,
+  retention: Retention,
+): Promise<void> {
+  try {
     await link(out, retention.best);
     await removeOthers(out, name, retention);
   } catch (cause) {
-    if (cause instanceof FiresteelError) throw cause;
-    const message = `Could not write ${join(out, name)}: ${(cause as Error).message}`;
-    throw new FiresteelError("ERR_CHECKPOINT", message, { cause });
+    throw inaccessible(`to clear away what is older than ${name}`, out, cause);
   }
+}
+
+/** Where what is not yet, or no longer, a checkpoint lies. */
+function partialOf(out: string, name: string): string {
+  return join(out, `.${name}.partial`);
 }
 
 /** Points `OUT/best` to a checkpoint, in one step. */
@@ -75,6 +99,8 @@ async function link(out: string, best: string | null): Promise<void> {
   await rm(partial, { force: true });
   await symlink(best, partial);
   await rename(partial, join(out, "best"));
+  // What it pointed to before may be removed now.
+  await sync(out);
 }
 
 async function removeOthers(out: string, name: string, retention: Retention): Promise<void> {
@@ -90,7 +116,13 @@ async function removeOthers(out: string, name: string, retention: Retention): Pr
     // What a killed process left half-written; anything else in the folder is not ours.
     const partial = /^\.(.+)\.partial$/.exec(entry)?.[1];
     const stale = checkpointRank(partial ?? entry) !== null;
-    if (stale && !kept.has(entry)) await rm(join(out, entry), { recursive: true, force: true });
+    if (!stale || kept.has(entry)) continue;
+    const gone = partial === undefined ? partialOf(out, entry) : join(out, entry);
+    if (partial === undefined) {
+      await rm(gone, { recursive: true, force: true });
+      await rename(join(out, entry), gone);
+    }
+    await rm(gone, { recursive: true, force: true });
   }
 }
 
@@ -101,66 +133,87 @@ export interface Checkpoint<Body> {
   readonly run: string | null;
   /** Of its state.json. */
   readonly body: Body;
+  /** What its files hold, by path in the folder. */
+  readonly files: KnownFiles;
 }
 
 /**
  * A checkpoint, every byte checked.
  *
  * @param path a run's folder: its newest one; or the folder of a checkpoint
- * @throws FiresteelError ERR_CHECKPOINT where there is none, or what is wrong with it
+ * @throws FiresteelError ERR_CHECKPOINT where there is none, or what is wrong with it and which older one
+ *   of its run is whole
  */
 export async function readCheckpoint<Body>(path: string): Promise<Checkpoint<Body>> {
-  let folder: string;
-  let run: string | null = path;
+  const { folder, run } = await findCheckpoint(path);
+  try {
+    const state = await readState<Body>(folder);
+    await checkFiles(folder, state);
+    return { folder, run, body: state.body, files: state.files };
+  } catch (error) {
+    if (run === null || !(error instanceof FiresteelError)) throw error;
+    const older = await wholeBefore(run, basename(folder));
+    const advice =
+      older === null
+        ? "no older one of the run is whole"
+        : `${older} is whole: resume it into another --out, or remove ${folder} to go on from there`;
+    throw new FiresteelError(error.code, `${error.message}; ${advice}`, { cause: error });
+  }
+}
+
+/** The folder of the checkpoint that a path means, and its run where that goes on from it in place. */
+async function findCheckpoint(path: string): Promise<{ folder: string; run: string | null }> {
   try {
     const entries = await readdir(path);
     const newest = checkpointsByAge(entries).at(-1);
-    if (newest !== undefined) folder = join(path, newest);
-    else if (entries.includes("state.json")) {
+    if (newest !== undefined) return { folder: join(path, newest), run: path };
+    if (entries.includes(stateFile)) {
       // OUT/best is a link.
-      folder = await realpath(path);
+      const folder = await realpath(path);
       const parent = dirname(folder);
-      run = checkpointsByAge(await readdir(parent)).at(-1) === basename(folder) ? parent : null;
-    } else throw refused(path, "there is none");
+      const siblings = checkpointsByAge(await readdir(parent));
+      return { folder, run: siblings.at(-1) === basename(folder) ? parent : null };
+    }
+    const begun = entries.includes("system.txt")
+      ? "the run in it has not come that far: begin it again with the same --out"
+      : "there is none";
+    throw notWhole(path, begun);
   } catch (cause) {
     if (cause instanceof FiresteelError) throw cause;
-    throw refused(path, `it cannot be read (${(cause as Error).message})`, cause);
+    throw notWhole(path, `it cannot be read (${(cause as Error).message})`, cause);
   }
-  const state = await readState<Body>(join(folder, "state.json"));
-  for (const [name, expected] of Object.entries(state.files)) {
-    const path = join(folder, name);
-    const found = await recordFile(path).catch((cause: Error) => {
-      throw refused(path, `it cannot be read (${cause.message})`, cause);
-    });
-    const reason = damage(found, expected);
-    if (reason !== null) throw refused(path, reason);
-  }
-  return { folder, run, body: state.body };
 }
 
-async function readState<Body>(path: string): Promise<StateFile<Body>> {
-  let state: StateFile<Body>;
+/**
+ * Another process may have gone on with the run since its checkpoint was read.
+ *
+ * @throws FiresteelError ERR_CHECKPOINT
+ */
+export async function checkNewest(run: string, folder: string): Promise<void> {
+  const newest = checkpointsByAge(await readdir(run)).at(-1);
+  if (newest === basename(folder)) return;
+  throw notWhole(folder, `${run} has gone on to ${newest ?? "nothing"} meanwhile; try again`);
+}
+
+/** The folder of the newest whole checkpoint of a run that is older than one of them; null: there is none. */
+async function wholeBefore(run: string, name: string): Promise<string | null> {
+  const names = checkpointsByAge(await readdir(run));
+  for (const older of names.slice(0, names.indexOf(name)).reverse()) {
+    const folder = join(run, older);
+    if (await isWhole(folder)) return folder;
+  }
+  return null;
+}
+
+async function isWhole(folder: string): Promise<boolean> {
   try {
-    state = JSON.parse(await readFile(path, "utf8")) as StateFile<Body>;
-  } catch (cause) {
-    throw refused(path, `it is not readable JSON (${(cause as Error).message})`, cause);
+    const state: CheckpointState<unknown> = await readState(folder);
+    await checkFiles(folder, state);
+    return true;
+  } catch (error) {
+    if (error instanceof FiresteelError) return false;
+    throw error;
   }
-  if (typeof state !== "object" || state === null) throw refused(path, "it is not an object");
-  if (state.format !== format) {
-    throw refused(path, `its format is ${show(state.format)}; this version reads ${format}`);
-  }
-  const { sha256: expected, ...rest } = state;
-  if (sha256(JSON.stringify(rest)) !== expected) throw refused(path, "its checksum does not match");
-  return state;
-}
-
-function refused(path: string, reason: string, cause?: unknown): FiresteelError {
-  const message = `Expected a whole checkpoint in ${path} but ${reason}`;
-  return new FiresteelError("ERR_CHECKPOINT", message, { cause });
-}
-
-function sha256(text: string): string {
-  return createHash("sha256").update(text).digest("hex");
 }
 
 async function filesUnder(folder: string): Promise<string[]> {

@@ -55,13 +55,13 @@ export async function failedUpdate(
   let where = "";
   if (run.out !== null) {
     const folder = join(run.out, `failed-step-${step}`);
-    await rm(folder, { recursive: true, force: true });
-    await mkdir(folder);
-    await writeFile(join(folder, "rollouts.jsonl"), lines.map((line) => json(line)).join(""));
     const { temperature } = run.settings;
     const state = { step, phase: phase.name, model, loss, gradNorm, first, temperature };
-    await writeFile(join(folder, "state.json"), json({ ...state, learningRate: rate, parts }));
-    where = `; its batch lies in ${folder}, and the last checkpoint stands`;
+    const files = {
+      "rollouts.jsonl": lines.map((line) => json(line)).join(""),
+      "state.json": json({ ...state, learningRate: rate, parts }),
+    };
+    where = `; ${await written(folder, files)}, and the last checkpoint stands`;
   }
   const norm = gradNorm === null ? "was not used" : `has norm ${gradNorm}`;
   return new FiresteelError(
@@ -69,6 +69,18 @@ export async function failedUpdate(
     `Expected a finite loss and gradient in step ${step} but the loss of phase ${show(phase.name)} is ` +
       `${loss} and the gradient ${norm} (${first ?? "every row by itself is finite"})${where}`,
   );
+}
+
+/** Where the batch lies, or why not: what the update failed of is to be told in any case. */
+async function written(folder: string, files: Readonly<Record<string, string>>): Promise<string> {
+  try {
+    await rm(folder, { recursive: true, force: true });
+    await mkdir(folder);
+    for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text);
+    return `its batch lies in ${folder}`;
+  } catch (error) {
+    return `its batch could not be written to ${folder} (${(error as Error).message})`;
+  }
 }
 
 function rowRecord(

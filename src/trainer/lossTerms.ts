@@ -86,9 +86,12 @@ export async function readTerms(
     }
     return sum;
   } finally {
-    for (const { loss, metrics } of results)
-      for (const tensor of [loss, metrics]) tensor?.dispose();
+    disposeTerms(results);
   }
+}
+
+export function disposeTerms(results: readonly EvaluatedTerm[]): void {
+  for (const { loss, metrics } of results) for (const tensor of [loss, metrics]) tensor?.dispose();
 }
 
 /** Rows `begin` to `end` (actions, not trajectories) of a gradient, as views of its memory. */

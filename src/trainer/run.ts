@@ -8,6 +8,7 @@ import type { Task } from "../contract/task.js";
 import type { Engine } from "../engine/engine.js";
 import { FiresteelError } from "../engine/error.js";
 import type { AdamW } from "../nn/optimizers/adamw.js";
+import type { KnownFiles } from "./checkpoint.js";
 import type { TrainSettings } from "./settings.js";
 import type { MemoryStateStore } from "./stateStore.js";
 
@@ -56,6 +57,12 @@ export function checkAbort({ abort }: Pick<Run, "abort">): void {
   if (abort.aborted) throw new FiresteelError("ERR_ABORTED", "The run was stopped within a step");
 }
 
+/** A model's files in a checkpoint's folder, and what they hold. */
+export interface StoredModel {
+  readonly folder: string;
+  readonly files: KnownFiles;
+}
+
 /** All that a run is made of while it lasts. */
 export interface Run {
   readonly engine: Engine;
@@ -74,13 +81,15 @@ export interface Run {
   readonly sampler: Sampler;
   /** By model that learns. */
   readonly optimizers: Record<string, AdamW>;
-  /** By model that has not changed since: the folder of a checkpoint that holds its weights. */
-  readonly stored: Map<string, string>;
+  /** By model that has not changed since: where its weights lie in a checkpoint. */
+  readonly stored: Map<string, StoredModel>;
   readonly state: MemoryStateStore;
   readonly progress: Progress;
   readonly callbacks: readonly RunCallback[];
   /** The run's folder; null: nothing is written. */
   readonly out: string | null;
+  /** Gives that folder free for other runs; null while it is not this one's. */
+  unlock: (() => Promise<void>) | null;
   /** Ends the run after the step at hand, or at once; rewards may heed it within a step. */
   readonly signal: AbortSignal;
   /** Ends the run at once: what samples heeds it. */

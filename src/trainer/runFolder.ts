@@ -1,65 +1,70 @@
 import { existsSync } from "node:fs";
-import { appendFile, mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { appendFile, readdir, readFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
 import type { Metrics } from "../contract/metrics.js";
 import { FiresteelError } from "../engine/error.js";
+import { access } from "../files/access.js";
+import { checkpointsByAge } from "../files/checkpointNames.js";
+import { makeFolder } from "../files/makeFolder.js";
 import { replaceFile } from "../files/replaceFile.js";
+import { sync } from "../files/synced.js";
 
 const metricsFile = "metrics.jsonl";
 
+/** Makes a folder with its parents where it is not there. @throws FiresteelError ERR_CHECKPOINT */
+export async function ensureFolder(out: string): Promise<void> {
+  await access("a writable folder for the run", out, () => makeFolder(resolve(out)));
+}
+
 /**
- * Makes a run's folder and writes what the run is, before anything is computed.
+ * Writes what a run is into its folder, before anything is computed.
  *
  * @param system the printed system and settings
  * @throws FiresteelError ERR_CHECKPOINT where the folder cannot be written, or holds a run already
  */
-export async function createRunFolder(out: string, system: string): Promise<void> {
-  const entries = await attempt(out, async () => {
-    await makeFolder(resolve(out));
-    return readdir(out);
-  });
-  // A run that was killed before its first checkpoint has left nothing to go on with.
-  const begun = async (entry: string) =>
-    /^(warm-start|checkpoint)-/.test(entry) ||
-    (entry === metricsFile && (await attempt(out, () => stat(join(out, entry)))).size > 0);
-  let other: string | undefined;
-  for (const entry of entries) if (await begun(entry)) other ??= entry;
-  if (other !== undefined) {
+export async function beginRunFolder(out: string, system: string): Promise<void> {
+  const other = await access("a readable folder for the run", out, () => earlierRun(out));
+  if (other !== null) {
     throw new FiresteelError(
       "ERR_CHECKPOINT",
-      `Expected a new folder for the run but ${out} holds one already (${other}); resume it or ` +
-        "choose another",
+      `Expected a new folder for the run but ${out} holds one already (${other})`,
     );
   }
-  await attempt(out, async () => {
-    await writeFile(join(out, "system.txt"), system);
-    await writeFile(join(out, metricsFile), "");
-  });
+  await replaceFile(join(out, "system.txt"), system);
+  await replaceFile(join(out, metricsFile), "");
 }
 
-/** Makes a folder with its parents where it is not there. @throws FiresteelError ERR_CHECKPOINT */
-export async function ensureFolder(out: string): Promise<void> {
-  await attempt(out, () => makeFolder(resolve(out)));
-}
-
-/** With its parents. Node's recursive mkdir never returns where /proc refuses a folder (ENOENT). */
-async function makeFolder(path: string): Promise<void> {
-  const parent = dirname(path);
-  if (parent !== path && !existsSync(parent)) await makeFolder(parent);
-  if (!existsSync(path)) await mkdir(path);
+/** What a run has left that must not be lost; null: nothing, or no more than a kill before its first checkpoint. */
+async function earlierRun(out: string): Promise<string | null> {
+  const entries = await readdir(out);
+  const newest = checkpointsByAge(entries).at(-1);
+  if (newest !== undefined) return `${newest}; resume it or choose another`;
+  if (!entries.includes(metricsFile)) return null;
+  // The first checkpoint comes before the first step.
+  const lines = (await readFile(join(out, metricsFile), "utf8")).split("\n");
+  const steps = lines.filter((line) => stepOf(line) > 0 && stepOf(line) < Number.POSITIVE_INFINITY);
+  if (steps.length === 0) return null;
+  return `${metricsFile} with ${steps.length} steps, but no checkpoint; choose another, or remove it`;
 }
 
 /** Adds a step's metrics to metrics.jsonl. */
 export async function appendMetrics(out: string, step: number, metrics: Metrics): Promise<void> {
   const line = `${JSON.stringify({ step, ...metrics })}\n`;
-  await attempt(out, () => appendFile(join(out, metricsFile), line));
+  const path = join(out, metricsFile);
+  await access("a writable file", path, () => appendFile(path, line));
+}
+
+/** Brings metrics.jsonl to the disk: a checkpoint must not outlast what led to it. */
+export async function syncMetrics(out: string): Promise<void> {
+  const path = join(out, metricsFile);
+  await access("a writable file", path, () => sync(path));
 }
 
 /**
  * Leaves in metrics.jsonl the lines of a run up to `step`: a resumed run writes later ones again.
  *
  * @param from the run's folder; another one than `out` for a run that branches off
- * @param system as for `createRunFolder`, with what is now different
+ * @param system as for `beginRunFolder`, with what is now different
  */
 export async function rewindRunFolder(
   out: string,
@@ -67,14 +72,15 @@ export async function rewindRunFolder(
   step: number,
   system: string,
 ): Promise<void> {
-  await attempt(out, async () => {
-    const path = join(from, metricsFile);
-    // A checkpoint that was moved away from its run has no history.
-    const text = out === from || existsSync(path) ? await readFile(path, "utf8") : "";
-    const kept = text.split("\n").filter((line) => stepOf(line) <= step);
-    await replaceFile(join(out, metricsFile), kept.map((line) => `${line}\n`).join(""));
-    await replaceFile(join(out, "system.txt"), system);
-  });
+  const path = join(from, metricsFile);
+  // A checkpoint that was moved away from its run has no history.
+  const text =
+    out === from || existsSync(path)
+      ? await access("a readable file", path, () => readFile(path, "utf8"))
+      : "";
+  const kept = text.split("\n").filter((line) => stepOf(line) <= step);
+  await replaceFile(join(out, metricsFile), kept.map((line) => `${line}\n`).join(""));
+  await replaceFile(join(out, "system.txt"), system);
 }
 
 /** A line that a killed process left half-written belongs to no step. */
@@ -85,14 +91,5 @@ function stepOf(line: string): number {
   } catch (error) {
     if (error instanceof SyntaxError) return Number.POSITIVE_INFINITY;
     throw error;
-  }
-}
-
-async function attempt<T>(out: string, action: () => Promise<T>): Promise<T> {
-  try {
-    return await action();
-  } catch (cause) {
-    const message = `Expected a writable folder for the run but ${out}: ${(cause as Error).message}`;
-    throw new FiresteelError("ERR_CHECKPOINT", message, { cause });
   }
 }

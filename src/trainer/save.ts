@@ -1,12 +1,13 @@
 import { existsSync } from "node:fs";
-import { link, mkdir, readdir, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { link, mkdir, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
+import { damage, type FileRecord, recordFile } from "../files/fileRecord.js";
 import { readSafetensors, writeSafetensors } from "../nn/safetensors.js";
-import { writeCheckpoint } from "./checkpoint.js";
+import { type Checkpoint, type KnownFiles, type Retention, writeCheckpoint } from "./checkpoint.js";
 import { printSystem } from "./printSystem.js";
-import type { Progress, Run } from "./run.js";
+import type { Progress, Run, StoredModel } from "./run.js";
 import type { TrainSettings } from "./settings.js";
 
 /** What state.json holds of a run. */
@@ -56,32 +57,43 @@ export async function saveRun(run: Run, names: RunNames, out: string): Promise<s
     state: run.state.toJson(),
   };
   const write = async (folder: string) => {
+    const known: Record<string, FileRecord> = {};
     for (const [model, policy] of Object.entries(run.models)) {
       const target = join(folder, model);
       const same = run.stored.get(model);
-      if (same !== undefined && (await linked(same, target))) continue;
+      if (same !== undefined && (await linked(same, target))) {
+        for (const [file, record] of Object.entries(same.files)) known[join(model, file)] = record;
+        continue;
+      }
       await mkdir(target);
       await policy.save(target);
     }
     for (const [model, optimizer] of Object.entries(run.optimizers)) {
       await writeSafetensors(join(folder, momentsOf(model)), await optimizer.state());
     }
+    return known;
   };
-  const { keepCheckpoints: last, keepBest } = run.settings;
-  const { best } = run.progress;
-  const kept = keepBest && best !== null ? `checkpoint-${best.step}` : null;
-  await writeCheckpoint(out, name, body, write, { last, best: kept });
+  const files = await writeCheckpoint(out, name, body, write, retentionOf(run));
   const folder = join(out, name);
-  noteStored(run, folder);
+  noteStored(run, folder, files);
   return folder;
+}
+
+/** Which checkpoints stay. */
+export function retentionOf({ settings, progress: { best } }: Run): Retention {
+  const kept = settings.keepBest && best !== null ? `checkpoint-${best.step}` : null;
+  return { last: settings.keepCheckpoints, best: kept };
 }
 
 const momentsOf = (model: string) => `${model}.optimizer.safetensors`;
 
-/** Remembers where the weights of models that nothing trains lie. */
-function noteStored(run: Run, folder: string): void {
+/** Remembers where the weights of models that nothing trains lie, and what those files hold. */
+function noteStored(run: Run, folder: string, files: KnownFiles): void {
   for (const model of Object.keys(run.models)) {
-    if (!(model in run.optimizers)) run.stored.set(model, join(folder, model));
+    if (model in run.optimizers) continue;
+    const own = Object.entries(files).filter(([file]) => dirname(file) === model);
+    const named = own.map(([file, record]) => [basename(file), record] as const);
+    run.stored.set(model, { folder: join(folder, model), files: Object.fromEntries(named) });
   }
 }
 
@@ -89,30 +101,37 @@ function noteStored(run: Run, folder: string): void {
  * Files that have not changed since another checkpoint, as further names of the same bytes. They outlive
  * its removal.
  *
- * @returns false where the file system cannot do that, or the files are gone: then nothing is left behind
+ * @returns false where the file system cannot do that, or the files are gone or damaged: then nothing is
+ *   left behind
  */
-async function linked(from: string, to: string): Promise<boolean> {
+async function linked(from: StoredModel, to: string): Promise<boolean> {
   try {
-    const files = await readdir(from);
     await mkdir(to);
-    for (const file of files) await link(join(from, file), join(to, file));
+    for (const [file, record] of Object.entries(from.files)) {
+      await link(join(from.folder, file), join(to, file));
+      // Damage that came since must not be taken for the weights.
+      if (damage(await recordFile(join(to, file)), record) !== null) throw new Damaged();
+    }
     return true;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+    const refused = (error as NodeJS.ErrnoException).code !== undefined;
+    if (!refused && !(error instanceof Damaged)) throw error;
     await rm(to, { recursive: true, force: true });
     return false;
   }
 }
 
+class Damaged extends Error {}
+
 /**
- * Puts the weights and moments of a checkpoint's folder into a run.
+ * Puts the weights and moments of a checkpoint into a run.
  *
  * @param missing what is told of a model that the checkpoint does not have and that begins anew; without
  *   it that is an error
  */
 export async function loadRun(
   run: Run,
-  folder: string,
+  { folder, files }: Pick<Checkpoint<SavedRun>, "folder" | "files">,
   missing: ((warning: string) => void) | null,
 ): Promise<void> {
   const absent = (model: string, file: string) => {
@@ -128,7 +147,7 @@ export async function loadRun(
     const { tensors } = await readSafetensors(join(folder, momentsOf(model)));
     optimizer.load(tensors);
   }
-  if (missing === null) noteStored(run, folder);
+  if (missing === null) noteStored(run, folder, files);
 }
 
 /** Settings that decide nothing that a step computes. */

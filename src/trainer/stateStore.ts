@@ -1,4 +1,5 @@
 import type { StateStore, StateValue } from "../contract/state.js";
+import { show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 import { stateArrays as arrays, isStateObject } from "../engine/stateValue.js";
 
@@ -31,9 +32,10 @@ export class MemoryStateStore implements StateStore {
     );
   }
 
+  /** @throws FiresteelError ERR_CHECKPOINT for what `toJson` has not written, naming where it stands */
   static fromJson(json: Readonly<Record<string, unknown>>): MemoryStateStore {
     const store = new MemoryStateStore();
-    for (const [key, value] of Object.entries(json)) store.set(key, decode(value));
+    for (const [key, value] of Object.entries(json)) store.set(key, decode(key, value));
     return store;
   }
 }
@@ -59,14 +61,24 @@ function encode(at: string, value: StateValue): unknown {
   );
 }
 
-function decode(value: unknown): StateValue {
-  if (Array.isArray(value)) return value.map(decode);
+function decode(at: string, value: unknown): StateValue {
+  if (Array.isArray(value)) return value.map((item, i) => decode(`${at}[${i}]`, item));
   if (typeof value !== "object" || value === null) return value as StateValue;
   const { $number, $array, data } = value as Record<string, unknown>;
   if (typeof $number === "string") return Number($number);
-  if (typeof $array === "string" && $array in arrays) {
-    const bytes = Uint8Array.from(Buffer.from(String(data), "base64"));
-    return new arrays[$array as ArrayName](bytes.buffer);
+  if ($array !== undefined) return decodeArray(at, $array, data);
+  return Object.fromEntries(
+    Object.entries(value).map(([key, item]) => [key, decode(`${at}.${key}`, item)]),
+  );
+}
+
+function decodeArray(at: string, name: unknown, data: unknown): StateValue {
+  const known = typeof name === "string" && Object.hasOwn(arrays, name);
+  const array = known ? arrays[name as ArrayName] : null;
+  const bytes = Uint8Array.from(Buffer.from(String(data), "base64"));
+  if (array === null || bytes.length % array.BYTES_PER_ELEMENT !== 0) {
+    const message = `Expected an array as it was saved in the state at ${at} but it is ${show(name)} of ${bytes.length} bytes`;
+    throw new FiresteelError("ERR_CHECKPOINT", message);
   }
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, decode(item)]));
+  return new array(bytes.buffer);
 }

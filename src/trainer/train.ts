@@ -16,7 +16,7 @@ import { stepMetrics } from "./metrics.js";
 import { runPhase } from "./phase.js";
 import { syncReference } from "./reference.js";
 import { checkAbort, type Run } from "./run.js";
-import { appendMetrics } from "./runFolder.js";
+import { appendMetrics, syncMetrics } from "./runFolder.js";
 import { type RunNames, type SavedRun, saveRun } from "./save.js";
 import type { TrainSettings } from "./settings.js";
 import { phasesAt } from "./stages.js";
@@ -118,7 +118,7 @@ export async function trainPolicy(job: TrainJob): Promise<TrainResult> {
     try {
       await tellEnd(run, progress.step, failure, job.onWarning);
     } finally {
-      endRun(run);
+      await endRun(run);
     }
   }
 }
@@ -135,6 +135,8 @@ async function runSteps(run: Run, { names, resume }: TrainJob): Promise<StoppedB
   const save = async () => {
     clock();
     if (out === null) return;
+    await tell(run, "saving", { step: progress.step });
+    await syncMetrics(out);
     const folder = await saveRun(run, names, out);
     await tell(run, "checkpoint", { step: progress.step, folder });
   };

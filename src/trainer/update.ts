@@ -8,6 +8,7 @@ import { failedUpdate } from "./failedUpdate.js";
 import { learningRate } from "./learningRate.js";
 import {
   disposeGradient,
+  disposeTerms,
   type EvaluatedTerm,
   gradientRows,
   isCoupled,
@@ -124,22 +125,27 @@ function measureScores(
 async function gradients(frame: UpdateFrame, batch: RowBatch): Promise<EvaluatedTerm[]> {
   const { run, phase } = frame;
   const parts = microBatches(batch, run.settings.microBatchSize);
-  if (parts.length === 1 || !phase.loss.some(isCoupled)) {
-    return parts.flatMap((part) => accumulate(frame, part, null));
-  }
-  const whole = await evaluateWhole(frame, batch);
-  const results = [...whole.results];
+  const coupled = parts.length > 1 && phase.loss.some(isCoupled);
+  const whole = coupled ? await evaluateWhole(frame, batch) : null;
+  const results = [...(whole?.results ?? [])];
   let begin = 0;
   try {
     for (const part of parts) {
+      checkAbort(run);
       const end = begin + part.rows.reduce((sum, { actions }) => sum + actions.length, 0);
-      const own = gradientRows(whole.gradient, begin, end);
-      results.push(...accumulate(frame, part, own));
-      disposeGradient(own);
+      const own = whole && gradientRows(whole.gradient, begin, end);
+      try {
+        results.push(...accumulate(frame, part, own));
+      } finally {
+        if (own !== null) disposeGradient(own);
+      }
       begin = end;
     }
+  } catch (error) {
+    disposeTerms(results);
+    throw error;
   } finally {
-    disposeGradient(whole.gradient);
+    if (whole !== null) disposeGradient(whole.gradient);
   }
   return results;
 }

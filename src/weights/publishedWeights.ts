@@ -3,7 +3,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { FiresteelError } from "../engine/error.js";
-import { damage, recordFile } from "../files/fileRecord.js";
+import { damage, fileRecords, recordFile } from "../files/fileRecord.js";
 
 /** Names the weights that count. Replaced by a rename, so that a reader sees the old or the new ones. */
 export const pointerFile = "weights.json";
@@ -16,10 +16,7 @@ const schema = z.strictObject({
   format: z.literal(format),
   version: z.number().int().min(0),
   folder: z.string().regex(weightsFolder),
-  files: z.record(
-    z.string(),
-    z.strictObject({ bytes: z.number().int(), sha256: z.string().length(64) }),
-  ),
+  files: fileRecords,
 });
 
 /** By name: what the files of a folder hold. */

@@ -1,24 +1,16 @@
-import { execFile, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { registerBudgets, rowKernels } from "./cudaBudgets.js";
 
-const run = promisify(execFile);
-const native = join(fileURLToPath(import.meta.url), "../../../native");
-const sources = readdirSync(native, { recursive: true, encoding: "utf8" })
+const root = join(fileURLToPath(import.meta.url), "../../..");
+const native = join(root, "native");
+const objects = join(root, "out/CMakeFiles/firesteel_cuda.dir/native");
+const folders = readdirSync(native, { recursive: true, encoding: "utf8" })
   .filter((name) => /^(gemm|kernels|nn)\/.*\.cu$/.test(name))
   .map((name) => dirname(name))
   .sort();
-const nvcc = ["nvcc", "/usr/local/cuda/bin/nvcc"].find(
-  (path) => spawnSync(path, ["--version"]).status === 0,
-);
-/** The build compiles for all, and refuses spills: one shows registers and loads. */
-const architectures = (process.env.FIRESTEEL_ARCHITECTURES ?? "90").split(",");
-const flags = ["-std=c++17", "-I", native, "--fmad=false", "-Xcompiler", "-w", "-w"];
 
 interface Kernel {
   name: string;
@@ -43,32 +35,15 @@ function kernelsIn(folder: string, report: string): Kernel[] {
     });
 }
 
+/** What the build left beside the objects (scripts/ptxasReport.sh). */
 describe("CUDA sources under nvcc", () => {
-  let out: string;
-  beforeAll(() => {
-    out = mkdtempSync(join(tmpdir(), "firesteel-cuda-"));
-  });
-  afterAll(() => rmSync(out, { recursive: true }));
-
-  if (nvcc === undefined) {
+  if (!existsSync(objects)) {
     it.skip("not compiled: no nvcc", () => {});
-    return;
-  }
-
-  it.each(sources)(
-    "%s: spills, registers, atomics, width of loads",
-    async (folder) => {
-      const kept = join(out, folder.replaceAll("/", "-"));
-      mkdirSync(kept);
-      const targets = architectures.map((a) => `-gencode=arch=compute_${a},code=sm_${a}`);
-      const keep = ["--keep", "--keep-dir", kept, "--fatbin", "-o", join(kept, "cuda.fatbin")];
-      const source = join(native, folder, "cuda.cu");
-      const options = [...flags, ...targets, "-Xptxas", "-v", ...keep, source];
-      const { stderr, stdout } = await run(nvcc, options, { maxBuffer: 2 ** 26 });
-
-      const kernels = kernelsIn(folder, stderr + stdout);
-      const compiled = new Set(kernels.map(({ architecture }) => architecture));
-      expect([...compiled].sort()).toEqual(architectures.map((a) => `sm_${a}`).sort());
+  } else {
+    it.each(folders)("%s: spills, registers, atomics, width of loads", (folder) => {
+      const object = join(objects, folder, "cuda.cu.o");
+      const kernels = kernelsIn(folder, readFileSync(`${object}.ptxas`, "utf8"));
+      expect(kernels.length).toBeGreaterThan(0);
       for (const { name, architecture, registers, spilled } of kernels) {
         const what = `${name} for ${architecture}`;
         expect(spilled, `${what}: bytes spilled`).toBe(0);
@@ -77,17 +52,19 @@ describe("CUDA sources under nvcc", () => {
         );
       }
 
-      const listing = readdirSync(kept).find((name) => name.endsWith(".ptx"))!;
-      const ptx = readFileSync(join(kept, listing), "utf8");
-      expect(ptx).toContain(".entry");
-      expect(ptx).not.toMatch(/\b(atom|red)\.\S*\.(b?f16|bf16|f32|f64)\b/);
-      if (!rowKernels.includes(folder)) return;
-      // 16 bytes: four words, or two of eight bytes.
-      expect(ptx).toMatch(/ld\.global\S*\.(v4\.[a-z]32|v2\.[a-z]64|b128)/);
-      expect(ptx).toMatch(/st\.global\S*\.(v4\.[a-z]32|v2\.[a-z]64|b128)/);
-    },
-    300_000,
-  );
+      const listings = readdirSync(`${object}.ptx`);
+      expect(listings.length).toBeGreaterThan(0);
+      for (const listing of listings) {
+        const ptx = readFileSync(join(`${object}.ptx`, listing), "utf8");
+        expect(ptx).toContain(".entry");
+        expect(ptx).not.toMatch(/\b(atom|red)\.\S*\.(b?f16|bf16|f32|f64)\b/);
+        if (!rowKernels.includes(folder)) continue;
+        // 16 bytes: four words, or two of eight bytes.
+        expect(ptx).toMatch(/ld\.global\S*\.(v4\.[a-z]32|v2\.[a-z]64|b128)/);
+        expect(ptx).toMatch(/st\.global\S*\.(v4\.[a-z]32|v2\.[a-z]64|b128)/);
+      }
+    });
+  }
 
   it("budgets name kernels that exist", () => {
     const listed = Object.keys(registerBudgets).filter((name) => name !== "default");
@@ -96,6 +73,6 @@ describe("CUDA sources under nvcc", () => {
       const texts = readdirSync(folder).map((file) => readFileSync(join(folder, file), "utf8"));
       expect(texts.join("\n")).toMatch(new RegExp(`\\b${basename(name)}\\(`));
     }
-    for (const folder of rowKernels) expect(sources).toContain(folder);
+    for (const folder of rowKernels) expect(folders).toContain(folder);
   });
 });

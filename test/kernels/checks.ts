@@ -11,6 +11,9 @@ export function missing(backend: Backend): string | null {
     : null;
 }
 
+/** Checks at the vocabularies of GPT-2 and Qwen. */
+export const isLargest = (name: string): boolean => /V=(50260|151936)/.test(name);
+
 /**
  * One test for every check of `firesteel verify`, or one skipped test that says what is missing.
  *

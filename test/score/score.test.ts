@@ -293,6 +293,31 @@ describe("losses that couple the rows of a group", () => {
   });
 });
 
+test("a system that adds a reward of its own is told what it lacks, not that the reward is there", async () => {
+  const path = fileOf([{ group: 0, reward: 1, logProbs: [-1], oldLogProbs: [-1] }]);
+  await expect(scoreFile(engine, path, { system: namedSystem("dapo") }).next()).rejects.toThrow(
+    "overlongPenalty.maxLength",
+  );
+});
+
+test("a signal ends it before and between results", async () => {
+  const line = { group: 0, reward: 1, logProbs: [-1], oldLogProbs: [-1] };
+  const path = fileOf(new Array(200).fill(line));
+  const controller = new AbortController();
+  const { signal } = controller;
+  const results = scoreFile(engine, path, { system: namedSystem("grpo"), signal });
+  expect((await results.next()).value).toMatchObject({ line: 1 });
+  controller.abort("enough");
+  const rest = async () => {
+    for await (const _ of results);
+  };
+  await expect(rest()).rejects.toMatchObject({ code: "ERR_ABORTED" });
+  const again = scoreFile(engine, path, { system: namedSystem("grpo"), signal });
+  await expect(again.next()).rejects.toMatchObject({ code: "ERR_ABORTED" });
+  const wrong = { system: namedSystem("grpo"), signal: {} as AbortSignal };
+  await expect(scoreFile(engine, path, wrong).next()).rejects.toMatchObject({ code: "ERR_OPTION" });
+});
+
 test("a system that asks the policy is refused", async () => {
   const probe = { block: "belief", options: [], run: () => [] };
   const system = defineSystem({

@@ -13,6 +13,7 @@ beforeEach(async () => {
 const write = (name: string, step: number) =>
   writeCheckpoint(out, name, { step, list: [1.5, null] }, async (folder) => {
     await writeFile(join(folder, "weights.bin"), Uint8Array.of(1, 2, 3, step));
+    return {};
   });
 
 describe("a checkpoint", () => {
@@ -48,7 +49,7 @@ describe("a checkpoint", () => {
     // What a kill between the rename and the clearing away leaves behind.
     for (const name of ["checkpoint-9", "warm-start-900"]) {
       const other = await temporaryFolder();
-      await writeCheckpoint(other, name, {}, async () => {});
+      await writeCheckpoint(other, name, {}, async () => ({}));
       await rm(join(out, name), { recursive: true, force: true });
       const { rename } = await import("node:fs/promises");
       await rename(join(other, name), join(out, name));
@@ -79,7 +80,7 @@ describe("a damaged checkpoint is refused with what is wrong", () => {
     [
       "state.json is missing",
       () => rm(at("state.json")),
-      /state\.json but it is not readable JSON/,
+      /state\.json but it cannot be read \(ENOENT/,
     ],
     ["state.json is cut off", () => truncate(at("state.json"), 40), /it is not readable JSON/],
     ["state.json is empty", () => truncate(at("state.json"), 0), /it is not readable JSON/],

@@ -231,7 +231,7 @@ describe("a run that cannot go on says why", () => {
     });
     await expect(killed).rejects.toThrow("killed");
     expect(await readdir(out)).toEqual([
-      ...["metrics.jsonl", "rollouts.jsonl", "run.json", "system.txt"],
+      ...[".lock", "metrics.jsonl", "rollouts.jsonl", "run.json", "system.txt"],
     ]);
     await train({ ...small, out, warmStart: false, steps: 0 });
     expect(await readdir(out)).toContain("checkpoint-0");

@@ -76,8 +76,7 @@ Status device_allocate(Context&, int64_t bytes, void** out) {
   const size_t align = bytes >= 2 * kHugePage ? kHugePage : 256;
   if (posix_memalign(out, align, static_cast<size_t>(bytes)) != 0) {
     *out = nullptr;
-    return Status::error(Code::out_of_memory,
-                         "the system refused " + std::to_string(bytes) + " bytes");
+    return Status::error(Code::out_of_memory, "the system refused them");
   }
 #if defined(__linux__)
   if (align == kHugePage) madvise(*out, static_cast<size_t>(bytes), MADV_HUGEPAGE);

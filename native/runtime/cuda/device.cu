@@ -19,6 +19,23 @@ void close(Context* context) {
   delete context;
 }
 
+// 13.0 for 13000.
+std::string cuda_version(int version) {
+  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
+// The runtime asks for the driver of its own major version; NVIDIA names the first release of each.
+std::string driver_too_old() {
+  int driver = 0, runtime = 0;
+  cudaDriverGetVersion(&driver);
+  cudaRuntimeGetVersion(&runtime);
+  if (driver == 0) return "CUDA: no NVIDIA driver is loaded";
+  const int release = runtime / 1000 == 13 ? 580 : runtime / 1000 == 12 ? 525 : 0;
+  return "the NVIDIA driver is too old: it runs CUDA " + cuda_version(driver) +
+         ", this binary needs CUDA " + cuda_version(runtime) +
+         (release > 0 ? " (driver " + std::to_string(release) + " or later)" : "");
+}
+
 }  // namespace
 
 Status cuda_status(cudaError_t error, const char* what) {
@@ -43,6 +60,10 @@ Status cuda_status(cudaError_t error, const char* what) {
 Status device_open(int, const std::atomic<bool>* cancelled, ContextPtr* context, DeviceInfo* info) {
   int count = 0;
   cudaError_t error = cudaGetDeviceCount(&count);
+  if (error == cudaErrorInsufficientDriver) {
+    cudaGetLastError();
+    return Status::error(Code::no_device, driver_too_old());
+  }
   if (error != cudaSuccess) {
     Status status = cuda_status(error, "CUDA");
     status.code = Code::no_device;

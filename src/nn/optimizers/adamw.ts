@@ -63,14 +63,16 @@ export class AdamW {
     this.#parameters = parameters;
     this.#options = { betas, eps, weightDecay, maxGradNorm };
     const zeros = (shape: readonly number[]) => engine.keep(engine.zeros(shape));
-    this.#states = parameters.map(({ name, value: { shape, dtype }, value }) => ({
-      m: zeros(shape),
-      v: zeros(shape),
-      ...(dtype === "f32"
-        ? {}
-        : { master: engine.keep(cast(engine, tensorOf(value, name), "f32")) }),
-    }));
-    this.#gradSquare = engine.keep(engine.zeros([1], "f64"));
+    [this.#states, this.#gradSquare] = engine.attempt(() => {
+      const states = parameters.map(({ name, value: { shape, dtype }, value }) => ({
+        m: zeros(shape),
+        v: zeros(shape),
+        ...(dtype === "f32"
+          ? {}
+          : { master: engine.keep(cast(engine, tensorOf(value, name), "f32")) }),
+      }));
+      return [states, engine.keep(engine.zeros([1], "f64"))];
+    });
   }
 
   /** Steps taken, those of a loaded state included. */

@@ -14,6 +14,7 @@ import type { Engine } from "../../engine/engine.js";
 import { scale } from "../../engine/nn/elementwise.js";
 import type { Tensor } from "../../engine/tensor.js";
 import { initialValues } from "../../nn/initialization.js";
+import type { ParameterSource } from "../../nn/modules/module.js";
 import { Parameter } from "../../nn/parameter.js";
 import { misfit } from "../policyFiles.js";
 import { checkNoOthers, weightOf, writeWeight } from "../weightFile.js";
@@ -63,12 +64,11 @@ export class FlowPolicy implements Policy {
     checkKeys("options", options, ["seed"]);
     const seed = checkInteger("seed", options.seed ?? 0, 0, Number.MAX_SAFE_INTEGER);
     const checked = Object.freeze({ ...checkFlowConfig(config) });
-    const network = new VelocityNetwork(engine, checked, (spec) => {
+    return FlowPolicy.#with(engine, checked, (spec) => {
       const std = spec.shape.at(-1)! ** -0.5;
       const values = initialValues(spec, seed, { std, residualLayers: 1 });
       return new Parameter(spec.name, engine.tensor(values, spec.shape));
     });
-    return new FlowPolicy(network);
   }
 
   /**
@@ -78,20 +78,19 @@ export class FlowPolicy implements Policy {
    */
   static async open(engine: Engine, directory: string): Promise<FlowPolicy> {
     const { config, weights, weightsPath } = await readFlowPolicy(directory);
-    const made: Parameter[] = [];
-    try {
-      const network = new VelocityNetwork(engine, Object.freeze(config), (spec) => {
+    return engine.attempt(() => {
+      const policy = FlowPolicy.#with(engine, Object.freeze(config), (spec) => {
         const values = weightOf(weights, spec, weightsPath);
-        made.push(new Parameter(spec.name, engine.tensor(values, spec.shape)));
-        return made.at(-1)!;
+        return new Parameter(spec.name, engine.tensor(values, spec.shape));
       });
-      const names = made.map(({ name }) => name);
+      const names = policy.parameters.map(({ name }) => name);
       checkNoOthers(weights, names, weightsPath);
-      return new FlowPolicy(network);
-    } catch (error) {
-      for (const parameter of made) parameter.dispose();
-      throw error;
-    }
+      return policy;
+    });
+  }
+
+  static #with(engine: Engine, config: FlowConfig, source: ParameterSource): FlowPolicy {
+    return engine.attempt(() => new FlowPolicy(new VelocityNetwork(engine, config, source)));
   }
 
   /** Every trainable tensor, by name and in a fixed order. */
@@ -177,10 +176,9 @@ export class FlowPolicy implements Policy {
 
   clone(): FlowPolicy {
     const own = new Map(this.parameters.map(({ name, value }) => [name, value]));
-    const network = new VelocityNetwork(this.engine, this.config, ({ name }) => {
+    return FlowPolicy.#with(this.engine, this.config, ({ name }) => {
       return new Parameter(name, scale(this.engine, 1, own.get(name)!));
     });
-    return new FlowPolicy(network);
   }
 
   /** config.json and model.safetensors. */

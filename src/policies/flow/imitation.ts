@@ -41,11 +41,15 @@ export async function matchFlow(
   try {
     const own = (values: Float32Array, columns: number) =>
       tape.own(engine.tensor(values, [rows, columns]));
-    const v = network.forward(tape, tape.constant(own(inputs, network.inputs)));
-    const error = tape.squaredError(v, own(target, width));
+    const error = engine.attempt(() => {
+      const v = network.forward(tape, tape.constant(own(inputs, network.inputs)));
+      return tape.squaredError(v, own(target, width));
+    });
     const loss = measure ? mean((await error.value.read()) as Float32Array) : null;
-    const seed = tape.own(engine.tensor(new Float32Array(rows).fill(1 / rows)));
-    tape.backward([[error, seed]]);
+    engine.attempt(() => {
+      const seed = tape.own(engine.tensor(new Float32Array(rows).fill(1 / rows)));
+      tape.backward([[error, seed]]);
+    });
     return loss;
   } finally {
     tape.dispose();

@@ -88,15 +88,16 @@ async function advance(network: VelocityNetwork, live: readonly Walker[]): Promi
   const tape = new Tape(engine, { grad: false });
   let made: { next: Tensor; logProb: Tensor };
   try {
-    made = engine.scope(() => {
+    const step = () => {
       const input = engine.tensor(inputs, [rows, network.inputs]);
       const v = network.forward(tape, tape.constant(input)).value;
       const state = engine.tensor(x, [rows, width]);
       const drawn = engine.tensor(noise, [rows, width]);
-      const step = { x: state, v, noise: drawn, ...how.schedule };
-      const { next, logProb } = flowStep(engine, step, how.noise);
+      const given = { x: state, v, noise: drawn, ...how.schedule };
+      const { next, logProb } = flowStep(engine, given, how.noise);
       return { next, logProb };
-    });
+    };
+    made = engine.attempt(() => engine.scope(step));
   } finally {
     tape.dispose();
   }

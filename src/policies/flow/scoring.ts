@@ -52,8 +52,8 @@ export function scoreSteps(
   const all = rows.map((row, r) => flowActions(row, r, network.config.width));
   const rowOffsets = offsetsOf(all.map(({ length }) => length));
   const steps = scoredSteps(rows, all, rowOffsets);
-  const tape = new Tape(engine, { grad });
-  try {
+  return engine.attempt(() => {
+    const tape = new Tape(engine, { grad });
     const { v, x, next, how } = velocities(network, tape, rows, steps);
     const packed = tape.flowStep(v, { x, next, ...how.schedule }, how.noise);
     const actions = rowOffsets.at(-1)!;
@@ -64,10 +64,7 @@ export function scoreSteps(
     const logProb = tape.spread(packed.logProb, places, actions);
     const mean = wantsMean ? tape.spread(packed.mean, places, actions) : null;
     return { tape, rowOffsets, logProb, mean };
-  } catch (error) {
-    tape.dispose();
-    throw error;
-  }
+  });
 }
 
 function flowActions({ actions, mask }: PolicyRow, r: number, width: number): FlowActions {
@@ -155,7 +152,7 @@ export class DifferentiableFlowScores implements DifferentiableScores {
     const { tape } = this.#scores;
     const seeds = seedsOf(gradient, { ...this.#scores, entropy: null, value: null, logits: null });
     this.#ended = true;
-    tape.backward(seeds);
+    tape.engine.attempt(() => tape.backward(seeds));
   }
 
   dispose(): void {

@@ -11,6 +11,9 @@ export interface TokenizerTexts {
   readonly config: string;
 }
 
+/** Largest id of a token; vocabularies have at most about a million. */
+const MAX_ID = 2 ** 24;
+
 /** The tokenizer of a published checkpoint: whatever `tokenizer.json` describes. */
 export class JsonTokenizer implements Tokenizer {
   readonly vocabularySize: number;
@@ -25,8 +28,11 @@ export class JsonTokenizer implements Tokenizer {
     this.texts = texts;
     const config = JSON.parse(texts.config) as Record<string, unknown>;
     this.#tokenizer = new HuggingFaceTokenizer(JSON.parse(texts.tokenizer), config);
-    const ids = this.#tokenizer.get_vocab(true).values();
-    this.vocabularySize = [...ids].reduce((most, id) => Math.max(most, id), -1) + 1;
+    let largest = -1;
+    for (const [token, id] of this.#tokenizer.get_vocab(true)) {
+      largest = Math.max(largest, checkInteger(`the id of ${show(token)}`, id, 0, MAX_ID));
+    }
+    this.vocabularySize = largest + 1;
     const end = this.#idOf(config.eos_token);
     if (end === null) {
       throw new FiresteelError(
@@ -45,17 +51,32 @@ export class JsonTokenizer implements Tokenizer {
     return typeof text === "string" ? (this.#tokenizer.token_to_id(text) ?? null) : null;
   }
 
+  /** @throws FiresteelError ERR_RANGE for text that has no tokens; ERR_CHECKPOINT */
   encode(text: string): Int32Array {
-    const { ids } = this.#tokenizer.encode(text, { add_special_tokens: false });
-    if (this.#unknown !== null && ids.includes(this.#unknown)) {
+    const { ids } = this.#ask(() => this.#tokenizer.encode(text, { add_special_tokens: false }));
+    const known = (id: unknown) => Number.isInteger(id) && (id as number) < this.vocabularySize;
+    if (!ids.every(known) || (this.#unknown !== null && ids.includes(this.#unknown))) {
       const message = `Expected text that the tokenizer can encode but received ${show(text)}`;
       throw new FiresteelError("ERR_RANGE", message);
     }
     return Int32Array.from(ids);
   }
 
+  /** @throws FiresteelError ERR_RANGE, ERR_CHECKPOINT */
   decode(ids: Int32Array): string {
     for (const [i, id] of ids.entries()) checkInteger(`ids[${i}]`, id, 0, this.vocabularySize - 1);
-    return this.#tokenizer.decode([...ids], { skip_special_tokens: true });
+    // The library refuses a list of none.
+    if (ids.length === 0) return "";
+    return this.#ask(() => this.#tokenizer.decode([...ids], { skip_special_tokens: true }));
+  }
+
+  /** What is wrong with a file may show only when it is used. */
+  #ask<T>(use: () => T): T {
+    try {
+      return use();
+    } catch (cause) {
+      const message = `Expected a tokenizer.json that works but ${(cause as Error).message}`;
+      throw new FiresteelError("ERR_CHECKPOINT", message, { cause });
+    }
   }
 }

@@ -29,14 +29,20 @@ export class KeyValueCache {
     const { engine, config } = model;
     this.slots = slots;
     this.#model = model;
-    this.#layers = Array.from({ length: config.numLayers }, () => ({
-      key: emptySlots(engine, config, slots),
-      value: emptySlots(engine, config, slots),
-    }));
+    this.#layers = engine.attempt(() =>
+      Array.from({ length: config.numLayers }, () => ({
+        key: emptySlots(engine, config, slots),
+        value: emptySlots(engine, config, slots),
+      })),
+    );
   }
 
   /** Logits [N, vocabSize] after the wanted tokens; the batch's keys and values enter the cache. */
   advance(batch: DecodeBatch): Tensor {
+    return this.#model.engine.attempt(() => this.#advance(batch));
+  }
+
+  #advance(batch: DecodeBatch): Tensor {
     const { engine } = this.#model;
     const rowOffsets = new Offsets(engine, batch.rowOffsets);
     const keyOffsets = new Offsets(engine, batch.keyOffsets);

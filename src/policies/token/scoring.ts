@@ -43,9 +43,9 @@ export function scoreRows(
   const [entropy, value, logits] = [wants("entropy"), wants("value"), wants("logits")];
   const { engine, config } = model;
   const packed = packRows(rows, config);
-  const tables = new Offsets(engine, packed.tokenOffsets);
-  const tape = new Tape(engine, { grad });
-  try {
+  return engine.attempt(() => {
+    const tables = new Offsets(engine, packed.tokenOffsets);
+    const tape = new Tape(engine, { grad });
     const own = (data: Int32Array | Uint8Array) => tape.own(engine.tensor(data));
     const batch = { positions: own(packed.positions), rowOffsets: tables, cache: null };
     const [ids, before] = [own(packed.ids), own(packed.before)];
@@ -59,11 +59,7 @@ export function scoreRows(
     });
     const extra = { value: outputs.value, logits: logits ? outputs.logits : null };
     return { tape, rowOffsets: packed.actionOffsets, tables, ...scores, ...extra };
-  } catch (error) {
-    tape.dispose();
-    tables.dispose();
-    throw error;
-  }
+  });
 }
 
 /** Scores that can be differentiated once. */
@@ -94,7 +90,7 @@ export class DifferentiableTokenScores implements DifferentiableScores {
     const seeds = seedsOf(gradient, { ...this.#scores, mean: null });
     this.#ended = true;
     try {
-      tape.backward(seeds);
+      tape.engine.attempt(() => tape.backward(seeds));
     } finally {
       tables.dispose();
     }

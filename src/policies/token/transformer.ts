@@ -31,16 +31,7 @@ export class Transformer implements Module {
 
   /** Where the source fails, the parameters it has made are freed. */
   static build(engine: Engine, config: TokenConfig, source: ParameterSource): Transformer {
-    const made: Parameter[] = [];
-    try {
-      return new Transformer(engine, config, (spec) => {
-        made.push(source(spec));
-        return made.at(-1)!;
-      });
-    } catch (error) {
-      for (const parameter of made) parameter.dispose();
-      throw error;
-    }
+    return engine.attempt(() => new Transformer(engine, config, source));
   }
 
   private constructor(engine: Engine, config: TokenConfig, source: ParameterSource) {

@@ -3,7 +3,9 @@ import { appendFile, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { PhaseReport, RunCallback, RunFrame, StepReport } from "../../contract/run.js";
 import { invalid } from "../../engine/checks.js";
+import { access } from "../../files/access.js";
 import { replaceFile } from "../../files/replaceFile.js";
+import { sync } from "../../files/synced.js";
 import { parsed } from "../jsonl.js";
 import { chooseGroups } from "./chooseGroups.js";
 import { type RecordedRollout, recordedRollout } from "./rollout.js";
@@ -88,8 +90,12 @@ export class RolloutRecord implements RunCallback {
     if (lines[0]!.every !== this.#every) {
       text = text.replaceAll(/^\{"every":\d+/gm, `{"every":${this.#every}`);
     }
-    await appendFile(this.#path, text);
+    await access("a writable file", this.#path, () => appendFile(this.#path, text));
     this.#bytes += Buffer.byteLength(text);
+  }
+
+  async saving(): Promise<void> {
+    if (this.#frame !== null) await access("a writable file", this.#path, () => sync(this.#path));
   }
 
   async #thin(): Promise<void> {
@@ -117,7 +123,8 @@ function continued(every: number, asked: number): number {
 
 /** Whole lines; a killed process may have left part of one. */
 async function readRollouts(path: string): Promise<RecordedRollout[]> {
-  const lines = (await readFile(path, "utf8")).split("\n");
+  const text = await access("a readable file", path, () => readFile(path, "utf8"));
+  const lines = text.split("\n");
   return lines.flatMap((line) => {
     const value = parsed(line);
     return value === null ? [] : [value as RecordedRollout];

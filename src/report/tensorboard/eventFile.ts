@@ -1,6 +1,9 @@
-import { appendFile, mkdir, readdir } from "node:fs/promises";
-import { join } from "node:path";
+import { appendFile, readdir } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import type { RunCallback, RunFrame, StepReport } from "../../contract/run.js";
+import { access } from "../../files/access.js";
+import { makeFolder } from "../../files/makeFolder.js";
+import { sync } from "../../files/synced.js";
 import { type EventContent, encodeEvent } from "./event.js";
 import { recordFrame } from "./recordFrame.js";
 
@@ -17,8 +20,10 @@ export class TensorBoardFile implements RunCallback {
   async begin({ out, printed, resumedAt }: RunFrame): Promise<void> {
     if (out === null) return;
     const folder = join(out, tensorboardFolder);
-    await mkdir(folder, { recursive: true });
-    this.#path = join(folder, nextName(await readdir(folder)));
+    this.#path = await access("a writable file", folder, async () => {
+      await makeFolder(resolve(folder));
+      return join(folder, nextName(await readdir(folder)));
+    });
     const again = resumedAt + 1;
     await this.#write(0, { fileVersion: "brain.Event:2" });
     await this.#write(again, { restart: true });
@@ -32,9 +37,20 @@ export class TensorBoardFile implements RunCallback {
     await this.#write(step, { scalars: Object.fromEntries(present) as Record<string, number> });
   }
 
+  async saving(): Promise<void> {
+    const path = this.#path;
+    if (path === null) return;
+    await access("a writable file", path, async () => {
+      await sync(path);
+      await sync(dirname(path));
+    });
+  }
+
   async #write(step: number, content: EventContent): Promise<void> {
-    if (this.#path === null) return;
-    await appendFile(this.#path, recordFrame(encodeEvent(Date.now() / 1000, step, content)));
+    const path = this.#path;
+    if (path === null) return;
+    const frame = recordFrame(encodeEvent(Date.now() / 1000, step, content));
+    await access("a writable file", path, () => appendFile(path, frame));
   }
 }
 

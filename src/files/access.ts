@@ -1,0 +1,45 @@
+import { FiresteelError } from "../engine/error.js";
+
+/** What helps, by what the system says. */
+const remedies: Readonly<Record<string, string>> = {
+  ENOSPC: "make room on the disk",
+  EDQUOT: "make room in your quota",
+  EROFS: "the file system is read-only: choose another folder, or mount it writable",
+  EACCES: "choose another folder, or change who may write there",
+  EPERM: "choose another folder, or change who may write there",
+  EMFILE: "too many files are open in this process: raise `ulimit -n`",
+  ENFILE: "too many files are open on this machine",
+  EIO: "the disk failed: look after it before anything else is written there",
+  ENOENT: "it was removed, or moved, by somebody else",
+  EISDIR: "a folder stands where the file goes: remove it, or choose another folder",
+  EEXIST: "something else has that name: remove it, or choose another folder",
+  ENOTDIR: "a file stands where a folder should: remove it, or choose another folder",
+  ENOTEMPTY: "something else has that name: remove it, or choose another folder",
+};
+
+/**
+ * What `action` gives.
+ *
+ * @param expected what is wanted of the path, e.g. "a writable file"
+ * @throws FiresteelError ERR_CHECKPOINT with the reason and what to do; errors of ours as they are
+ */
+export async function access<T>(
+  expected: string,
+  path: string,
+  action: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await action();
+  } catch (cause) {
+    throw inaccessible(expected, path, cause);
+  }
+}
+
+/** The error for a path that the system refuses; one of ours as it is. */
+export function inaccessible(expected: string, path: string, cause: unknown): FiresteelError {
+  if (cause instanceof FiresteelError) return cause;
+  const { message, code = "" } = cause as NodeJS.ErrnoException;
+  const advice = code in remedies ? `; ${remedies[code]}` : "";
+  const text = `Expected ${expected} but ${path}: ${message}${advice}`;
+  return new FiresteelError("ERR_CHECKPOINT", text, { cause });
+}

@@ -1,0 +1,3 @@
+export async function pairs() {
+  return { failures: [], figures: {} };
+}

@@ -1,0 +1,63 @@
+import { existsSync, mkdirSync, symlinkSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import { run } from "./execute.mjs";
+
+export const root = join(import.meta.dirname, "..", "..");
+
+/** Whether a program is there. */
+export function installed(program) {
+  return (process.env.PATH ?? "")
+    .split(delimiter)
+    .some((folder) => existsSync(join(folder, program)));
+}
+
+/** Where doctest's headers lie, or null. */
+export function doctestFolder() {
+  const folders = ["/usr/include", "/usr/local/include", "/opt/homebrew/include"];
+  return folders.find((folder) => existsSync(join(folder, "doctest", "doctest.h"))) ?? null;
+}
+
+const ccache = installed("ccache") ? ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] : [];
+const ninja = installed("ninja") ? ["-G", "Ninja"] : [];
+
+/**
+ * Configures a tree under out-sanitize and builds the targets in it.
+ *
+ * @param tree its folder's name
+ * @param options of CMake, by name
+ * @returns the tree's folder
+ * @throws Error with the compiler's last lines
+ */
+export function build(tree, options, targets, jobs) {
+  const folder = join(root, "out-sanitize", tree);
+  const defined = Object.entries(options).map(([name, value]) => `-D${name}=${value}`);
+  const configure = [
+    "-S",
+    root,
+    "-B",
+    folder,
+    ...ninja,
+    ...ccache,
+    "-DFIRESTEEL_CUDA=OFF",
+    ...defined,
+  ];
+  const make = ["--build", folder, "--parallel", `${jobs}`, "--target", ...targets];
+  for (const args of [configure, make]) {
+    const { status, output } = run("cmake", args);
+    if (status !== 0) {
+      throw new Error(
+        `cmake ${args.join(" ")} failed:\n${output.split("\n").slice(-40).join("\n")}`,
+      );
+    }
+  }
+  return folder;
+}
+
+/** A folder with doctest alone: a cross compiler must not see the other headers beside it. */
+export function doctestAlone(tree) {
+  const folder = join(root, "out-sanitize", tree, "include");
+  mkdirSync(folder, { recursive: true });
+  const link = join(folder, "doctest");
+  if (!existsSync(link)) symlinkSync(join(doctestFolder(), "doctest"), link);
+  return folder;
+}
