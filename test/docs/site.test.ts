@@ -64,7 +64,7 @@ test("pages fetch nothing from elsewhere", () => {
 
 test("the API has every entry point", () => {
   const all = [...pages].filter(([page]) => page.startsWith("/api/")).map(([, { html }]) => html);
-  for (const name of ["firesteel", "firesteel/blocks"]) {
+  for (const name of ["firesteel", "firesteel/blocks", "firesteel/nn"]) {
     expect(all.some((html) => html.includes(`From <code>${name}</code>`))).toBe(true);
   }
 });
