@@ -7,6 +7,9 @@ const { version } = JSON.parse(readFileSync(new URL("../package.json", docs), "u
 /** Written by typedoc, which `npm run docs:build` and `docs:dev` run first. */
 const api = JSON.parse(readFileSync(new URL("api/typedoc-sidebar.json", docs), "utf8"));
 
+/** Pages that are mostly tables. */
+const wide = new Set(["systems.md", "base-algorithms.md", "kernels.md", "licences.md"]);
+
 const page = (text: string, link: string) => ({ text, link });
 const outside = filesOutside(docs);
 
@@ -29,10 +32,14 @@ export default defineConfig({
       // Blocks that are indented look like those between fences, and scroll as they do.
       md.core.ruler.push("indented-code", ({ tokens }) => {
         for (const token of tokens) {
-          if (token.type === "code_block") Object.assign(token, { type: "fence", info: "text" });
+          if (token.type === "code_block") Object.assign(token, { type: "fence", info: "" });
         }
       });
     },
+  },
+  transformPageData: ({ relativePath, frontmatter }) => {
+    if (!wide.has(relativePath)) return;
+    Object.assign(frontmatter, { pageClass: "wide", aside: false });
   },
   buildEnd: ({ outDir }) => outside.copyTo(outDir),
   themeConfig: {

@@ -31,6 +31,7 @@ export const pages = [
   ["Advantage blocks", /^blocks\/(advantage|credit)\//],
   ["Loss blocks", /^blocks\/loss\//],
   ["Observer and inference blocks", /^blocks\/(observe|inference)\//],
+  ["Options of blocks", /^options\//],
   ["Columns and conventions", /^blocks\/[^/]+$/],
 ];
 

@@ -16,6 +16,7 @@ export interface BinaryPlace {
 /** The package's folder: two above this file, in src as in dist. */
 export const packageFolder = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 
+/** This package's version, as its package.json has it. */
 export const packageVersion = (
   createRequire(import.meta.url)("../../package.json") as { version: string }
 ).version;

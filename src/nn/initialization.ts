@@ -1,6 +1,7 @@
 import type { WeightSpec } from "./modules/module.js";
 import { deriveSeed, deriveStream, nameIds, random } from "./random.js";
 
+/** How large fresh weights are. */
 export interface InitializationOptions {
   /** Standard deviation of embeddings and projections; default 0.02. */
   std?: number;

@@ -12,7 +12,7 @@ export interface StoredTensor {
   readonly data: TypedArray;
 }
 
-/** A file's tensors by name, and its metadata. */
+/** What a file holds: tensors by name, and the texts of its header. */
 export interface Safetensors {
   readonly tensors: ReadonlyMap<string, StoredTensor>;
   readonly metadata: Readonly<Record<string, string>>;

@@ -21,7 +21,7 @@ import { Recording, type Var } from "./recording.js";
 
 export { Var } from "./recording.js";
 
-/** How a tape is used. */
+/** Whether a tape records. */
 export interface TapeOptions {
   /** false: values only, for inference; memory goes back as soon as `scope` allows. Default true. */
   grad?: boolean;

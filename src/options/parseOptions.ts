@@ -7,6 +7,7 @@ import type { Option } from "./option.js";
 
 type Values<S> = { [K in keyof S]: S[K] extends Option<infer T> ? T : never };
 
+/** What goes together beyond each option's own range. */
 export interface OptionRules<S> {
   /** Why an option has no meaning beside the others, or null. Giving it then is an error. */
   inapplicable?: { [K in keyof S]?: (all: Values<S>) => string | null };

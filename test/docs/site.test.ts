@@ -10,7 +10,7 @@ import { root } from "./snippets.js";
 
 const site = join(root, "docs", ".vitepress", "dist");
 
-function run(command: string, ...args: string[]) {
+function run(command: string, ...args: readonly string[]) {
   const env = { ...process.env, NO_COLOR: "1", NODE_ENV: "production" };
   const bin = join(root, "node_modules", ".bin", command);
   const { status, stdout, stderr } = spawnSync(bin, args, { cwd: root, env, encoding: "utf8" });
@@ -26,8 +26,10 @@ const values = (html: string, attribute: string) =>
 beforeAll(() => {
   // Both fail where something is wrong: typedoc for a public name without a docstring or a link to
   // nothing, vitepress for a dead link.
-  expect(run("typedoc")).toMatchObject({ status: 0 });
-  expect(run("vitepress", "build", "docs")).toMatchObject({ status: 0 });
+  for (const [command, ...args] of [["typedoc"], ["vitepress", "build", "docs"]] as const) {
+    const { status, said } = run(command, ...args);
+    expect(status, said).toBe(0);
+  }
   for (const name of readdirSync(site, { recursive: true, encoding: "utf8" })) {
     if (!name.endsWith(".html")) continue;
     const html = readFileSync(join(site, name), "utf8");
@@ -64,7 +66,7 @@ test("pages fetch nothing from elsewhere", () => {
 
 test("the API has every entry point", () => {
   const all = [...pages].filter(([page]) => page.startsWith("/api/")).map(([, { html }]) => html);
-  for (const name of ["firesteel", "firesteel/blocks"]) {
+  for (const name of ["firesteel", "firesteel/blocks", "firesteel/nn"]) {
     expect(all.some((html) => html.includes(`From <code>${name}</code>`))).toBe(true);
   }
 });

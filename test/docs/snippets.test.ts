@@ -65,27 +65,31 @@ test("what pages show is what the library takes: types and options as they are",
     });
   });
   expect(wrong).toEqual([]);
-});
+}, 300_000);
 
 describe("a page prints what it says", () => {
   const run = snippets.filter(({ prints }) => prints.length > 0);
 
-  test.each(run.map((snippet) => [snippet.place, snippet] as const))("%s", async (_, snippet) => {
-    const printed: string[] = [];
-    const log = vi
-      .spyOn(console, "log")
-      .mockImplementation((...values) => void printed.push(...format(...values).split("\n")));
-    const before = process.cwd();
-    const work = join(dirname(fileOf(snippet)), "work");
-    mkdirSync(work, { recursive: true });
-    try {
-      process.chdir(work);
-      await import(/* @vite-ignore */ fileOf(snippet));
-    } finally {
-      process.chdir(before);
-      log.mockRestore();
-      rmSync(work, { recursive: true });
-    }
-    expect(printed).toEqual(snippet.prints);
-  });
+  test.each(run.map((snippet) => [snippet.place, snippet] as const))(
+    "%s",
+    async (_, snippet) => {
+      const printed: string[] = [];
+      const log = vi
+        .spyOn(console, "log")
+        .mockImplementation((...values) => void printed.push(...format(...values).split("\n")));
+      const before = process.cwd();
+      const work = join(dirname(fileOf(snippet)), "work");
+      mkdirSync(work, { recursive: true });
+      try {
+        process.chdir(work);
+        await import(/* @vite-ignore */ fileOf(snippet));
+      } finally {
+        process.chdir(before);
+        log.mockRestore();
+        rmSync(work, { recursive: true });
+      }
+      expect(printed).toEqual(snippet.prints);
+    },
+    300_000,
+  );
 });

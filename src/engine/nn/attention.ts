@@ -8,6 +8,7 @@ import type { Tensor } from "../tensor.js";
 /** The largest head, by the dtype of q, k and v. */
 export const MAX_HEAD_DIM = { f32: 256, bf16: 128, f16: 128 } as const;
 
+/** What `attention` takes: queries of T tokens in R rows, keys and values in slots. */
 export interface AttentionInputs {
   /** f32, bf16 or f16 [T, heads, headDim]; headDim at most 256 in f32, 128 in bf16 and f16. */
   q: TensorLike;
@@ -27,6 +28,7 @@ export interface AttentionInputs {
   stats?: boolean;
 }
 
+/** What `attention` makes. */
 export interface AttentionResult {
   /** [T, heads, headDim] in q's dtype. */
   out: Tensor;
@@ -93,6 +95,7 @@ export function attention(engine: Engine, args: AttentionInputs): AttentionResul
   });
 }
 
+/** What `attentionBackward` takes: the forward call's inputs, its result and the gradient of `out`. */
 export interface AttentionBackwardInputs {
   /** [T, heads, headDim], [T, kvHeads, headDim] twice, as in the forward call of training. */
   q: TensorLike;

@@ -5,6 +5,7 @@ import { handle, withInputs } from "../inputs.js";
 import type { Tensor } from "../tensor.js";
 import { cast } from "./elementwise.js";
 
+/** Choices of `matmul`. */
 export interface MatmulOptions {
   /** `a` is given as [K, M]; default false. */
   transposeA?: boolean;

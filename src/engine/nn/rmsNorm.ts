@@ -4,6 +4,7 @@ import type { Engine, TensorLike } from "../engine.js";
 import { handle, type Inputs, withInputs } from "../inputs.js";
 import type { Tensor } from "../tensor.js";
 
+/** Choices of `rmsNorm`. */
 export interface RmsNormOptions {
   /** Inside the root; >= 0, default 1e-6. */
   eps?: number;
@@ -11,6 +12,7 @@ export interface RmsNormOptions {
   residual?: TensorLike;
 }
 
+/** What `rmsNorm` makes. */
 export interface RmsNormResult {
   /** As x. */
   y: Tensor;
@@ -63,6 +65,7 @@ export function rmsNorm(
   });
 }
 
+/** What `rmsNormBackward` takes. */
 export interface RmsNormBackwardInputs {
   /** f32, bf16 or f16 [..., width]: what was normalised, `sum` where there was a residual. */
   x: TensorLike;

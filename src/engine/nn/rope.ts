@@ -4,6 +4,7 @@ import type { Engine, TensorLike } from "../engine.js";
 import { handle, withInputs } from "../inputs.js";
 import type { Tensor } from "../tensor.js";
 
+/** Choices of `rope`. */
 export interface RopeOptions {
   /** Angle i is position * base^(-2 i / headDim); >= 1, default 10,000. */
   base?: number;

@@ -4,6 +4,7 @@ import { handle, withInputs } from "../inputs.js";
 import { checkTemperature, MAX_VOCAB } from "../kernels/logProb.js";
 import type { Tensor } from "../tensor.js";
 
+/** Choices of `sample`: by `uniform`, or greedy. */
 export interface SampleOptions {
   /** f32 [T], each in [0, 1): where each row's cumulative distribution is inverted. */
   uniform?: TensorLike;

@@ -23,6 +23,7 @@ export function swiglu(engine: Engine, gate: TensorLike, up: TensorLike): Tensor
   });
 }
 
+/** What `swigluBackward` takes. */
 export interface SwigluBackwardInputs {
   /** Of the forward call. */
   gate: TensorLike;

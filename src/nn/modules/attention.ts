@@ -7,6 +7,7 @@ import { Linear } from "./linear.js";
 import type { Module, ParameterSource } from "./module.js";
 import { RmsNorm } from "./rmsNorm.js";
 
+/** Sizes of an attention block; `width` is the residual stream's. */
 export interface AttentionOptions {
   /** Of what comes in and goes out. */
   width: number;
@@ -77,6 +78,7 @@ export class Attention implements Module {
     this.#options = options;
   }
 
+  /** Its weights, in a fixed order. */
   get parameters(): readonly Parameter[] {
     const { query, key, value, output, queryNorm, keyNorm } = this;
     const parts = [query, key, value, output, queryNorm, keyNorm];

@@ -5,6 +5,7 @@ import type { Module, ParameterSource } from "./module.js";
 import { RmsNorm } from "./rmsNorm.js";
 import { SwigluMlp } from "./swigluMlp.js";
 
+/** Sizes of a decoder layer. */
 export interface DecoderLayerOptions extends AttentionOptions {
   /** Width of the gated hidden layer. */
   hidden: number;
@@ -46,6 +47,7 @@ export class DecoderLayer implements Module {
     this.#index = index;
   }
 
+  /** Its weights, in a fixed order. */
   get parameters(): readonly Parameter[] {
     const parts = [this.inputNorm, this.attention, this.postAttentionNorm, this.mlp];
     return parts.flatMap((part) => part.parameters);

@@ -3,6 +3,7 @@ import type { Parameter } from "../parameter.js";
 import type { Tape, Var } from "../tape.js";
 import type { Module, ParameterSource, WeightRole } from "./module.js";
 
+/** Name and sizes of a projection; `bias` is off by default. */
 export interface LinearOptions {
   /** Of its parameters: NAME.weight [outputs, inputs], NAME.bias [outputs]. */
   name: string;

@@ -8,7 +8,7 @@ export interface Module {
 /** What a weight is for: initialisation depends on it. */
 export type WeightRole = "embedding" | "projection" | "residual" | "value" | "bias" | "norm";
 
-/** What a module asks of its source. */
+/** A weight before it exists: its name in files, its shape, and what it is for. */
 export interface WeightSpec {
   readonly name: string;
   readonly shape: readonly number[];

@@ -16,6 +16,7 @@ export class RmsNorm implements Module {
     this.eps = eps;
   }
 
+  /** Its weights, in a fixed order. */
   get parameters(): readonly Parameter[] {
     return [this.weight];
   }

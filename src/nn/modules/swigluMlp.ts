@@ -24,6 +24,7 @@ export class SwigluMlp implements Module {
     });
   }
 
+  /** Its weights, in a fixed order. */
   get parameters(): readonly Parameter[] {
     return [this.gate, this.up, this.down].flatMap((linear) => linear.parameters);
   }

@@ -8,6 +8,7 @@ import { cast, fill } from "../../engine/nn/elementwise.js";
 import type { Tensor } from "../../engine/tensor.js";
 import type { StoredTensor } from "../safetensors.js";
 
+/** The optimiser's constants. */
 export interface AdamWOptions {
   /** Decay of the moments, each in [0, 1); default [0.9, 0.95]. */
   betas?: readonly [number, number];
@@ -115,6 +116,7 @@ export class AdamW {
     this.#normKnown = true;
   }
 
+  /** Sets every parameter's gradient to 0. */
   zeroGrad(): void {
     for (const { name, grad } of this.#parameters) fill(this.#engine, tensorOf(grad, name), 0);
   }
