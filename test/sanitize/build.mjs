@@ -20,13 +20,20 @@ export function doctestFolder() {
 const ccache = installed("ccache") ? ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] : [];
 const ninja = installed("ninja") ? ["-G", "Ninja"] : [];
 
+/** From the first error on. */
+function failureIn(output) {
+  const lines = output.split("\n");
+  const first = lines.findIndex((line) => /error/i.test(line));
+  return lines.slice(Math.max(first, 0), Math.max(first, 0) + 14).join("\n");
+}
+
 /**
  * Configures a tree under out-sanitize and builds the targets in it.
  *
  * @param tree its folder's name
  * @param options of CMake, by name
  * @returns the tree's folder
- * @throws Error with the compiler's last lines
+ * @throws Error with the compiler's first error
  */
 export function build(tree, options, targets, jobs) {
   const folder = join(root, "out-sanitize", tree);
@@ -44,11 +51,7 @@ export function build(tree, options, targets, jobs) {
   const make = ["--build", folder, "--parallel", `${jobs}`, "--target", ...targets];
   for (const args of [configure, make]) {
     const { status, output } = run("cmake", args);
-    if (status !== 0) {
-      throw new Error(
-        `cmake ${args.join(" ")} failed:\n${output.split("\n").slice(-40).join("\n")}`,
-      );
-    }
+    if (status !== 0) throw new Error(`cmake ${args[0]} ${folder}:\n${failureIn(output)}`);
   }
   return folder;
 }
