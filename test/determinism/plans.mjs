@@ -24,7 +24,7 @@ export function plans({ tasks }) {
     grpo: { ...language, system: "grpo" },
     "spark-balanced": { ...own, system: "spark-balanced" },
     ppo: { ...language, system: "ppo" },
-    dpo: { ...language, system: "dpo" },
+    dpo: { ...own, system: "dpo" },
     "flow-grpo": { ...short, task: flow2d, minibatchSize: 8, system: "flow-grpo" },
   };
 }

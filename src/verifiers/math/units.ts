@@ -28,7 +28,9 @@ const spelled: ReadonlyMap<string, string> = new Map(
     ["cent"],
     ["unit"],
     ["mph"],
-  ].flatMap(([name, ...others]) => [name!, ...others].map((word): [string, string] => [word, name!])),
+  ].flatMap(([name, ...others]) =>
+    [name!, ...others].map((word): [string, string] => [word, name!]),
+  ),
 );
 
 const quoted = /\\text\s*\{\s*([a-zA-Z][a-zA-Z ./]*?)\s*\.?\}\s*(\^\s*\{?\s*[23]\s*\}?)?$/;
