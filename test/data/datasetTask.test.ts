@@ -1,4 +1,4 @@
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { ByteWriter, parquetWrite } from "hyparquet-writer";
 import { describe, expect, test } from "vitest";
 import type { RewardContext, Task } from "../../src/contract/index.js";
@@ -35,7 +35,24 @@ function parquetOf(path: string, rows: readonly Record<string, unknown>[], codec
   return path;
 }
 
+/** Bytes of a Parquet file's last part, which says what the others are. */
+function footerOf(bytes: Buffer): number {
+  return bytes.readUInt32LE(bytes.length - 8) + 8;
+}
+
 describe("a task made of a file", () => {
+  test("of a Parquet file with a damaged column and schema is refused, and the process goes on", async () => {
+    const path = parquetOf(await fileOf("sums.parquet", ""), sums, "UNCOMPRESSED");
+    const bytes = readFileSync(path);
+    // The first page's header, and the name of a later column where the schema has it.
+    bytes.fill(0xff, 4, 16);
+    bytes.write("lexel", bytes.indexOf("level", bytes.length - footerOf(bytes)));
+    writeFileSync(path, bytes);
+    await refused({ path, columns }, /column .*level.* is not once in its schema/);
+    // A rejection that nobody hears of would fail this test run.
+    await new Promise(setImmediate);
+  });
+
   test("has its questions, labels, further columns, and a tenth held out", async () => {
     const path = await fileOf("sums.jsonl", jsonl(sums));
     const task = await datasetTask({ path, columns });

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -42,11 +42,9 @@ export async function fuzzTarget(name, { seconds, seed, merge, env }) {
     ...[`-artifact_prefix=${work}/`, "-print_final_stats=1"],
     merge ? "-merge=1" : `-max_total_time=${seconds}`,
   ];
-  const before = new Set(readdirSync(work));
+  for (const file of artifacts(work)) rmSync(join(work, file));
   const { lines, code } = await linesOf(args, env);
-  const input = readdirSync(work).find(
-    (file) => /^(crash|oom|timeout)-/.test(file) && !before.has(file),
-  );
+  const [input] = artifacts(work);
   const progress = lines
     .flatMap((line) => /cov: (\d+) ft: (\d+)/.exec(line)?.slice(1) ?? [])
     .map(Number);
@@ -64,6 +62,11 @@ export async function fuzzTarget(name, { seconds, seed, merge, env }) {
     peakMegabytes: statistic("peak_rss_mb"),
     finding: held ? null : findingOf(name, lines, input === undefined ? null : join(work, input)),
   };
+}
+
+/** Inputs that ended a run. */
+function artifacts(work) {
+  return readdirSync(work).filter((file) => /^(crash|oom|timeout)-/.test(file));
 }
 
 function findingOf(name, lines, input) {

@@ -6,7 +6,7 @@ import { defineSystem, type PhaseDefinition } from "../../src/systems/defineSyst
 import { tasks } from "../../src/tasks/index.js";
 import { type TrainOptions, train } from "../../src/train.js";
 import { temporaryFolder } from "../folders.js";
-import { metricsOf, shortTask, small, weightsOf } from "./runs.js";
+import { shortTask, small } from "./runs.js";
 
 const flow2d = tasks.flow2d!;
 
@@ -59,27 +59,6 @@ describe("training a flow policy", () => {
       expect(seen[0]!["rewards/gold/mean"]).toBeGreaterThan(0);
     },
   );
-
-  test("gives the same bits on any number of threads, and when it goes on after a kill", async () => {
-    const folder = await temporaryFolder();
-    const whole = join(folder, "whole");
-    await train({ ...brief, threads: 1, out: whole });
-    const threaded = join(folder, "threaded");
-    await train({ ...brief, threads: 2, out: threaded });
-    expect(weightsOf(threaded, 4)).toEqual(weightsOf(whole, 4));
-    const killed = join(folder, "killed");
-    const run = train({
-      ...brief,
-      out: killed,
-      onStep({ step }) {
-        if (step === 3) throw new Error("killed");
-      },
-    });
-    await expect(run).rejects.toThrow("killed");
-    await train({ resume: killed, task: briefTask });
-    expect(weightsOf(killed, 4)).toEqual(weightsOf(whole, 4));
-    expect(await metricsOf(killed)).toEqual(await metricsOf(whole));
-  });
 
   test("micro-batches change nothing but rounding, with a KL to the reference", async () => {
     const system = systemWith({ loss: [surrogate({ epsilon: 0.05 }), flowKl({ beta: 0.5 })] });

@@ -60,17 +60,6 @@ describe("training", () => {
     expect(rewards.at(-1)).toBeGreaterThan(0.8);
   });
 
-  test("gives the same bits on any number of threads, and again", async () => {
-    const weights: object[] = [];
-    for (const threads of [1, 2, 1]) {
-      const out = join(await temporaryFolder(), "run");
-      await train({ ...small, threads, out });
-      weights.push(weightsOf(out, 4));
-    }
-    expect(weights[1]).toEqual(weights[0]);
-    expect(weights[2]).toEqual(weights[0]);
-  });
-
   test.each([
     ...(["token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "token-sum"] as const),
     "balanced" as const,

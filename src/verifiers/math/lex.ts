@@ -20,7 +20,11 @@ const plainCommands = new Set(
     "theta alpha beta gamma lambda min max"
   ).split(" "),
 );
-const synonyms: Readonly<Record<string, string>> = { infinity: "infty", inf: "infty", oo: "infty" };
+const synonyms = new Map([
+  ["infinity", "infty"],
+  ["inf", "infty"],
+  ["oo", "infty"],
+]);
 
 const number = /(?:\d+(?:\.\d+)?|\.\d+)(?:[eE]([+-]?\d{1,4})(?![\w.]))?/y;
 const thousands = /\d{1,3}(?:,\d{3})+(?!\d|,\d)(?:\.\d+)?/y;
@@ -99,7 +103,7 @@ function read(
   if (named !== null) {
     const text = named[1]!;
     const kind = text === "{" || text === "}" ? "sign" : "command";
-    const whole = kind === "sign" ? `\\${text}` : (braces[text] ?? text);
+    const whole = kind === "sign" ? `\\${text}` : (braces.get(text) ?? text);
     const sign = whole.startsWith("\\") ? "sign" : kind;
     return [named[0].length, [{ kind: sign, text: whole, spaced }]];
   }
@@ -112,7 +116,10 @@ function read(
   throw new NotMath(`unknown symbol ${symbol}`);
 }
 
-const braces: Readonly<Record<string, string>> = { lbrace: "\\{", rbrace: "\\}" };
+const braces = new Map([
+  ["lbrace", "\\{"],
+  ["rbrace", "\\}"],
+]);
 
 function numberToken(text: string, value: Rational | null, spaced: boolean): [number, Token[]] {
   if (value === null) throw new NotMath("an exponent out of bounds");
@@ -121,7 +128,7 @@ function numberToken(text: string, value: Rational | null, spaced: boolean): [nu
 
 /** A known word as a command, up to three letters as a product; longer words are no formula. */
 function lettersOf(run: string, spaced: boolean): Token[] {
-  const name = synonyms[run.toLowerCase()] ?? run;
+  const name = synonyms.get(run.toLowerCase()) ?? run;
   if (plainCommands.has(name)) return [{ kind: "command", text: name, spaced }];
   if (run === "and" || run === "or") return [{ kind: "words", text: run, spaced }];
   if (run === "in") return [{ kind: "command", text: "in", spaced }];

@@ -5,17 +5,19 @@ import { ExpressionParser } from "./parse.js";
 import { splitUnit } from "./units.js";
 
 /** Relations by sign or command. */
-const relations: Readonly<Record<string, string>> = {
-  "=": "=",
-  "<": "<",
-  ">": ">",
-  le: "<=",
-  lt: "<",
-  ge: ">=",
-  gt: ">",
-  ne: "!=",
-  in: "in",
-};
+const relations = new Map(
+  Object.entries({
+    "=": "=",
+    "<": "<",
+    ">": ">",
+    le: "<=",
+    lt: "<",
+    ge: ">=",
+    gt: ">",
+    ne: "!=",
+    in: "in",
+  }),
+);
 
 /** Values in one answer at most. */
 const MAX_ITEMS = 24;
@@ -59,7 +61,7 @@ class AnswerParser extends ExpressionParser {
     for (;;) {
       const token = this.next;
       const sign =
-        token?.kind === "sign" || token?.kind === "command" ? relations[token.text] : undefined;
+        token?.kind === "sign" || token?.kind === "command" ? relations.get(token.text) : undefined;
       if (sign === undefined) break;
       this.at += 1;
       signs.push(sign);

@@ -1,5 +1,5 @@
 /** Units that are read without \text, by their other spellings. All have two letters or more. */
-const spelled: Readonly<Record<string, string>> = Object.fromEntries(
+const spelled: ReadonlyMap<string, string> = new Map(
   [
     ["mm", "millimeter", "millimetre"],
     ["cm", "centimeter", "centimetre"],
@@ -28,7 +28,9 @@ const spelled: Readonly<Record<string, string>> = Object.fromEntries(
     ["cent"],
     ["unit"],
     ["mph"],
-  ].flatMap(([name, ...others]) => [name!, ...others].map((word) => [word, name!])),
+  ].flatMap(([name, ...others]) =>
+    [name!, ...others].map((word): [string, string] => [word, name!]),
+  ),
 );
 
 const quoted = /\\text\s*\{\s*([a-zA-Z][a-zA-Z ./]*?)\s*\.?\}\s*(\^\s*\{?\s*[23]\s*\}?)?$/;
@@ -51,7 +53,7 @@ export function splitUnit(cleaned: string): [string, string | null] {
     return [text.slice(0, words.index).trim(), unitName(words[1]!) + power(words[2])];
   }
   const known = bare.exec(text);
-  if (known !== null && singular(dimension(known[1]!)[0]) in spelled) {
+  if (known !== null && spelled.has(singular(dimension(known[1]!)[0]))) {
     return [text.slice(0, known.index).trim(), unitName(known[1]!) + power(known[2])];
   }
   return [text, null];
@@ -60,7 +62,7 @@ export function splitUnit(cleaned: string): [string, string | null] {
 function unitName(words: string): string {
   const [name, exponent] = dimension(words);
   const word = singular(name);
-  return (spelled[word] ?? word) + exponent;
+  return (spelled.get(word) ?? word) + exponent;
 }
 
 /** "square meters" are meters^2. */
@@ -72,7 +74,7 @@ function dimension(words: string): [string, "" | "^2" | "^3"] {
 
 function singular(words: string): string {
   const text = words.toLowerCase().replace(/\s+/g, " ").replace(/\.$/, "").trim();
-  return text in spelled ? text : text.replace(/s$/, "");
+  return spelled.has(text) ? text : text.replace(/s$/, "");
 }
 
 function power(text: string | undefined): string {

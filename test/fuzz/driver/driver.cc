@@ -2,8 +2,8 @@
 // its other packages call. Its prebuilt addon needs GLIBC_2.38, which long-lived distributions do not have.
 //
 // libFuzzer runs on a thread of its own and hands every input to the JavaScript thread, which answers when
-// the target's promise settles. A refused promise, or none within -timeout, aborts on libFuzzer's thread: its
-// signal handler then writes the input down.
+// the target's promise settles. A refused promise, or none within -timeout, ends the process: the input lies
+// under -artifact_prefix then, as libFuzzer itself leaves one.
 #include <napi.h>
 
 #include <chrono>
@@ -88,6 +88,22 @@ struct Input {
 
 Napi::ThreadSafeFunction target;
 std::chrono::seconds patience{1200};
+std::string artifact_prefix;
+
+/** Exit code of libFuzzer for a finding. */
+constexpr int finding = 77;
+
+[[noreturn]] void end_with(const char* kind, const uint8_t* bytes, size_t size) {
+  uint64_t hash = 14695981039346656037u;
+  for (size_t i = 0; i < size; ++i) hash = (hash ^ bytes[i]) * 1099511628211u;
+  char name[32];
+  std::snprintf(name, sizeof name, "%s-%016llx", kind, static_cast<unsigned long long>(hash));
+  if (FILE* file = std::fopen((artifact_prefix + name).c_str(), "wb")) {
+    std::fwrite(bytes, 1, size, file);
+    std::fclose(file);
+  }
+  std::_Exit(finding);
+}
 
 void run(Napi::Env env, Napi::Function fuzz, Input* input) {
   // The target may keep the bytes longer than libFuzzer does.
@@ -117,9 +133,9 @@ int one_input(const uint8_t* bytes, size_t size) {
   if (target.BlockingCall(input, run) != napi_ok) return 0;
   if (held.wait_for(patience) != std::future_status::ready) {
     std::fprintf(stderr, "==timeout== after %lld s\n", static_cast<long long>(patience.count()));
-    std::abort();
+    end_with("timeout", bytes, size);
   }
-  if (!held.get()) std::abort();
+  if (!held.get()) end_with("crash", bytes, size);
   delete input;
   return 0;
 }
@@ -130,10 +146,12 @@ Napi::Value start(const Napi::CallbackInfo& info) {
   for (uint32_t i = 0; i < given.Length(); ++i) {
     const std::string argument = given.Get(i).ToString();
     constexpr const char* timeout = "-timeout=";
+    constexpr const char* prefix = "-artifact_prefix=";
     // libFuzzer's own alarm goes to whichever thread the kernel picks, and is lost on all but one.
     if (argument.rfind(timeout, 0) == 0) {
       patience = std::chrono::seconds(std::atoi(argument.c_str() + std::strlen(timeout)));
     } else {
+      if (argument.rfind(prefix, 0) == 0) artifact_prefix = argument.substr(std::strlen(prefix));
       arguments->push_back(argument);
     }
   }

@@ -17,7 +17,7 @@ export const dictionary = [
     "role",
     "user",
     "content",
-    "PAR1",
+
     "exact",
     "numeric",
     "math",
@@ -27,12 +27,14 @@ export const dictionary = [
 ];
 
 /**
- * Questions as JSON lines or Parquet. The first line says which verifier judges and where in the label the
+ * Questions as JSON lines. The first line says which verifier judges and where in the label the
  * answer stands. Every question has an id of its own and a label, and every right answer is one.
  */
 export async function fuzz(bytes) {
   const { head, body } = headed(bytes);
   const [verifier = "exact", labelAnswer = "text"] = head.split(" ").filter((word) => word !== "");
+  // Parquet is hyparquet's to read: a page header can make it work for minutes (docs/reliability.md).
+  if (body.subarray(0, 4).toString("latin1") === "PAR1") return;
   writeFileSync(path, body);
   const task = await accepted(() => datasetTask({ path, verifier, labelAnswer }));
   if (task === null) return;
