@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { readdir, readlink } from "node:fs/promises";
 import { join } from "node:path";
+import { aPath, checkArguments } from "../engine/arguments.js";
 import { FiresteelError } from "../engine/error.js";
 import { checkpointsByAge } from "../files/checkpointNames.js";
 
@@ -11,6 +12,7 @@ import { checkpointsByAge } from "../files/checkpointNames.js";
  * @throws FiresteelError ERR_CHECKPOINT where there is none
  */
 export async function policyFolder(path: string): Promise<string> {
+  checkArguments({ path }, { path: aPath });
   const found = await findPolicy(path);
   if (found !== null) return found;
   const what = existsSync(path) ? "there is none" : "it does not exist";

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { aPath, checkArguments, optional } from "../engine/arguments.js";
 import { FiresteelError } from "../engine/error.js";
 import { replaceFile } from "../files/replaceFile.js";
 import { readPageSources } from "./pageSources.js";
@@ -30,19 +31,18 @@ export interface WrittenReport {
  * @example
  * const { file } = await writeReport("runs/grpo-arithmetic-seed0");
  */
-export async function writeReport(
-  directory: string,
-  file: string = join(directory, reportFile),
-): Promise<WrittenReport> {
+export async function writeReport(directory: string, file?: string): Promise<WrittenReport> {
+  checkArguments({ directory, file }, { directory: aPath, file: optional(aPath) });
+  const target = file ?? join(directory, reportFile);
   const data = await readRunData(directory);
   const page = renderPage(data, await readPageSources());
   try {
-    await replaceFile(file, page);
+    await replaceFile(target, page);
   } catch (cause) {
-    const message = `Expected a writable file for the report but ${file}: ${(cause as Error).message}`;
+    const message = `Expected a writable file for the report but ${target}: ${(cause as Error).message}`;
     throw new FiresteelError("ERR_OPTION", message, { cause });
   }
   const { embedded, recorded } = data.rollouts;
   const bytes = Buffer.byteLength(page);
-  return { file, bytes, steps: data.steps, rollouts: embedded, recorded };
+  return { file: target, bytes, steps: data.steps, rollouts: embedded, recorded };
 }

@@ -1,6 +1,17 @@
 import type { Group } from "../contract/data.js";
 import type { Metrics } from "../contract/metrics.js";
 import type { System } from "../contract/system.js";
+import {
+  aFlag,
+  aFunction,
+  anEngine,
+  aPath,
+  aText,
+  checkArguments,
+  optional,
+  withFields,
+} from "../engine/arguments.js";
+import { aSystem } from "../engine/contractKinds.js";
 import type { Engine } from "../engine/engine.js";
 import { FiresteelError } from "../engine/error.js";
 import { offsetsOf } from "../engine/ragged.js";
@@ -51,6 +62,20 @@ export async function* scoreFile(
   path: string,
   options: ScoreOptions,
 ): AsyncGenerator<ScoredRollout, ScoreSummary> {
+  checkArguments(
+    { engine, path, options },
+    {
+      engine: anEngine,
+      path: aPath,
+      options: withFields({
+        system: aSystem,
+        phase: optional(aText),
+        gradients: optional(aFlag),
+        onBadLine: optional(aFunction),
+        onWarning: optional(aFunction),
+      }),
+    },
+  );
   const { system, onWarning } = options;
   const phase = offlinePhase(system, options.phase);
   const { bad, light } = await summaries(path, phase, options.onBadLine);
