@@ -3,7 +3,9 @@ import type { Prompt, Question } from "./contract/data.js";
 import type { Policy } from "./contract/policy.js";
 import type { InferenceContext } from "./contract/stage.js";
 import type { Task } from "./contract/task.js";
+import { checkArguments } from "./engine/arguments.js";
 import { checkKeys, invalid, show } from "./engine/checks.js";
+import { aPolicy, aTask } from "./engine/contractKinds.js";
 import { Engine } from "./engine/engine.js";
 import { FiresteelError } from "./engine/error.js";
 import { checkPlacement, type Placement } from "./engine/placement.js";
@@ -90,6 +92,7 @@ async function solveWith(
   inference: ReturnType<typeof reflect>,
   options: SolveOptions,
 ): Promise<Solution[]> {
+  checkArguments({ policy, task }, { policy: aPolicy, task: aTask });
   if (policy.tokenizer === null) {
     const where = typeof options.policy === "string" ? options.policy : "the policy given";
     const message = `Expected a policy with a tokenizer but ${where} has none`;

@@ -4,7 +4,9 @@ import type { Sampler } from "./contract/sampler.js";
 import type { System } from "./contract/system.js";
 import type { Task } from "./contract/task.js";
 import type { DatasetOptions } from "./data/datasetTask.js";
+import { aText, checkArguments, either, optional } from "./engine/arguments.js";
 import { checkBoolean, checkChoice, checkKeys, invalid } from "./engine/checks.js";
+import { aPolicy, aSystem, aTask } from "./engine/contractKinds.js";
 import type { Engine, EngineOptions } from "./engine/engine.js";
 import { FiresteelError } from "./engine/error.js";
 import { checkPlacement } from "./engine/placement.js";
@@ -106,15 +108,14 @@ export function checkTrainOptions(options: TrainOptions): void {
   }
   if (options.force !== undefined) checkBoolean("force", options.force);
   const { system, task, policy } = options;
-  if (isObject(system) && !(Array.isArray(system.phases) && system.phases.length > 0)) {
-    throw invalid("ERR_OPTION", "system", "an id or what defineSystem returns", system);
-  }
-  if (isObject(task) && !(Array.isArray(task.train) && isObject(task.settings))) {
-    throw invalid("ERR_OPTION", "task", "an id or a task", task);
-  }
-  if (policy !== undefined && typeof policy !== "string" && !isObject(policy)) {
-    throw invalid("ERR_OPTION", "policy", '"tiny", a folder or a policy', policy);
-  }
+  checkArguments(
+    { system, task },
+    {
+      system: optional(either(aText, aSystem)),
+      task: optional(either(aText, aTask)),
+    },
+  );
+  checkArguments({ policy }, { policy: optional(either(aText, aPolicy)) });
   if (options.sampler !== undefined && !isObject(options.sampler)) {
     throw invalid("ERR_OPTION", "sampler", "a sampler or { url, ... }", options.sampler);
   }
@@ -129,8 +130,7 @@ export function checkTrainOptions(options: TrainOptions): void {
     throw invalid("ERR_OPTION", "models", "an object of folders and policies", models);
   }
   for (const [name, model] of Object.entries(models)) {
-    if (typeof model === "string" || isObject(model)) continue;
-    throw invalid("ERR_OPTION", `models.${name}`, "a folder or a policy", model);
+    checkArguments({ [name]: model }, { [name]: either(aText, aPolicy) });
   }
   for (const name of ["signal", "abort"] as const) {
     const signal: unknown = options[name];

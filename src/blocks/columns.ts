@@ -1,4 +1,15 @@
 import type { Column, Group, Trajectory } from "../contract/data.js";
+import {
+  aFunction,
+  anInteger,
+  anObject,
+  anything,
+  aText,
+  checkArguments,
+  listOf,
+  withFields,
+} from "../engine/arguments.js";
+import { aColumn } from "../engine/contractKinds.js";
 import { FiresteelError } from "../engine/error.js";
 import { offsetsOf } from "../engine/ragged.js";
 
@@ -10,6 +21,7 @@ import { offsetsOf } from "../engine/ragged.js";
  * @throws FiresteelError ERR_SHAPE where the column does not cover exactly the actions
  */
 export function perAction(name: string, column: Column, length: number): Float32Array {
+  checkArguments({ name, column, length }, { name: aText, column: aColumn, length: anInteger() });
   if (column.level === "row") return new Float32Array(length).fill(column.value);
   if (column.level === "action") {
     if (column.values.length === length) return column.values;
@@ -34,6 +46,10 @@ export function perAction(name: string, column: Column, length: number): Float32
 
 /** The same trajectory with one more column. */
 export function withColumn(trajectory: Trajectory, name: string, column: Column): Trajectory {
+  checkArguments(
+    { trajectory, name, column },
+    { trajectory: withFields({ columns: anObject }), name: aText, column: aColumn },
+  );
   return { ...trajectory, columns: { ...trajectory.columns, [name]: column } };
 }
 
@@ -42,6 +58,10 @@ export function mapRows(
   groups: readonly Group[],
   replace: (trajectory: Trajectory, row: number) => Trajectory,
 ): Group[] {
+  checkArguments(
+    { groups, replace },
+    { groups: listOf(withFields({ trajectories: listOf(anything) })), replace: aFunction },
+  );
   let row = 0;
   return groups.map((group) => ({
     ...group,
@@ -51,5 +71,6 @@ export function mapRows(
 
 /** Where each group's rows begin: [G + 1]. */
 export function groupOffsets(groups: readonly Group[]): Int32Array {
+  checkArguments({ groups }, { groups: listOf(withFields({ trajectories: listOf(anything) })) });
   return offsetsOf(groups.map((group) => group.trajectories.length));
 }

@@ -1,7 +1,16 @@
 import type { Question } from "../contract/data.js";
 import type { RewardFunction } from "../contract/reward.js";
 import type { Task, WarmStartStage } from "../contract/task.js";
+import {
+  aNumber,
+  aText,
+  checkArguments,
+  listOf,
+  optional,
+  withFields,
+} from "../engine/arguments.js";
 import { invalid, show } from "../engine/checks.js";
+import { aTask } from "../engine/contractKinds.js";
 import { FiresteelError } from "../engine/error.js";
 import { weightedIndex } from "../statistics/weightedIndex.js";
 import { rewardRows } from "../verifiers/rewardRows.js";
@@ -27,7 +36,12 @@ export interface WeightedTask {
  * @example
  * train({ task: mixTasks([{ task: tasks.arithmetic, weight: 2 }, { task: await datasetTask(...) }]) })
  */
-export function mixTasks(parts: readonly WeightedTask[], id = mixId(parts)): Task {
+export function mixTasks(parts: readonly WeightedTask[], id?: string): Task {
+  checkArguments(
+    { parts, id },
+    { parts: listOf(withFields({ task: aTask, weight: optional(aNumber) })), id: optional(aText) },
+  );
+  const name = id ?? mixId(parts);
   const [first, ...others] = parts.map(({ task }) => task);
   if (first === undefined) {
     throw new FiresteelError("ERR_OPTION", "Expected tasks to mix but there are none");
@@ -77,7 +91,7 @@ export function mixTasks(parts: readonly WeightedTask[], id = mixId(parts)): Tas
   );
   const alphabets = all.map(({ alphabet }) => alphabet);
   return {
-    id,
+    id: name,
     title: all.map(({ title }) => title).join("; "),
     kind: first.kind,
     alphabet: alphabets.includes(null) ? null : [...new Set(alphabets.join(""))].join(""),

@@ -63,6 +63,9 @@ export interface EngineInfo {
   matmulDetail: string;
 }
 
+/** Whether a value is an engine that a constructor made; set by the class. */
+export let isEngine: (value: unknown) => value is Engine;
+
 /** A tensor, or data that is copied into one. */
 export type TensorLike = Tensor | TypedArray | readonly number[];
 
@@ -85,6 +88,12 @@ export class Engine {
   #handle: EngineHandle | null;
   #scopes: Set<Tensor>[] = [];
   #attempts: Tensor[][] = [];
+
+  static {
+    // Objects that merely have the prototype, and proxies, are none.
+    isEngine = (value): value is Engine =>
+      typeof value === "object" && value !== null && #handle in value;
+  }
 
   /** @throws FiresteelError ERR_OPTION, ERR_RANGE, ERR_NO_DEVICE */
   constructor(options: EngineOptions = {}) {
@@ -180,6 +189,7 @@ export class Engine {
    * arrays and plain objects). Synchronous only: reads inside use `readSync()`.
    */
   scope<T>(fn: () => T): T {
+    if (typeof fn !== "function") throw invalid("ERR_OPTION", "fn", "a function", fn);
     this.#scopes.push(new Set());
     let returned = new Set<unknown>();
     try {
@@ -199,6 +209,7 @@ export class Engine {
 
   /** Takes a tensor out of the scopes it was made in: it lives until disposed. */
   keep(tensor: Tensor): Tensor {
+    if (!(tensor instanceof Tensor)) throw invalid("ERR_OPTION", "tensor", "a tensor", tensor);
     for (const scope of this.#scopes) scope.delete(tensor);
     return tensor;
   }

@@ -1,4 +1,5 @@
 import type { TensorHandle } from "./addon.js";
+import { checkEngine } from "./arguments.js";
 import { checkKeys, invalid } from "./checks.js";
 import { type DType, isTypedArray } from "./dtype.js";
 import type { Engine, TensorLike } from "./engine.js";
@@ -202,6 +203,7 @@ export class Inputs {
  * still needs); where it throws, its results are too.
  */
 export function withInputs<T>(engine: Engine, call: (inputs: Inputs) => T): T {
+  checkEngine(engine);
   const inputs = new Inputs(engine);
   let thrown = true;
   try {

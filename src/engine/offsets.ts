@@ -1,4 +1,5 @@
 import type { TensorHandle } from "./addon.js";
+import { checkEngine } from "./arguments.js";
 import { checkInteger, invalid } from "./checks.js";
 import { isTypedArray } from "./dtype.js";
 import type { Engine } from "./engine.js";
@@ -33,6 +34,7 @@ export class Offsets {
 
   /** @throws FiresteelError ERR_SHAPE, ERR_RANGE */
   constructor(engine: Engine, values: Int32Array | readonly number[], name = "offsets") {
+    checkEngine(engine);
     const copy = toInt32(name, values);
     if (copy.length === 0) throw invalid("ERR_SHAPE", name, "at least one offset", values);
     checkInteger(`${name}[0]`, copy[0], 0, 0);
@@ -72,6 +74,8 @@ export class Slots {
     bound: number,
     name = "slots",
   ) {
+    checkEngine(engine);
+    checkInteger("bound", bound, 0, Number.MAX_SAFE_INTEGER);
     const copy = toInt32(name, values);
     for (let i = 0; i < copy.length; ++i) {
       if (copy[i]! < 0 || copy[i]! >= bound) {

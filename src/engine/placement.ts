@@ -1,3 +1,4 @@
+import { checkEngine } from "./arguments.js";
 import type { Engine, EngineOptions } from "./engine.js";
 import { FiresteelError } from "./error.js";
 
@@ -10,6 +11,7 @@ export interface Placement {
 
 /** @throws FiresteelError ERR_OPTION where both are said */
 export function checkPlacement({ engine, device, threads }: Placement): void {
+  if (engine !== undefined) checkEngine(engine);
   if (engine === undefined || (device === undefined && threads === undefined)) return;
   const message = "Expected either engine or device and threads, not both";
   throw new FiresteelError("ERR_OPTION", message);

@@ -8,7 +8,7 @@ export function concatenate<T extends Float32Array | Int32Array | Uint8Array>(
   const out = new type(rows.reduce((sum, row) => sum + row.length, 0));
   let at = 0;
   for (const row of rows) {
-    out.set(row, at);
+    if (row.length > 0) out.set(row, at); // a detached one cannot be copied, though it has no length
     at += row.length;
   }
   return out;

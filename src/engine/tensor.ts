@@ -88,6 +88,7 @@ export class Tensor {
 
   /** Rows `begin` (inclusive) to `end` (exclusive) of the first dimension, as a view of this memory. */
   rows(begin: number, end: number): Tensor {
+    handleOf(this, "rows()");
     const count = this.shape[0];
     if (count === undefined) throw invalid("ERR_SHAPE", "rows()", "a tensor with rows", this.shape);
     checkInteger("begin", begin, 0, count);
@@ -98,6 +99,7 @@ export class Tensor {
 
   /** The same memory under another shape of the same size. */
   view(shape: readonly number[]): Tensor {
+    handleOf(this, "view()");
     const size = checkShape("shape", shape);
     if (size !== this.size) {
       throw invalid("ERR_SHAPE", "shape", `a shape of ${this.size} elements`, `[${shape}]`);
@@ -124,6 +126,7 @@ export class Tensor {
       throw invalid("ERR_OPTION", "signal", "an AbortSignal", signal);
     }
     if (signal?.aborted) throw aborted(signal);
+    handleOf(this, "read()");
     const array = this.#target(options.into);
     // Faults are reported also where nobody waits any more: no later read repeats them.
     const reading = this.engine.addon
@@ -136,6 +139,7 @@ export class Tensor {
   /** As `read()`, blocking the thread. */
   readSync(options: Pick<ReadOptions, "into"> = {}): TypedArray {
     checkKeys("options", options, ["into"]);
+    handleOf(this, "readSync()");
     const array = this.#target(options.into);
     this.engine.report(this.engine.addon.readSync(handleOf(this, "readSync()"), array));
     return array;

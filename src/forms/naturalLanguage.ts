@@ -1,5 +1,7 @@
 import type { Question } from "../contract/data.js";
 import type { QuestionForms } from "../contract/forms.js";
+import { checkArguments } from "../engine/arguments.js";
+import { aQuestion } from "../engine/contractKinds.js";
 import { firstBoxed } from "../verifiers/boxed.js";
 import { pairwise } from "./templates/pairwise.js";
 import { pointwise } from "./templates/pointwise.js";
@@ -10,7 +12,9 @@ import { reflectTrace } from "./templates/reflectTrace.js";
  * The user's words, without the instruction that a source appended to them: it names that text in the
  * column "suffix".
  */
-function quoted({ messages, columns }: Question): string {
+function quoted(question: Question): string {
+  checkArguments({ question }, { question: aQuestion });
+  const { messages, columns } = question;
   const text = messages.findLast(({ role }) => role === "user")?.content ?? "";
   const { suffix } = columns;
   const appended = typeof suffix === "string" && suffix !== "" && text.endsWith(suffix);

@@ -1,5 +1,14 @@
 import type { Label, Message, Question } from "../contract/data.js";
 import type { QuestionForms } from "../contract/forms.js";
+import {
+  aFlag,
+  anInteger,
+  aText,
+  checkArguments,
+  either,
+  withFields,
+} from "../engine/arguments.js";
+import { aQuestion, someForms } from "../engine/contractKinds.js";
 
 /** What a question that quotes another one asks for. */
 export type QuestionKind = "pointwise" | "pairwise" | "reflectTrace" | "reflectAnswer";
@@ -29,8 +38,18 @@ export function pointwiseQuestion(
   forms: QuestionForms,
   question: Question,
   template: number,
-  { answer, right }: { answer: string; right: boolean },
+  quoted: { answer: string; right: boolean },
 ): Question {
+  checkArguments(
+    { forms, question, template, quoted },
+    {
+      forms: someForms,
+      question: aQuestion,
+      template: anInteger(0, forms?.pointwise?.length - 1),
+      quoted: withFields({ answer: aText, right: aFlag }),
+    },
+  );
+  const { answer, right } = quoted;
   const form = forms.pointwise[template]!;
   const content = fill(form.text, { question: forms.quoted(question), answer });
   return about(question, "pointwise", content, right ? form.right : form.wrong);
@@ -41,8 +60,18 @@ export function pairwiseQuestion(
   forms: QuestionForms,
   question: Question,
   template: number,
-  { right, wrong, rightIsA }: { right: string; wrong: string; rightIsA: boolean },
+  answers: { right: string; wrong: string; rightIsA: boolean },
 ): Question {
+  checkArguments(
+    { forms, question, template, answers },
+    {
+      forms: someForms,
+      question: aQuestion,
+      template: anInteger(0, forms?.pairwise?.length - 1),
+      answers: withFields({ right: aText, wrong: aText, rightIsA: aFlag }),
+    },
+  );
+  const { right, wrong, rightIsA } = answers;
   const [answerA, answerB] = rightIsA ? [right, wrong] : [wrong, right];
   const quoted = { question: forms.quoted(question), answerA, answerB };
   return about(question, "pairwise", fill(forms.pairwise[template]!, quoted), rightIsA ? "A" : "B");
@@ -55,7 +84,17 @@ export function reflectionQuestion(
   template: number,
   attempt: { trace: string } | { answer: string },
 ): Question {
+  checkArguments(
+    { forms, question, template, attempt },
+    {
+      forms: someForms,
+      question: aQuestion,
+      template: anInteger(),
+      attempt: either(withFields({ trace: aText }), withFields({ answer: aText })),
+    },
+  );
   const kind = "trace" in attempt ? "reflectTrace" : "reflectAnswer";
+  checkArguments({ template }, { template: anInteger(0, forms[kind].length - 1) });
   const content = fill(forms[kind][template]!.text, {
     question: forms.quoted(question),
     ...attempt,

@@ -1,3 +1,4 @@
+import { anEngine, anObject, aPath, checkArguments } from "../engine/arguments.js";
 import { invalid } from "../engine/checks.js";
 import type { Engine } from "../engine/engine.js";
 import { FiresteelError } from "../engine/error.js";
@@ -18,6 +19,10 @@ export async function openPolicy(
   directory: string,
   options: { dtype?: PolicyDType } = {},
 ): Promise<TokenPolicy | FlowPolicy> {
+  checkArguments(
+    { engine, directory, options },
+    { engine: anEngine, directory: aPath, options: anObject },
+  );
   const path = policyPaths(directory).config;
   const text = await readText(path);
   if (text === null || modelTypeOf(text, path) !== flowModelType) {

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { readdir, readlink } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
+import { aPath, checkArguments } from "../engine/arguments.js";
 import { FiresteelError } from "../engine/error.js";
 import { checkpointRank, checkpointsByAge } from "../files/checkpointNames.js";
 import { checkFiles, readState, stateFile } from "../files/checkpointState.js";
@@ -13,6 +14,7 @@ import { checkFiles, readState, stateFile } from "../files/checkpointState.js";
  * @throws FiresteelError ERR_CHECKPOINT where there is none, or a file of it is damaged
  */
 export async function policyFolder(path: string): Promise<string> {
+  checkArguments({ path }, { path: aPath });
   const found = await findPolicy(path);
   if (found !== null) {
     await checkPolicy(found);

@@ -1,3 +1,12 @@
+import {
+  aFunction,
+  aNumber,
+  aText,
+  checkArguments,
+  listOf,
+  oneOf,
+  withFields,
+} from "../engine/arguments.js";
 import { show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 import { meanInterval } from "../statistics/interval.js";
@@ -51,8 +60,19 @@ interface Exceeds {
   by: number;
 }
 
+export const aMeasure = withFields({
+  name: aText,
+  better: oneOf(["higher", "lower"]),
+  of: aFunction,
+});
+
 /** Judges whether an arm is better than the strongest of its baselines by at least `by`. */
-export function exceeds({ arm, baselines, measure, by }: Exceeds): Judge {
+export function exceeds(how: Exceeds): Judge {
+  checkArguments(
+    { how },
+    { how: withFields({ arm: aText, baselines: listOf(aText), measure: aMeasure, by: aNumber }) },
+  );
+  const { arm, baselines, measure, by } = how;
   return (results) => {
     const sign = measure.better === "higher" ? 1 : -1;
     const strength = (name: string) => {
@@ -66,6 +86,7 @@ export function exceeds({ arm, baselines, measure, by }: Exceeds): Judge {
 
 /** Several conditions, each of which must hold; the first is the claim's own. */
 export function allOf(...judges: readonly Judge[]): Judge {
+  checkArguments({ judges }, { judges: listOf(aFunction) });
   return (results) => judges.flatMap((judge) => judge(results));
 }
 

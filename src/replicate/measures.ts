@@ -1,3 +1,4 @@
+import { aText, checkArguments, oneOf } from "../engine/arguments.js";
 import { mean } from "../statistics/mean.js";
 import type { ArmRun, Measure } from "./claim.js";
 
@@ -10,6 +11,7 @@ function present(run: ArmRun, metric: string): number[] {
 
 /** A metric at the last step that has it. */
 export function atEnd(metric: string, better: Better = "higher"): Measure {
+  checkArguments({ metric, better }, { metric: aText, better: oneOf(["higher", "lower"]) });
   return { name: `${metric} at the end`, better, of: (run) => present(run, metric).at(-1) ?? null };
 }
 
@@ -18,6 +20,7 @@ export function atEnd(metric: string, better: Better = "higher"): Measure {
  * learned, where the ends are alike.
  */
 export function overRun(metric: string, better: Better = "higher"): Measure {
+  checkArguments({ metric, better }, { metric: aText, better: oneOf(["higher", "lower"]) });
   return {
     name: `mean ${metric} over the run`,
     better,

@@ -1,17 +1,42 @@
 import type { System } from "../contract/system.js";
 import type { Task } from "../contract/task.js";
+import {
+  aFunction,
+  anObject,
+  aText,
+  checkArguments,
+  either,
+  listOf,
+  optional,
+  withFields,
+} from "../engine/arguments.js";
 import { checkChoice, invalid } from "../engine/checks.js";
+import { aSystem, aTask } from "../engine/contractKinds.js";
 import { namedTask } from "../taskSource.js";
 import { namedSystem } from "../train.js";
 import { type TrainSettings, trainSettings } from "../trainer/settings.js";
 import type { ArmRun, Claim, Results } from "./claim.js";
 import { claims } from "./claims/index.js";
-import { type Comparison, resultsOf } from "./compare.js";
+import { aMeasure, type Comparison, resultsOf } from "./compare.js";
 
 /** The claim of an id. @throws FiresteelError ERR_OPTION with the nearest id */
 export function namedClaim(id: string): Claim {
   return claims[checkChoice("claim", id, Object.keys(claims))]!;
 }
+
+const aClaim = withFields({
+  id: aText,
+  claim: aText,
+  baseline: aText,
+  task: optional(either(aText, aTask)),
+  settings: optional(anObject),
+  arms: listOf(
+    withFields({ name: aText, system: either(aText, aSystem), settings: optional(anObject) }),
+  ),
+  measure: aMeasure,
+  reported: optional(listOf(aMeasure)),
+  judge: aFunction,
+});
 
 /** A claim with its names bound. */
 export interface Plan {
@@ -26,6 +51,7 @@ export interface Plan {
 
 /** Refuses before the first run what would fail after it. @throws FiresteelError ERR_OPTION */
 export function planOf(claim: Claim): Plan {
+  checkArguments({ claim }, { claim: aClaim });
   const arms = claim.arms.map(({ name, system, settings }) => ({
     name,
     system: typeof system === "string" ? namedSystem(system) : system,

@@ -1,6 +1,14 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import {
+  anObject,
+  aText,
+  checkArguments,
+  either,
+  listOf,
+  withFields,
+} from "../engine/arguments.js";
 import { checkKeys, invalid } from "../engine/checks.js";
 import { Engine, type EngineOptions } from "../engine/engine.js";
 import { mean } from "../statistics/mean.js";
@@ -81,6 +89,10 @@ export async function replicate(
   which: readonly (string | Claim)[] = Object.keys(claims),
   options: ReplicateOptions = {},
 ): Promise<Replication[]> {
+  checkArguments(
+    { which, options },
+    { which: listOf(either(withFields({}), aText)), options: anObject },
+  );
   checkKeys("replicate", options, optionNames);
   const { seeds = 3, device, threads, out, onResult } = options;
   if (!Number.isInteger(seeds) || seeds < 1) {

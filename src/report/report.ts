@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { aPath, checkArguments, optional } from "../engine/arguments.js";
 import { FiresteelError } from "../engine/error.js";
 import { replaceFile } from "../files/replaceFile.js";
 import { readPageSources } from "./pageSources.js";
@@ -33,18 +34,17 @@ export interface WrittenReport {
  * @example
  * const { file } = await writeReport("runs/grpo-arithmetic-seed0");
  */
-export async function writeReport(
-  directory: string,
-  file: string = join(directory, reportFile),
-): Promise<WrittenReport> {
-  if (!existsSync(dirname(file))) {
-    const message = `Expected a writable file for the report but ${file}: its folder does not exist`;
+export async function writeReport(directory: string, file?: string): Promise<WrittenReport> {
+  checkArguments({ directory, file }, { directory: aPath, file: optional(aPath) });
+  const target = file ?? join(directory, reportFile);
+  if (!existsSync(dirname(target))) {
+    const message = `Expected a writable file for the report but ${target}: its folder does not exist`;
     throw new FiresteelError("ERR_OPTION", message);
   }
   const data = await readRunData(directory);
   const page = renderPage(data, await readPageSources());
-  await replaceFile(file, page);
+  await replaceFile(target, page);
   const { embedded, recorded } = data.rollouts;
   const bytes = Buffer.byteLength(page);
-  return { file, bytes, steps: data.steps, rollouts: embedded, recorded };
+  return { file: target, bytes, steps: data.steps, rollouts: embedded, recorded };
 }

@@ -1,7 +1,9 @@
 import pLimit from "p-limit";
 import { z } from "zod";
 import type { Capability, Policy, SampleRequest, Sampler, Trajectory } from "../contract/index.js";
+import { anInteger, anObject, aSignal, checkArguments, orNull } from "../engine/arguments.js";
 import { invalid, show } from "../engine/checks.js";
+import { aPolicy, aSampleRequest } from "../engine/contractKinds.js";
 import { FiresteelError } from "../engine/error.js";
 import { publishWeights } from "../weights/publishWeights.js";
 import { JsonClient } from "./jsonClient.js";
@@ -75,6 +77,7 @@ export class OpenAISampler implements Sampler {
     given: OpenAISamplerOptions,
     signal: AbortSignal | null = null,
   ): Promise<OpenAISampler> {
+    checkArguments({ given, signal }, { given: anObject, signal: orNull(aSignal) });
     const options = settleOptions(given);
     const client = new JsonClient(options);
     const read = (answer: unknown) => readAs(modelsSchema, answer).data;
@@ -101,6 +104,7 @@ export class OpenAISampler implements Sampler {
    * patience; ERR_SHAPE; ERR_ABORTED
    */
   async sample(request: SampleRequest): Promise<Trajectory[]> {
+    checkArguments({ request }, { request: aSampleRequest });
     checkRequest(request, this.capabilities.has("stop"));
     const parts = partsOf(request, this.#options.rolloutsPerRequest, this.#own);
     const limit = pLimit(this.#options.concurrency);
@@ -134,6 +138,10 @@ export class OpenAISampler implements Sampler {
    * @throws FiresteelError ERR_SAMPLER, ERR_CHECKPOINT
    */
   async refresh(version: number, policy: Policy): Promise<void> {
+    checkArguments(
+      { version, policy },
+      { version: anInteger(0, Number.MAX_SAFE_INTEGER), policy: aPolicy },
+    );
     const { directory } = this.#options;
     if (policy.kind !== "tokens") {
       const message = `Expected a policy over tokens for the sampler but it acts in ${policy.kind}`;

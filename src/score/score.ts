@@ -1,7 +1,18 @@
 import type { Group } from "../contract/data.js";
 import type { Metrics } from "../contract/metrics.js";
 import type { System } from "../contract/system.js";
-import { invalid } from "../engine/checks.js";
+import {
+  aFlag,
+  aFunction,
+  anEngine,
+  aPath,
+  aSignal,
+  aText,
+  checkArguments,
+  optional,
+  withFields,
+} from "../engine/arguments.js";
+import { aSystem } from "../engine/contractKinds.js";
 import type { Engine } from "../engine/engine.js";
 import { FiresteelError } from "../engine/error.js";
 import { offsetsOf } from "../engine/ragged.js";
@@ -57,10 +68,22 @@ export async function* scoreFile(
   path: string,
   options: ScoreOptions,
 ): AsyncGenerator<ScoredRollout, ScoreSummary> {
+  checkArguments(
+    { engine, path, options },
+    {
+      engine: anEngine,
+      path: aPath,
+      options: withFields({
+        system: aSystem,
+        phase: optional(aText),
+        gradients: optional(aFlag),
+        onBadLine: optional(aFunction),
+        onWarning: optional(aFunction),
+        signal: optional(aSignal),
+      }),
+    },
+  );
   const { system, onWarning, signal } = options;
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw invalid("ERR_OPTION", "signal", "an AbortSignal", signal);
-  }
   const phase = offlinePhase(system, options.phase);
   const { bad, light } = await summaries(path, phase, options);
   const measures = new Measures();

@@ -1,4 +1,5 @@
 import { basename, resolve } from "node:path";
+import { anObject, checkArguments } from "../engine/arguments.js";
 import { checkBoolean, invalid } from "../engine/checks.js";
 import { Engine } from "../engine/engine.js";
 import { checkPlacement, type Placement } from "../engine/placement.js";
@@ -74,6 +75,7 @@ export interface PolicyServer {
  * await server.close();
  */
 export async function serve(options: ServeOptions): Promise<PolicyServer> {
+  checkArguments({ options }, { options: anObject });
   const { policy, wait = false, host = "127.0.0.1", apiKey, engine, device, threads } = options;
   const { onError = (error) => process.emitWarning(error as Error), ...rest } = options;
   const numbers = { ...rest } as Record<string, unknown>;

@@ -1,3 +1,4 @@
+import { aNumber, checkArguments, listOf } from "../engine/arguments.js";
 import { mean } from "./mean.js";
 import { tQuantile } from "./studentT.js";
 
@@ -15,6 +16,7 @@ export interface Interval {
  * @returns null for fewer than two values
  */
 export function meanInterval(values: readonly number[], confidence = 0.95): Interval | null {
+  checkArguments({ values, confidence }, { values: listOf(aNumber), confidence: aNumber });
   const n = values.length;
   if (n < 2) return null;
   const center = mean(values)!;

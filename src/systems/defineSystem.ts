@@ -1,7 +1,24 @@
 import { reward } from "../blocks/reward/reward.js";
 import { rollout } from "../blocks/rollout/rollout.js";
 import type { Phase, System } from "../contract/system.js";
+import {
+  anObject,
+  aText,
+  checkArguments,
+  type Kind,
+  listOf,
+  oneOf,
+  orNull,
+} from "../engine/arguments.js";
 import { checkKeys, show } from "../engine/checks.js";
+import {
+  aLossTerm,
+  anUpdate,
+  aStage,
+  plannedStages,
+  someModels,
+  someStages,
+} from "../engine/contractKinds.js";
 import { FiresteelError } from "../engine/error.js";
 import { phaseBlocks, phaseParts } from "../options/phaseBlocks.js";
 
@@ -50,10 +67,40 @@ interface SystemHead {
 export type SystemDefinition = SystemHead &
   ((PhaseDefinition & { phases?: never }) | { phases: readonly PhaseDefinition[] });
 
+const head = {
+  id: aText,
+  title: aText,
+  arxiv: orNull(aText),
+  evidence: oneOf(["high", "medium", "low"]),
+  policy: aText,
+  task: aText,
+  models: someModels,
+  stages: orNull(plannedStages),
+  inference: orNull(aStage),
+};
+
 const headKeys = [
   ...["id", "title", "arxiv", "evidence", "policy", "task"],
   ...["models", "stages", "inference"],
 ];
+/** What the parts of a phase must be where they are given. */
+const phaseKinds: Readonly<Partial<Record<keyof PhaseDefinition, Kind>>> = {
+  name: aText,
+  model: aText,
+  source: aStage,
+  rollout: aStage,
+  probe: someStages,
+  reward: aStage,
+  filter: someStages,
+  advantage: aStage,
+  credit: someStages,
+  rows: aStage,
+  select: someStages,
+  weight: someStages,
+  loss: listOf(aLossTerm),
+  update: anUpdate,
+  observe: someStages,
+};
 const phaseKeys = ["name", "model", "update", ...phaseParts];
 
 /**
@@ -71,14 +118,17 @@ const phaseKeys = ["name", "model", "update", ...phaseParts];
  * });
  */
 export function defineSystem(definition: SystemDefinition): System {
+  checkArguments({ definition }, { definition: anObject });
   const flat = !("phases" in definition && definition.phases !== undefined);
   checkKeys("defineSystem", definition, [...headKeys, ...(flat ? phaseKeys : ["phases"])]);
   const { id, title, arxiv, evidence, policy = "tokens", task = "arithmetic" } = definition;
   const { models = {}, stages = null, inference = null } = definition;
+  checkArguments({ id, title, arxiv, evidence, policy, task, models, stages, inference }, head);
   if (!/^[a-z0-9]+(-[a-z0-9]+)*$/.test(id)) {
     throw refused("a system's id", "lower-case words joined by hyphens", id);
   }
   const written = flat ? [definition as PhaseDefinition] : definition.phases!;
+  checkArguments({ phases: written }, { phases: listOf(anObject) });
   const phases = written.map((phase, i) => definePhase(phase, `phase${i + 1}`, flat));
   if (phases.length === 0) throw refused(`${id}.phases`, "at least one phase", "none");
 
@@ -111,8 +161,8 @@ export function defineSystem(definition: SystemDefinition): System {
       );
     }
   }
-  const head = { id, title, arxiv, evidence, policy, task };
-  return Object.freeze({ ...head, models, phases, stages, inference });
+  const named = { id, title, arxiv, evidence, policy, task };
+  return Object.freeze({ ...named, models, phases, stages, inference });
 }
 
 function definePhase(phase: PhaseDefinition, fallback: string, flat: boolean): Phase {
@@ -121,6 +171,10 @@ function definePhase(phase: PhaseDefinition, fallback: string, flat: boolean): P
   if (!Array.isArray(phase.loss) || phase.loss.length === 0) {
     throw refused(`${name}.loss`, "at least one loss term", phase.loss);
   }
+  const blocks = Object.entries(phaseKinds).flatMap(([part, kind]) =>
+    phase[part as keyof PhaseDefinition] == null ? [] : [[part, kind] as const],
+  );
+  checkArguments({ ...phase } as Record<string, unknown>, Object.fromEntries(blocks));
   const columns = phase.loss.flatMap((term) => term.columns);
   if (columns.includes("advantage") && (phase.advantage ?? null) === null) {
     throw refused(`${name}.advantage`, "an advantage (a loss reads it)", phase.advantage);

@@ -3,7 +3,15 @@ import { type SurrogateOptions, surrogate } from "../blocks/loss/surrogate.js";
 import { reward } from "../blocks/reward/reward.js";
 import { maskTruncated } from "../blocks/select/maskTruncated.js";
 import type { System } from "../contract/system.js";
-import { checkChoice, invalid, show } from "../engine/checks.js";
+import {
+  anObject,
+  aText,
+  checkArguments,
+  listOf,
+  optional,
+  withFields,
+} from "../engine/arguments.js";
+import { checkChoice, show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 import { defineSystem } from "./defineSystem.js";
 import {
@@ -44,11 +52,13 @@ export interface FromTRL {
  */
 export function fromTRL(
   config: Readonly<Record<string, unknown>>,
-  { rewards = [] }: { rewards?: readonly string[] } = {},
+  options: { rewards?: readonly string[] } = {},
 ): FromTRL {
-  if (typeof config !== "object" || config === null || Array.isArray(config)) {
-    throw invalid("ERR_OPTION", "config", "an object of GRPOConfig's fields", config);
-  }
+  checkArguments(
+    { config, options },
+    { config: anObject, options: withFields({ rewards: optional(listOf(aText)) }) },
+  );
+  const { rewards = [] } = options;
   const given = Object.fromEntries(
     Object.entries(config).map(([name, value]) => [snakeCase(name), value]),
   );

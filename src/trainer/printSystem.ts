@@ -1,5 +1,7 @@
 import type { OptionValue } from "../contract/block.js";
 import type { System } from "../contract/system.js";
+import { checkArguments } from "../engine/arguments.js";
+import { aSystem } from "../engine/contractKinds.js";
 import { optionLines } from "../options/optionLines.js";
 import { phaseBlocks } from "../options/phaseBlocks.js";
 
@@ -13,6 +15,7 @@ export interface PrintedBlock {
 
 /** Everything that a system does, as data. */
 export function systemBlocks(system: System): PrintedBlock[] {
+  checkArguments({ system }, { system: aSystem });
   return system.phases.flatMap((phase) =>
     phaseBlocks(phase).map(({ at, block }) => ({
       phase: phase.name,
@@ -25,6 +28,7 @@ export function systemBlocks(system: System): PrintedBlock[] {
 
 /** Every step of a system with every option and its value: this text says what runs. */
 export function printSystem(system: System): string {
+  checkArguments({ system }, { system: aSystem });
   const paper = system.arxiv === null ? "" : `, arXiv ${system.arxiv}`;
   const lines = [`${system.id}: ${system.title}${paper} (evidence: ${system.evidence})`];
   for (const [name, model] of Object.entries(system.models)) {

@@ -1,3 +1,4 @@
+import { aText, checkArguments, listOf, orNull } from "../engine/arguments.js";
 import { checkInteger } from "../engine/checks.js";
 
 /**
@@ -27,6 +28,7 @@ export function passAtK(n: number, c: number, k: number): number {
  * @returns where the answer was first given; null where nobody gave one
  */
 export function majorityVote(answers: readonly (string | null)[]): number | null {
+  checkArguments({ answers }, { answers: listOf(orNull(aText)) });
   const votes = new Map<string, { count: number; first: number }>();
   for (const [i, answer] of answers.entries()) {
     if (answer === null) continue;

@@ -1,7 +1,10 @@
+import { aText, checkArguments } from "../engine/arguments.js";
+
 const opening = /\\boxed\s*\{/g;
 
 /** What the first `\boxed{...}` holds; see `lastBoxed`. */
 export function firstBoxed(text: string): string | null {
+  checkArguments({ text }, { text: aText });
   return boxes(text, 1)[0] ?? null;
 }
 
@@ -11,6 +14,7 @@ export function firstBoxed(text: string): string | null {
  * belongs to the outer one. Null where there is no box, or an empty one.
  */
 export function lastBoxed(text: string): string | null {
+  checkArguments({ text }, { text: aText });
   return boxes(text).at(-1) ?? null;
 }
 

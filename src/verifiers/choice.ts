@@ -1,3 +1,4 @@
+import { aText, checkArguments, listOf, orNull } from "../engine/arguments.js";
 import { clean } from "./math/clean.js";
 
 const lead =
@@ -13,6 +14,7 @@ const chosen = new RegExp(`^${lead}${letters}(?:\\s*[.):,-]\\s*(.*)|\\s*)$`, "is
  * @param options texts of A, B, C ...
  */
 export function chosenLetter(answer: string, options: readonly string[] = []): string | null {
+  checkArguments({ answer, options }, { answer: aText, options: listOf(aText) });
   if (answer.length > 2000) return null;
   const text = clean(answer)
     .replace(/\\text\s*\{([^{}]*)\}/g, "$1")
@@ -57,6 +59,10 @@ export function choice(
   label: string,
   options: readonly string[] = [],
 ): 0 | 1 {
+  checkArguments(
+    { answer, label, options },
+    { answer: orNull(aText), label: aText, options: listOf(aText) },
+  );
   if (answer === null) return 0;
   const letter = chosenLetter(answer, options);
   return letter !== null && letter === chosenLetter(label, options) ? 1 : 0;

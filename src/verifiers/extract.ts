@@ -1,7 +1,7 @@
+import { aText, checkArguments } from "../engine/arguments.js";
 import { firstBoxed, lastBoxed } from "./boxed.js";
 
-/** Where in a completion its answer stands. */
-export const extractions = {
+const extractors = {
   /** The whole text, without the blanks around it. */
   text: (completion) => completion.trim() || null,
   /** In the first `\boxed{...}`. */
@@ -23,5 +23,17 @@ export const extractions = {
 } satisfies Record<string, (completion: string) => string | null>;
 
 /** Name of a place in a completion where its answer stands. */
-export type Extraction = keyof typeof extractions;
+export type Extraction = keyof typeof extractors;
+
+/** Where in a completion its answer stands. @throws FiresteelError ERR_OPTION for what is no text */
+export const extractions = Object.fromEntries(
+  Object.entries(extractors).map(([name, extract]) => [
+    name,
+    (completion: string) => {
+      checkArguments({ completion }, { completion: aText });
+      return extract(completion);
+    },
+  ]),
+) as Readonly<Record<Extraction, (completion: string) => string | null>>;
+
 export const extractionNames = Object.keys(extractions) as Extraction[];

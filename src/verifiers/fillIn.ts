@@ -1,3 +1,4 @@
+import { aText, checkArguments, either, listOf, orNull } from "../engine/arguments.js";
 import { checkChoice, checkKeys, invalid } from "../engine/checks.js";
 
 /** How blanks are counted. */
@@ -13,6 +14,9 @@ export interface FillInOptions {
 /** The texts that are right for a blank. */
 export type Blank = string | readonly string[];
 
+const aBlank = either(listOf(aText), aText);
+const blanks = either(listOf(aBlank), aText);
+
 /**
  * How many blanks an answer fills in rightly, in their order: 1 or 0, or with `credit: "share"` the
  * share of them. Another number of blanks than the label has is 0. A label of one blank takes the whole
@@ -27,18 +31,19 @@ export function fillIn(
   label: Blank | readonly Blank[],
   options: FillInOptions = {},
 ): number {
+  checkArguments({ answer, label }, { answer: orNull(aText), label: blanks });
   const { separator, credit, blank } = checkFillInOptions(options);
   if (answer === null) return 0;
-  const blanks: readonly Blank[] = typeof label === "string" ? [label] : label;
-  if (blanks.length === 0) return 0;
-  const given = blanks.length === 1 ? [answer] : answer.split(separator);
-  if (given.length !== blanks.length) return 0;
-  const right = blanks.filter((accepted, i) => {
+  const wanted: readonly Blank[] = typeof label === "string" ? [label] : label;
+  if (wanted.length === 0) return 0;
+  const given = wanted.length === 1 ? [answer] : answer.split(separator);
+  if (given.length !== wanted.length) return 0;
+  const right = wanted.filter((accepted, i) => {
     const texts = typeof accepted === "string" ? [accepted] : accepted;
     return texts.some((text) => blank(given[i]!.trim(), text) === 1);
   }).length;
-  if (credit === "share") return right / blanks.length;
-  return right === blanks.length ? 1 : 0;
+  if (credit === "share") return right / wanted.length;
+  return right === wanted.length ? 1 : 0;
 }
 
 /** @throws FiresteelError ERR_OPTION */

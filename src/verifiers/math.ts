@@ -1,3 +1,4 @@
+import { aNumber, aText, checkArguments, either, orNull } from "../engine/arguments.js";
 import { clean, compact, wordsOf } from "./math/clean.js";
 import { sameAnswer } from "./math/compare.js";
 import type { Budget } from "./math/evaluate.js";
@@ -24,6 +25,7 @@ const WORK = 60_000;
  * Never throws; bounded in time for any text.
  */
 export function math(answer: string | null, label: string | number): 0 | 1 {
+  checkArguments({ answer, label }, { answer: orNull(aText), label: either(aNumber, aText) });
   if (answer === null) return 0;
   const [given, expected] = [answer, String(label)];
   if (given.trim() === "" || expected.trim() === "") return 0;

@@ -1,3 +1,4 @@
+import { aNumber, aText, checkArguments, either, orNull } from "../engine/arguments.js";
 import { checkKeys, checkNumber, invalid } from "../engine/checks.js";
 import {
   decimal,
@@ -67,6 +68,7 @@ export function numeric(
   label: string | number,
   options: NumericOptions = {},
 ): 0 | 1 {
+  checkArguments({ answer, label }, { answer: orNull(aText), label: either(aNumber, aText) });
   const { absolute, relative, units } = checkNumericOptions(options);
   if (answer === null) return 0;
   const [a, b] = [parseNumber(answer, units), parseNumber(String(label), units)];

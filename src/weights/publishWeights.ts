@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Policy } from "../contract/policy.js";
+import { aFunction, aPath, checkArguments, withFields } from "../engine/arguments.js";
 import { checkInteger } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 import { sync, writeSynced } from "../files/synced.js";
@@ -31,6 +32,10 @@ export async function publishWeights(
   version: number,
   policy: Pick<Policy, "save">,
 ): Promise<PublishedWeights> {
+  checkArguments(
+    { directory, policy },
+    { directory: aPath, policy: withFields({ save: aFunction }) },
+  );
   checkInteger("version", version, 0, Number.MAX_SAFE_INTEGER);
   const folder = `weights-${version}-${randomBytes(4).toString("hex")}`;
   const path = join(directory, folder);

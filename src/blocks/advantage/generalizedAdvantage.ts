@@ -1,5 +1,6 @@
 import type { Measurer } from "../../contract/metrics.js";
 import type { Advantage } from "../../contract/system.js";
+import { aNumber, checkArguments, numbers, optional, withFields } from "../../engine/arguments.js";
 import { invalid } from "../../engine/checks.js";
 import { number } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
@@ -20,8 +21,18 @@ export function generalizedAdvantages(
   rewards: ArrayLike<number>,
   values: ArrayLike<number>,
   mask: ArrayLike<number>,
-  { gamma = 1, lambda = 0.95 }: { gamma?: number; lambda?: number } = {},
+  options: { gamma?: number; lambda?: number } = {},
 ): { advantages: number[]; returns: number[] } {
+  checkArguments(
+    { rewards, values, mask, options },
+    {
+      rewards: numbers,
+      values: numbers,
+      mask: numbers,
+      options: withFields({ gamma: optional(aNumber), lambda: optional(aNumber) }),
+    },
+  );
+  const { gamma = 1, lambda = 0.95 } = options;
   for (const [name, { length }] of Object.entries({ values, mask })) {
     if (length === rewards.length) continue;
     throw invalid("ERR_SHAPE", name, `${rewards.length} values, as in rewards,`, length);
@@ -49,6 +60,7 @@ export function explainedVariance(
   values: ArrayLike<number>,
   mask: ArrayLike<number>,
 ): number | null {
+  checkArguments({ returns, values, mask }, { returns: numbers, values: numbers, mask: numbers });
   const trained = Array.from({ length: mask.length }, (_, t) => t).filter((t) => mask[t] !== 0);
   const variance = (of: (t: number) => number) => {
     const center = trained.reduce((sum, t) => sum + of(t), 0) / trained.length;

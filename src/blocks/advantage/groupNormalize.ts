@@ -1,4 +1,6 @@
 import type { Advantage } from "../../contract/system.js";
+import { anEngine, anObject, checkArguments, listOf } from "../../engine/arguments.js";
+import { rewardOrNull } from "../../engine/contractKinds.js";
 import { engineOf } from "../../engine/device.js";
 import type { Engine } from "../../engine/engine.js";
 import { type GroupNormOptions, groupNorm } from "../../engine/kernels/groupNorm.js";
@@ -38,6 +40,10 @@ export async function groupAdvantages(
   rewards: readonly (number | null)[],
   options: GroupAdvantageOptions,
 ): Promise<{ advantage: number[]; center: number[]; scale: number[] }> {
+  checkArguments(
+    { engine, rewards, options },
+    { engine: anEngine, rewards: listOf(rewardOrNull), options: anObject },
+  );
   const values = Float32Array.from(rewards, (reward) => reward ?? 0);
   const valid = Uint8Array.from(rewards, (reward) => (reward === null ? 0 : 1));
   const result = groupNorm(engine, values, { ...options, valid });

@@ -1,4 +1,5 @@
 import type { Advantage } from "../../contract/system.js";
+import { aNumber, checkArguments, numbers } from "../../engine/arguments.js";
 import { invalid } from "../../engine/checks.js";
 import { number } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
@@ -19,6 +20,7 @@ export function discountedReturns(
   mask: ArrayLike<number>,
   gamma = 1,
 ): number[] {
+  checkArguments({ rewards, mask, gamma }, { rewards: numbers, mask: numbers, gamma: aNumber });
   if (mask.length !== rewards.length) {
     throw invalid("ERR_SHAPE", "mask", `${rewards.length} values, as in rewards,`, mask.length);
   }

@@ -1,5 +1,6 @@
 import type { Column } from "../../contract/data.js";
 import type { Advantage } from "../../contract/system.js";
+import { checkArguments, numbers } from "../../engine/arguments.js";
 import { invalid } from "../../engine/checks.js";
 import { parseOptions } from "../../options/parseOptions.js";
 import { mapRows, perAction, withColumn } from "../columns.js";
@@ -14,6 +15,10 @@ export function teacherAdvantages(
   studentLogProb: ArrayLike<number>,
   teacherLogProb: ArrayLike<number>,
 ): number[] {
+  checkArguments(
+    { studentLogProb, teacherLogProb },
+    { studentLogProb: numbers, teacherLogProb: numbers },
+  );
   if (teacherLogProb.length !== studentLogProb.length) {
     const expected = `${studentLogProb.length} values, as in studentLogProb,`;
     throw invalid("ERR_SHAPE", "teacherLogProb", expected, teacherLogProb.length);

@@ -1,4 +1,6 @@
 import type { Trajectory } from "../../contract/data.js";
+import { checkArguments, numbers, optional, withFields } from "../../engine/arguments.js";
+import { aColumn, rewardOrNull, someActions } from "../../engine/contractKinds.js";
 import { perAction } from "../columns.js";
 
 /**
@@ -7,12 +9,22 @@ import { perAction } from "../columns.js";
  *
  * @returns one per action
  */
-export function tokenRewards({
-  columns,
-  actions: { length },
-  mask,
-  reward,
-}: Pick<Trajectory, "columns" | "actions" | "mask" | "reward">): Float64Array {
+export function tokenRewards(
+  trajectory: Pick<Trajectory, "columns" | "actions" | "mask" | "reward">,
+): Float64Array {
+  checkArguments(
+    { trajectory },
+    {
+      trajectory: withFields({
+        columns: withFields({ tokenReward: optional(aColumn) }),
+        actions: someActions,
+        mask: numbers,
+        reward: rewardOrNull,
+      }),
+    },
+  );
+  const { columns, mask, reward } = trajectory;
+  const { length } = trajectory.actions;
   const { tokenReward = { level: "row", value: 0 } as const } = columns;
   const rewards = Float64Array.from(perAction("tokenReward", tokenReward, length));
   const last = mask.lastIndexOf(1);

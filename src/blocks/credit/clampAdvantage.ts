@@ -1,5 +1,7 @@
 import type { Column } from "../../contract/data.js";
 import type { Credit } from "../../contract/system.js";
+import { aNumber, checkArguments } from "../../engine/arguments.js";
+import { aColumn } from "../../engine/contractKinds.js";
 import { FiresteelError } from "../../engine/error.js";
 import { number } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
@@ -7,6 +9,7 @@ import { mapRows, withColumn } from "../columns.js";
 
 /** A column with every value held within -limit and limit. */
 export function clampColumn(column: Column, limit: number): Column {
+  checkArguments({ column, limit }, { column: aColumn, limit: aNumber });
   const clamp = (value: number) => Math.min(Math.max(value, -limit), limit);
   return column.level === "row"
     ? { level: "row", value: clamp(column.value) }

@@ -1,11 +1,14 @@
 import type { Column, Trajectory } from "../../contract/data.js";
 import type { Credit } from "../../contract/system.js";
+import { checkArguments, listOf } from "../../engine/arguments.js";
+import { rewardOrNull } from "../../engine/contractKinds.js";
 import { choice } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
 import { mapRows, withColumn } from "../columns.js";
 
 /** Values over values that are not 0; 1 where all are. Nulls do not count. */
 export function nonzeroScale(values: readonly (number | null)[]): number {
+  checkArguments({ values }, { values: listOf(rewardOrNull) });
   const present = values.filter((value) => value !== null);
   const active = present.filter((value) => value !== 0).length;
   return active === 0 ? 1 : present.length / active;

@@ -1,4 +1,5 @@
 import type { Credit } from "../../contract/system.js";
+import { anEngine, anObject, checkArguments, listOf, numbers } from "../../engine/arguments.js";
 import { engineOf } from "../../engine/device.js";
 import type { Engine } from "../../engine/engine.js";
 import { type EpsPlacement, epsPlacements } from "../../engine/kernels/groupNormTable.js";
@@ -40,8 +41,13 @@ export async function whitened(
   engine: Engine,
   rows: readonly ArrayLike<number>[],
   masks: readonly ArrayLike<number>[],
-  { ddof = 1, eps = 1e-8, epsPlacement = "inside" }: WhitenOptions = {},
+  options: WhitenOptions = {},
 ): Promise<Float32Array[]> {
+  checkArguments(
+    { engine, rows, masks, options },
+    { engine: anEngine, rows: listOf(numbers), masks: listOf(numbers), options: anObject },
+  );
+  const { ddof = 1, eps = 1e-8, epsPlacement = "inside" } = options;
   const valid = rows.flatMap((row, r) =>
     Array.from(row, (value, t) => (masks[r]![t] === 0 ? null : value)),
   );

@@ -1,6 +1,7 @@
 import type { Group } from "../../contract/data.js";
 import type { StepContext } from "../../contract/stage.js";
 import type { GroupFilter } from "../../contract/system.js";
+import { aFunction, anInteger, anything, checkArguments, listOf } from "../../engine/arguments.js";
 import { didYouMean, show } from "../../engine/checks.js";
 import { FiresteelError } from "../../engine/error.js";
 import { choice, integer, nameOrNull } from "../../options/option.js";
@@ -34,12 +35,22 @@ export async function refill<G>(
   generate: (before: number) => Promise<readonly G[]>,
   maxGenerations: number,
 ): Promise<Refill<G>> {
+  checkArguments(
+    { first, varies, generate, maxGenerations },
+    {
+      first: listOf(anything),
+      varies: aFunction,
+      generate: aFunction,
+      maxGenerations: anInteger(1, Number.MAX_SAFE_INTEGER),
+    },
+  );
   const wanted = first.length;
   const kept = first.filter(varies);
   let generated = wanted;
   let generations = 1;
   while (kept.length < wanted && generations < maxGenerations) {
     const more = await generate(generated);
+    checkArguments({ generated: more }, { generated: listOf(anything) });
     kept.push(...more.filter(varies));
     generated += more.length;
     generations += 1;

@@ -2,6 +2,7 @@ import type { Prompt, Question, Trajectory } from "../../contract/data.js";
 import type { QuestionForms } from "../../contract/forms.js";
 import type { InferenceContext } from "../../contract/stage.js";
 import type { Inference } from "../../contract/system.js";
+import { aFlag, anInteger, checkArguments, listOf } from "../../engine/arguments.js";
 import { pointwiseQuestion, reflectionQuestion } from "../../forms/questions.js";
 import { integer } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
@@ -13,6 +14,10 @@ export function nextCall(
   verdicts: readonly boolean[],
   rounds: number,
 ): "judge" | "reflect" | "done" {
+  checkArguments(
+    { answers, verdicts, rounds },
+    { answers: anInteger(), verdicts: listOf(aFlag), rounds: anInteger() },
+  );
   if (verdicts.at(-1) === true || answers > rounds) return "done";
   return verdicts.length < answers ? "judge" : "reflect";
 }
@@ -28,6 +33,7 @@ export function reflectionCourse(
   verdicts: readonly boolean[],
   rounds: number,
 ): { answer: number; calls: number } {
+  checkArguments({ verdicts, rounds }, { verdicts: listOf(aFlag), rounds: anInteger() });
   const seen: boolean[] = [];
   let answers = 1;
   for (;;) {

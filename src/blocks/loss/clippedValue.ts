@@ -1,4 +1,5 @@
 import type { LossBatch, LossTerm } from "../../contract/loss.js";
+import { aNumber, checkArguments } from "../../engine/arguments.js";
 import { engineOf, tensorOf } from "../../engine/device.js";
 import { number, orNull } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
@@ -20,6 +21,10 @@ export function clippedValueLoss(
   target: number,
   epsilon = 0.2,
 ): { loss: number; gradient: number } {
+  checkArguments(
+    { value, oldValue, target, epsilon },
+    { value: aNumber, oldValue: aNumber, target: aNumber, epsilon: aNumber },
+  );
   const clipped = Math.min(Math.max(value, oldValue - epsilon), oldValue + epsilon);
   const [plain, held] = [(value - target) ** 2, (clipped - target) ** 2];
   return held > plain

@@ -1,7 +1,9 @@
 import type { Scheduled } from "../../contract/block.js";
 import type { Trajectory } from "../../contract/data.js";
 import type { LossTerm } from "../../contract/loss.js";
+import { checkArguments, listOf, oneOf, withFields } from "../../engine/arguments.js";
 import { invalid } from "../../engine/checks.js";
+import { flowOrOther } from "../../engine/contractKinds.js";
 import { engineOf, tensorOf } from "../../engine/device.js";
 import type { Engine } from "../../engine/engine.js";
 import { type FlowActions, flowStepNoise } from "../../engine/kernels/flowActions.js";
@@ -38,6 +40,10 @@ export function flowStds(
   rows: readonly Pick<Trajectory, "actions">[],
   std: "diffusion" | "step",
 ): Float32Array {
+  checkArguments(
+    { rows, std },
+    { rows: listOf(withFields({ actions: flowOrOther })), std: oneOf(["diffusion", "step"]) },
+  );
   const values = rows.flatMap(({ actions }, r) => {
     if (actions.kind !== "flow") {
       throw invalid("ERR_OPTION", `rows[${r}].actions`, "flow steps", actions.kind);

@@ -1,3 +1,6 @@
+import { aNumber, anInteger, checkArguments, numbers, orNull } from "../../engine/arguments.js";
+import { invalid } from "../../engine/checks.js";
+
 /**
  * The k greatest logits of each row and their ids, greatest first, the lower id first on ties; rows with
  * mask 0 are not read and give 0.
@@ -14,9 +17,23 @@ export function topTokens(
   k: number,
   temperature: number | null = null,
 ): { values: Float32Array; ids: Int32Array } {
-  const values = new Float32Array(mask.length * k);
-  const ids = new Int32Array(mask.length * k);
-  for (let t = 0; t < mask.length; ++t) {
+  checkArguments(
+    { logits, vocabulary, mask, k, temperature },
+    {
+      logits: numbers,
+      vocabulary: anInteger(1),
+      mask: numbers,
+      k: anInteger(1, vocabulary),
+      temperature: orNull(aNumber),
+    },
+  );
+  const rows = mask.length;
+  if (!(logits instanceof Float32Array) || logits.length !== rows * vocabulary) {
+    throw invalid("ERR_SHAPE", "logits", `a Float32Array of [${rows}, ${vocabulary}]`, logits);
+  }
+  const values = new Float32Array(rows * k);
+  const ids = new Int32Array(rows * k);
+  for (let t = 0; t < rows; ++t) {
     if (mask[t] === 0) continue;
     const row = logits.subarray(t * vocabulary, (t + 1) * vocabulary);
     const top = topOf(row, k);

@@ -1,3 +1,16 @@
+import {
+  aFunction,
+  aNumber,
+  anInteger,
+  aText,
+  checkArguments,
+  type Kind,
+  listOf,
+  optional,
+  orNull,
+  withFields,
+} from "../../engine/arguments.js";
+
 /** The rollouts of one prompt as a judge's question is made of them; one entry each. */
 export interface AnsweredRollouts {
   /** 1 right, 0 wrong. */
@@ -20,6 +33,26 @@ export interface JudgeItemOptions {
   pairwiseTemplates: number;
 }
 
+/** As `AnsweredRollouts`, where a user hands it in. */
+export const someAnswers: Kind = (value) => answered(value) ?? oneEach(value);
+
+const answered = withFields({
+  rewards: listOf(aNumber),
+  answers: listOf(orNull(aText)),
+});
+
+function oneEach(value: unknown) {
+  const { rewards, answers } = value as AnsweredRollouts;
+  if (answers.length === rewards.length) return null;
+  return { at: ".answers", expected: `${rewards.length} answers`, received: answers };
+}
+
+const judgeOptions = withFields({
+  pSingle: optional(aNumber),
+  pointwiseTemplates: anInteger(1),
+  pairwiseTemplates: anInteger(1),
+});
+
 /** A position in a list of `length`, by one draw. */
 export function drawIndex(length: number, uniform: () => number): number {
   return Math.floor(uniform() * length);
@@ -40,10 +73,16 @@ function positions(rewards: readonly number[], wanted: number): number[] {
  * @returns null where the group is empty or an answer that would be quoted is missing
  */
 export function judgeItem(
-  { rewards, answers }: AnsweredRollouts,
-  { pSingle = 0.3, pointwiseTemplates, pairwiseTemplates }: JudgeItemOptions,
+  group: AnsweredRollouts,
+  options: JudgeItemOptions,
   uniform: () => number,
 ): JudgeItem | null {
+  checkArguments(
+    { group, options, uniform },
+    { group: someAnswers, options: judgeOptions, uniform: aFunction },
+  );
+  const { rewards, answers } = group;
+  const { pSingle = 0.3, pointwiseTemplates, pairwiseTemplates } = options;
   const pick = (candidates: readonly number[]) =>
     candidates[drawIndex(candidates.length, uniform)]!;
   const pointwise = (rollout: number): JudgeItem | null => {

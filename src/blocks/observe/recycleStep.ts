@@ -1,7 +1,22 @@
 import type { Question } from "../../contract/data.js";
 import type { QuestionForms } from "../../contract/forms.js";
+import {
+  aFlag,
+  aFunction,
+  aNumber,
+  anInteger,
+  anything,
+  aText,
+  checkArguments,
+  either,
+  type Kind,
+  listOf,
+  orNull,
+  withFields,
+} from "../../engine/arguments.js";
+import { aQuestion, someForms } from "../../engine/contractKinds.js";
 import { pairwiseQuestion, pointwiseQuestion, reflectionQuestion } from "../../forms/questions.js";
-import { type AnsweredRollouts, drawIndex, judgeItem } from "./judgeItem.js";
+import { type AnsweredRollouts, drawIndex, judgeItem, someAnswers } from "./judgeItem.js";
 import { reflectionItem } from "./reflectionItem.js";
 
 /** A prompt with its finished rollouts. */
@@ -26,8 +41,22 @@ export interface RecycleStepOptions {
   balanced: boolean;
 }
 
+const aFinishedGroup: Kind = (value) =>
+  someAnswers(value) ?? withFields({ question: aQuestion, traces: listOf(aText) })(value);
+
+const recycleOptions = withFields({
+  pSingle: aNumber,
+  capJudge: aNumber,
+  capReflect: aNumber,
+  balanced: aFlag,
+});
+
 /** `count` of the items, drawn without replacement, in their order; all where there are no more. */
 export function subsample<T>(items: readonly T[], count: number, uniform: () => number): T[] {
+  checkArguments(
+    { items, count, uniform },
+    { items: listOf(anything), count: anInteger(0, Number.MAX_SAFE_INTEGER), uniform: aFunction },
+  );
   if (items.length <= count) return [...items];
   const left = items.map((_, i) => i);
   const drawn = new Set<number>();
@@ -48,6 +77,10 @@ export function balanceVerdicts<T extends { readonly right: boolean | null }>(
   items: readonly T[],
   uniform: () => number,
 ): T[] {
+  checkArguments(
+    { items, uniform },
+    { items: listOf(withFields({ right: orNull(aFlag) })), uniform: aFunction },
+  );
   const of = (right: boolean) => items.filter((item) => item.right === right);
   const count = Math.min(of(true).length, of(false).length);
   const kept = new Set([true, false].flatMap((right) => subsample(of(right), count, uniform)));
@@ -88,9 +121,19 @@ function judgeQuestion(
 export function recycleStep(
   groups: readonly FinishedGroup[],
   forms: QuestionForms | FormsOf,
-  { pSingle, capJudge, capReflect, balanced }: RecycleStepOptions,
+  options: RecycleStepOptions,
   uniform: () => number,
 ): Question[] {
+  checkArguments(
+    { groups, forms, options, uniform },
+    {
+      groups: listOf(aFinishedGroup),
+      forms: either(aFunction, someForms),
+      options: recycleOptions,
+      uniform: aFunction,
+    },
+  );
+  const { pSingle, capJudge, capReflect, balanced } = options;
   const formsOf = typeof forms === "function" ? forms : () => forms;
   const judge = groups.flatMap((group) =>
     judgeQuestion(group, formsOf(group.question), pSingle, uniform),

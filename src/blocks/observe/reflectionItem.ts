@@ -1,4 +1,5 @@
-import { type AnsweredRollouts, drawIndex } from "./judgeItem.js";
+import { aFunction, aNumber, checkArguments } from "../../engine/arguments.js";
+import { type AnsweredRollouts, drawIndex, someAnswers } from "./judgeItem.js";
 
 /** A failed attempt to be quoted: its position in the group, and what of it. */
 export interface ReflectionItem {
@@ -16,11 +17,16 @@ export interface ReflectionItem {
  * @returns null where no attempt failed, or none with an answer
  */
 export function reflectionItem(
-  { rewards, answers }: AnsweredRollouts,
+  group: AnsweredRollouts,
   position: number,
   prompts: number,
   uniform: () => number,
 ): ReflectionItem | null {
+  checkArguments(
+    { group, position, prompts, uniform },
+    { group: someAnswers, position: aNumber, prompts: aNumber, uniform: aFunction },
+  );
+  const { rewards, answers } = group;
   const kind = position < prompts / 2 ? "reflectTrace" : "reflectAnswer";
   const failed = rewards.flatMap((reward, i) =>
     reward === 0 && (kind === "reflectTrace" || answers[i] !== null) ? [i] : [],

@@ -1,6 +1,7 @@
 import pLimit from "p-limit";
 import pRetry from "p-retry";
 import type { RewardContext, RewardFunction } from "../../contract/reward.js";
+import { aFunction, anObject, checkArguments } from "../../engine/arguments.js";
 import { show } from "../../engine/checks.js";
 import { FiresteelError } from "../../engine/error.js";
 import { choice, integer, number, orNull } from "../../options/option.js";
@@ -59,6 +60,7 @@ const shape = {
  * rewards: { judge: guarded(askJudge, { batch: "each", timeoutSeconds: 20, retries: 2, onFailure: "null" }) }
  */
 export function guarded(reward: RewardFunction, options: GuardOptions = {}): RewardFunction {
+  checkArguments({ reward, options }, { reward: aFunction, options: anObject });
   const each = (all: { batch: string }) => all.batch === "each";
   const { values } = parseOptions("guarded", shape, options, {
     inapplicable: {

@@ -1,6 +1,16 @@
 import type { Column, Trajectory } from "../../contract/data.js";
 import type { RewardPlan } from "../../contract/system.js";
+import {
+  anEngine,
+  anObject,
+  checkArguments,
+  listOf,
+  numbers,
+  oneOf,
+  withFields,
+} from "../../engine/arguments.js";
 import { invalid } from "../../engine/checks.js";
+import { aStage } from "../../engine/contractKinds.js";
 import { engineOf } from "../../engine/device.js";
 import type { Engine } from "../../engine/engine.js";
 import { klEstimate } from "../../engine/kernels/kl.js";
@@ -18,6 +28,8 @@ export interface ScoredActions {
 
 const estimators = ["k1", "k2", "k3", "abs"] as const;
 
+const someScores = withFields({ logProb: numbers, refLogProb: numbers, mask: numbers });
+
 /**
  * Estimates of KL(policy || reference) from sampled actions (Schulman 2020): one per action, 0 where the
  * mask is 0, and their sum per row.
@@ -27,6 +39,10 @@ export async function rowKl(
   rows: readonly ScoredActions[],
   estimator: (typeof estimators)[number] = "k1",
 ): Promise<{ kl: Float32Array[]; sums: number[] }> {
+  checkArguments(
+    { engine, rows, estimator },
+    { engine: anEngine, rows: listOf(someScores), estimator: oneOf(estimators) },
+  );
   const rowOffsets = offsetsOf(rows.map(({ mask }) => mask.length));
   const inputs = {
     logProb: concatenate(
@@ -85,6 +101,7 @@ export type KlPenaltyOptions = Partial<{
  * the rollout's reward stays. The KL per action is reported as `kl`.
  */
 export function klPenalty(plan: RewardPlan, options: KlPenaltyOptions = {}): RewardPlan {
+  checkArguments({ plan, options }, { plan: aStage, options: anObject });
   const { values, described } = parseOptions("klPenalty", shape, options);
   const { beta, klEstimator, level } = values;
   return {

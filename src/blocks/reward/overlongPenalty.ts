@@ -1,5 +1,7 @@
 import type { RewardPlan } from "../../contract/system.js";
+import { aNumber, anObject, checkArguments, optional, withFields } from "../../engine/arguments.js";
 import { invalid } from "../../engine/checks.js";
+import { aStage } from "../../engine/contractKinds.js";
 import { integer, number, orNull } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
 
@@ -17,10 +19,15 @@ export interface OverlongOptions {
  * Soft overlong punishment (DAPO, Yu et al. 2025, eq. 13): 0 up to maxLength - buffer, then linear down
  * to -factor at maxLength, and -factor beyond.
  */
-export function softOverlong(
-  length: number,
-  { maxLength, buffer, factor = 1 }: OverlongOptions,
-): number {
+export function softOverlong(length: number, options: OverlongOptions): number {
+  checkArguments(
+    { length, options },
+    {
+      length: aNumber,
+      options: withFields({ maxLength: aNumber, buffer: aNumber, factor: optional(aNumber) }),
+    },
+  );
+  const { maxLength, buffer, factor = 1 } = options;
   const excess = length - (maxLength - buffer);
   return excess <= 0 ? 0 : -Math.min(excess / buffer, 1) * factor;
 }
@@ -51,6 +58,7 @@ const bufferShare = 0.2;
  * DAPO's does, in proportion to the run's maxCompletionLength.
  */
 export function overlongPenalty(plan: RewardPlan, options: Given = {}): RewardPlan {
+  checkArguments({ plan, options }, { plan: aStage, options: anObject });
   const { values, described } = parseOptions("overlongPenalty", shape, options, {
     contradicts: {
       buffer: (o) =>

@@ -2,10 +2,33 @@ import type { Trajectory } from "../../contract/data.js";
 import type { Measurer } from "../../contract/metrics.js";
 import type { RewardContext, RewardFunction } from "../../contract/reward.js";
 import type { RewardPlan } from "../../contract/system.js";
+import {
+  aFunction,
+  aNumber,
+  anObject,
+  anything,
+  aSignal,
+  aText,
+  checkArguments,
+  listOf,
+  optional,
+  recordOf,
+  withFields,
+} from "../../engine/arguments.js";
 import { didYouMean, show } from "../../engine/checks.js";
+import { rewardOrNull } from "../../engine/contractKinds.js";
 import { FiresteelError } from "../../engine/error.js";
 import { numbersByName } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
+
+const rewardedRow = withFields({ prompt: withFields({ columns: anObject }), text: aText });
+
+const aRewardContext = withFields({
+  completions: listOf(aText),
+  trajectories: listOf(anything),
+  signal: aSignal,
+  measure: optional(aFunction),
+});
 
 /**
  * Weighted sum of the rewards that apply; null where none does (as in TRL, which leaves missing
@@ -15,6 +38,10 @@ export function weightedSum(
   rewards: Readonly<Record<string, number | null>>,
   weights: Readonly<Record<string, number>> = {},
 ): number | null {
+  checkArguments(
+    { rewards, weights },
+    { rewards: recordOf(rewardOrNull), weights: recordOf(aNumber) },
+  );
   let sum: number | null = null;
   for (const [name, reward] of Object.entries(rewards)) {
     if (reward !== null) sum = (sum ?? 0) + (weights[name] ?? 1) * reward;
@@ -28,6 +55,10 @@ export function rewardContext(
   signal: AbortSignal,
   measure?: Measurer,
 ): RewardContext {
+  checkArguments(
+    { trajectories, signal, measure },
+    { trajectories: listOf(rewardedRow), signal: aSignal, measure: optional(aFunction) },
+  );
   const names = new Set(trajectories.flatMap(({ prompt }) => Object.keys(prompt.columns)));
   const columns = [...names].map((name) => [
     name,
@@ -70,6 +101,7 @@ export async function callReward(
   reward: RewardFunction,
   ctx: RewardContext,
 ): Promise<readonly (number | null)[]> {
+  checkArguments({ name, reward, ctx }, { name: aText, reward: aFunction, ctx: aRewardContext });
   let values: readonly (number | null)[];
   const { measure } = ctx;
   const named: RewardContext = {

@@ -1,5 +1,6 @@
 import type { Group, Prompt, Trajectory } from "../../contract/data.js";
 import type { RolloutPlan } from "../../contract/system.js";
+import { anInteger, anObject, checkArguments, listOf } from "../../engine/arguments.js";
 import { FiresteelError } from "../../engine/error.js";
 import { integer, orNull } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
@@ -18,6 +19,15 @@ export function intoGroups(
   count: number,
   before = 0,
 ): Group[] {
+  checkArguments(
+    { prompts, trajectories, count, before },
+    {
+      prompts: listOf(anObject),
+      trajectories: listOf(anObject),
+      count: anInteger(),
+      before: anInteger(),
+    },
+  );
   if (trajectories.length !== prompts.length * count) {
     throw new FiresteelError(
       "ERR_SAMPLER",

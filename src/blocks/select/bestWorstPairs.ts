@@ -1,5 +1,7 @@
 import type { RowFilter } from "../../contract/system.js";
+import { aNumber, checkArguments, listOf } from "../../engine/arguments.js";
 import { invalid } from "../../engine/checks.js";
+import { rewardOrNull } from "../../engine/contractKinds.js";
 import { number } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
 
@@ -14,6 +16,7 @@ export function bestWorstPair(
   scores: readonly (number | null)[],
   margin = 0,
 ): [chosen: number, rejected: number] | null {
+  checkArguments({ scores, margin }, { scores: listOf(rewardOrNull), margin: aNumber });
   const present = scores.filter((score) => score !== null);
   if (present.length < 2) return null;
   const best = present.reduce((a, b) => Math.max(a, b));

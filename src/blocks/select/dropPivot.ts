@@ -1,5 +1,7 @@
 import type { Trajectory } from "../../contract/data.js";
 import type { RowFilter } from "../../contract/system.js";
+import { aNumber, checkArguments, listOf } from "../../engine/arguments.js";
+import { rewardOrNull } from "../../engine/contractKinds.js";
 import { flag } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
 import { withColumn } from "../columns.js";
@@ -7,18 +9,21 @@ import { nonzeroScale } from "../credit/scaleByNonzero.js";
 
 /** The lower median of the values that are not null; null where there are none. */
 export function lowerMedian(values: readonly (number | null)[]): number | null {
+  checkArguments({ values }, { values: listOf(rewardOrNull) });
   const present = values.filter((value) => value !== null).sort((a, b) => a - b);
   return present[Math.floor((present.length - 1) / 2)] ?? null;
 }
 
 /** The first row whose reward is the group's median; -1 where no row has a reward. */
 export function pivotIndex(rewards: readonly (number | null)[]): number {
+  checkArguments({ rewards }, { rewards: listOf(rewardOrNull) });
   const median = lowerMedian(rewards);
   return median === null ? -1 : rewards.indexOf(median);
 }
 
 /** Advantages times rows / non-zero rows, so that dropping zeros does not shrink the update. */
 export function compensate(advantages: readonly number[]): number[] {
+  checkArguments({ advantages }, { advantages: listOf(aNumber) });
   const scale = nonzeroScale(advantages);
   return advantages.map((advantage) => advantage * scale);
 }

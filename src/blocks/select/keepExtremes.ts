@@ -1,4 +1,6 @@
 import type { RowFilter } from "../../contract/system.js";
+import { aNumber, checkArguments, listOf, withFields } from "../../engine/arguments.js";
+import { rewardOrNull } from "../../engine/contractKinds.js";
 import { integer } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
 
@@ -8,8 +10,13 @@ import { parseOptions } from "../../options/parseOptions.js";
  */
 export function extremeIndices(
   rewards: readonly (number | null)[],
-  { best, worst }: { best: number; worst: number },
+  count: { best: number; worst: number },
 ): number[] {
+  checkArguments(
+    { rewards, count },
+    { rewards: listOf(rewardOrNull), count: withFields({ best: aNumber, worst: aNumber }) },
+  );
+  const { best, worst } = count;
   const ranked = rewards
     .map((reward, row) => ({ reward, row }))
     .filter((one): one is { reward: number; row: number } => one.reward !== null)

@@ -1,4 +1,13 @@
 import type { RowFilter } from "../../contract/system.js";
+import {
+  aFunction,
+  aNumber,
+  anInteger,
+  checkArguments,
+  numbers,
+  optional,
+  withFields,
+} from "../../engine/arguments.js";
 import { choice, integer, number } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
 import { mapRows } from "../columns.js";
@@ -21,9 +30,18 @@ export interface SampleStepsOptions {
  */
 export function stepMask(
   mask: Uint8Array,
-  { fraction = 1, choose = "first", dropLast = 0 }: SampleStepsOptions,
+  options: SampleStepsOptions,
   uniform: () => number,
 ): Uint8Array {
+  checkArguments(
+    { mask, options, uniform },
+    {
+      mask: numbers,
+      options: withFields({ fraction: optional(aNumber), dropLast: optional(anInteger()) }),
+      uniform: aFunction,
+    },
+  );
+  const { fraction = 1, choose = "first", dropLast = 0 } = options;
   const end = Math.max(0, mask.length - dropLast);
   const steps = Array.from({ length: end }, (_, i) => i).filter((i) => mask[i] !== 0);
   const count = Math.min(steps.length, Math.max(1, Math.floor(steps.length * fraction)));

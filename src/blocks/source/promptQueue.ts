@@ -1,5 +1,6 @@
 import type { Question } from "../../contract/data.js";
 import type { StateStore, StateValue } from "../../contract/state.js";
+import { anInteger, anything, checkArguments, listOf } from "../../engine/arguments.js";
 
 /**
  * A whole batch from the head of a first-in-first-out queue, or nothing.
@@ -7,6 +8,7 @@ import type { StateStore, StateValue } from "../../contract/state.js";
  * @returns the batch, empty where fewer than `size` wait; and what waits on
  */
 export function takeBatch<T>(queue: readonly T[], size: number): { batch: T[]; rest: T[] } {
+  checkArguments({ queue, size }, { queue: listOf(anything), size: anInteger() });
   const count = queue.length < size ? 0 : size;
   return { batch: queue.slice(0, count), rest: queue.slice(count) };
 }

@@ -1,4 +1,5 @@
 import type { Actions } from "../../contract/data.js";
+import { anInteger, checkArguments, within } from "../arguments.js";
 import type { FlowNoise, FlowSchedule, PerSample } from "./flowCoefficients.js";
 
 export type FlowActions = Extract<Actions, { kind: "flow" }>;
@@ -10,6 +11,7 @@ export type FlowActions = Extract<Actions, { kind: "flow" }>;
  * @returns [steps + 1]
  */
 export function flowTimes(steps: number, shift = 1): Float32Array {
+  checkArguments({ steps, shift }, { steps: anInteger(1), shift: within(1e-3, 1e3) });
   return Float32Array.from({ length: steps + 1 }, (_, i) => {
     const sigma = 1 - i / steps;
     return (shift * sigma) / (1 + (shift - 1) * sigma);

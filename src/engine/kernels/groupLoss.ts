@@ -1,3 +1,4 @@
+import { aNumber, checkArguments, numbers } from "../arguments.js";
 import {
   checkBoolean,
   checkChoice,
@@ -242,6 +243,7 @@ export function preferenceMetrics(
   metrics: ArrayLike<number>,
   beta: number,
 ): Record<`rewards/${"chosen" | "rejected" | "accuracies" | "margins"}`, number | null> {
+  checkArguments({ metrics, beta }, { metrics: numbers, beta: aNumber });
   const of = (name: (typeof groupLossMetrics)[number]) => metrics[groupLossMetrics.indexOf(name)]!;
   const pairs = of("groupsUsed");
   const mean = (sum: number) => (pairs > 0 ? sum / pairs : null);

@@ -91,7 +91,8 @@ export function adamw(engine: Engine, args: AdamwInputs): void {
   }
   withInputs(engine, (inputs) => {
     const gradSquare = inputs.optional("gradSquare", args.gradSquare, "f64", [1]);
-    const dtype = (args.tensors[0]?.param.dtype ?? "f32") as Float;
+    const first: unknown = args.tensors[0]?.param;
+    const dtype = (first instanceof Tensor ? first.dtype : "f32") as Float;
     const all = args.tensors.map((one, i) => {
       const at = `tensors[${i}]`;
       checkKeys(at, one, ["param", "master", "grad", "m", "v"]);

@@ -1,4 +1,5 @@
 import type { FlowShape } from "../../contract/index.js";
+import { anObject, checkArguments } from "../../engine/arguments.js";
 import { checkInteger, checkKeys, checkNumber, show } from "../../engine/checks.js";
 import { FiresteelError } from "../../engine/error.js";
 
@@ -38,9 +39,11 @@ export function checkFlowConfig(config: FlowConfig): FlowConfig {
 }
 
 /** The network of a task's shape, sampled in equal steps. */
-export function flowConfig({ width, conditionWidth, hidden, layers }: FlowShape): FlowConfig {
-  const shape = { width, conditionWidth, hiddenSize: hidden, numLayers: layers };
-  return checkFlowConfig({ ...shape, shift: 1 });
+export function flowConfig(shape: FlowShape): FlowConfig {
+  checkArguments({ shape }, { shape: anObject });
+  const { width, conditionWidth, hidden, layers } = shape;
+  const config = { width, conditionWidth, hiddenSize: hidden, numLayers: layers };
+  return checkFlowConfig({ ...config, shift: 1 });
 }
 
 /** The text of config.json. */

@@ -9,7 +9,17 @@ import type {
   ScoringOptions,
   Trajectory,
 } from "../../contract/index.js";
+import {
+  aNumber,
+  anEngine,
+  anObject,
+  aPath,
+  checkArguments,
+  listOf,
+  withFields,
+} from "../../engine/arguments.js";
 import { checkInteger, checkKeys, invalid } from "../../engine/checks.js";
+import { aPolicyRow, aSampleRequest } from "../../engine/contractKinds.js";
 import type { Engine } from "../../engine/engine.js";
 import { scale } from "../../engine/nn/elementwise.js";
 import type { Tensor } from "../../engine/tensor.js";
@@ -61,6 +71,7 @@ export class FlowPolicy implements Policy {
    * FlowPolicy.create(engine, shape, { seed: 1 });
    */
   static create(engine: Engine, config: FlowConfig, options: { seed?: number } = {}): FlowPolicy {
+    checkArguments({ engine }, { engine: anEngine });
     checkKeys("options", options, ["seed"]);
     const seed = checkInteger("seed", options.seed ?? 0, 0, Number.MAX_SAFE_INTEGER);
     const checked = Object.freeze({ ...checkFlowConfig(config) });
@@ -77,6 +88,7 @@ export class FlowPolicy implements Policy {
    * @throws FiresteelError ERR_CHECKPOINT where it is missing, damaged, not whole or of another kind
    */
   static async open(engine: Engine, directory: string): Promise<FlowPolicy> {
+    checkArguments({ engine, directory }, { engine: anEngine, directory: aPath });
     const { config, weights, weightsPath } = await readFlowPolicy(directory);
     return engine.attempt(() => {
       const policy = FlowPolicy.#with(engine, Object.freeze(config), (spec) => {
@@ -100,6 +112,7 @@ export class FlowPolicy implements Policy {
 
   /** @throws FiresteelError ERR_OPTION, ERR_RANGE: what is wrong with its column `condition` */
   checkQuestion(question: Question): void {
+    checkArguments({ question }, { question: withFields({ columns: anObject }) });
     this.#network.conditionOf(question);
   }
 
@@ -112,6 +125,7 @@ export class FlowPolicy implements Policy {
    *   condition), ERR_SAMPLER (a hook), ERR_OUT_OF_MEMORY, ERR_ABORTED
    */
   async sample(request: SampleRequest): Promise<Trajectory[]> {
+    checkArguments({ request }, { request: aSampleRequest });
     const paths = await samplePaths(this.#network, request);
     return paths.map((path, id) => this.#trajectory(path, id, request));
   }
@@ -151,6 +165,7 @@ export class FlowPolicy implements Policy {
     rows: readonly PolicyRow[],
     options: ScoringOptions = {},
   ): { rowOffsets: Int32Array; logProb: Tensor; entropy: null; mean: Tensor | null } {
+    checkArguments({ rows, options }, { rows: listOf(aPolicyRow), options: anObject });
     const { tape, rowOffsets, logProb, mean } = scoreSteps(this.#network, rows, options, false);
     tape.release(logProb);
     if (mean !== null) tape.release(mean);
@@ -160,6 +175,7 @@ export class FlowPolicy implements Policy {
 
   /** @throws FiresteelError as `score`; ERR_OPTION for an entropy, which has no gradient */
   forward(rows: readonly PolicyRow[], options: ScoringOptions = {}): DifferentiableScores {
+    checkArguments({ rows, options }, { rows: listOf(aPolicyRow), options: anObject });
     if (options.entropy) {
       throw invalid("ERR_OPTION", "entropy", "false (weights do not move it)", options.entropy);
     }
@@ -171,6 +187,13 @@ export class FlowPolicy implements Policy {
     demonstrations: readonly Demonstration[],
     how: { stream: RandomStream; measure: boolean },
   ): Promise<number | null> {
+    checkArguments(
+      { demonstrations, how },
+      {
+        demonstrations: listOf(withFields({ question: withFields({ columns: anObject }) })),
+        how: withFields({ stream: listOf(aNumber, 2) }),
+      },
+    );
     return matchFlow(this.#network, demonstrations, how);
   }
 
@@ -183,10 +206,12 @@ export class FlowPolicy implements Policy {
 
   /** config.json and model.safetensors. */
   async save(directory: string): Promise<void> {
+    checkArguments({ directory }, { directory: aPath });
     await writeFlowPolicy(directory, this.config, this.parameters);
   }
 
   async load(directory: string): Promise<void> {
+    checkArguments({ directory }, { directory: aPath });
     const { config, weights, weightsPath } = await readFlowPolicy(directory);
     for (const [name, value] of Object.entries(config)) {
       const mine = this.config[name as keyof FlowConfig];

@@ -1,4 +1,5 @@
 import type { Tokenizer } from "../../contract/index.js";
+import { aText, checkArguments, either, listOf, numbers } from "../../engine/arguments.js";
 import { checkInteger, invalid, show } from "../../engine/checks.js";
 import { FiresteelError } from "../../engine/error.js";
 
@@ -15,6 +16,7 @@ export class CharTokenizer implements Tokenizer {
    * @throws FiresteelError ERR_OPTION, ERR_RANGE
    */
   constructor(symbols: string | readonly string[], endOfSequence?: number) {
+    checkArguments({ symbols }, { symbols: either(listOf(aText), aText) });
     const characters: (string | null)[] = [...symbols];
     this.endOfSequence = checkInteger(
       "endOfSequence",
@@ -41,7 +43,9 @@ export class CharTokenizer implements Tokenizer {
     return this.symbols.length;
   }
 
+  /** @throws FiresteelError ERR_OPTION, ERR_RANGE where the text has no encoding */
   encode(text: string): Int32Array {
+    checkArguments({ text }, { text: aText });
     return Int32Array.from([...text], (symbol, at) => {
       const id = this.#ids.get(symbol);
       if (id !== undefined) return id;
@@ -53,9 +57,12 @@ export class CharTokenizer implements Tokenizer {
     });
   }
 
+  /** @throws FiresteelError ERR_OPTION, ERR_RANGE for an id beyond the vocabulary */
   decode(ids: Int32Array): string {
+    checkArguments({ ids }, { ids: numbers });
     let text = "";
-    for (const [i, id] of ids.entries()) {
+    for (let i = 0; i < ids.length; ++i) {
+      const id = ids[i]!;
       checkInteger(`ids[${i}]`, id, 0, this.vocabularySize - 1);
       text += this.symbols[id] ?? "";
     }

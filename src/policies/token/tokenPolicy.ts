@@ -10,7 +10,17 @@ import type {
   Tokenizer,
   Trajectory,
 } from "../../contract/index.js";
+import {
+  aFlag,
+  anEngine,
+  anObject,
+  aPath,
+  checkArguments,
+  listOf,
+  withFields,
+} from "../../engine/arguments.js";
 import { checkChoice, checkInteger, checkKeys, invalid } from "../../engine/checks.js";
+import { aPolicyRow, aPrompt, aSampleRequest } from "../../engine/contractKinds.js";
 import type { Engine } from "../../engine/engine.js";
 import { scale } from "../../engine/nn/elementwise.js";
 import type { Tensor } from "../../engine/tensor.js";
@@ -56,6 +66,7 @@ export class TokenPolicy implements Policy {
     config: TokenConfig,
     options: { tokenizer?: Tokenizer | null; seed?: number } = {},
   ): TokenPolicy {
+    checkArguments({ engine }, { engine: anEngine });
     checkKeys("options", options, ["tokenizer", "seed"]);
     const { tokenizer = null, seed = 0 } = options;
     const checked = Object.freeze({ ...checkTokenConfig(config) });
@@ -80,6 +91,7 @@ export class TokenPolicy implements Policy {
     directory: string,
     options: { dtype?: PolicyDType; valueHead?: true } = {},
   ): Promise<TokenPolicy> {
+    checkArguments({ engine, directory }, { engine: anEngine, directory: aPath });
     checkKeys("options", options, ["dtype", "valueHead"]);
     const { config: saved, tokenizer, weights, weightsPath } = await readPolicy(directory);
     const config = {
@@ -128,6 +140,7 @@ export class TokenPolicy implements Policy {
    * @throws FiresteelError ERR_SHAPE, ERR_RANGE, ERR_SAMPLER, ERR_OUT_OF_MEMORY, ERR_ABORTED
    */
   async sample(request: SampleRequest, watch?: TokenWatch): Promise<Trajectory[]> {
+    checkArguments({ request }, { request: aSampleRequest });
     const stop = new Set(request.stop);
     if (this.tokenizer !== null) stop.add(this.tokenizer.endOfSequence);
     const completions = await generate(this.#model, request, stop, watch);
@@ -164,6 +177,7 @@ export class TokenPolicy implements Policy {
     value: Tensor | null;
     logits: Tensor | null;
   } {
+    checkArguments({ rows, options }, { rows: listOf(aPolicyRow), options: anObject });
     const { tape, rowOffsets, tables, ...scores } = scoreRows(this.#model, rows, options, false);
     const taken = (score: Var | null) => (score === null ? null : tape.release(score));
     const out = {
@@ -180,6 +194,7 @@ export class TokenPolicy implements Policy {
 
   /** @throws FiresteelError ERR_SHAPE, ERR_RANGE, ERR_OPTION, ERR_OUT_OF_MEMORY */
   forward(rows: readonly PolicyRow[], options: ScoringOptions = {}): DifferentiableScores {
+    checkArguments({ rows, options }, { rows: listOf(aPolicyRow), options: anObject });
     return new DifferentiableTokenScores(scoreRows(this.#model, rows, options, true));
   }
 
@@ -190,8 +205,16 @@ export class TokenPolicy implements Policy {
    */
   async imitate(
     demonstrations: readonly Demonstration<Prompt>[],
-    { measure }: { stream: RandomStream; measure: boolean },
+    how: { stream: RandomStream; measure: boolean },
   ): Promise<number | null> {
+    checkArguments(
+      { demonstrations, how },
+      {
+        demonstrations: listOf(withFields({ question: aPrompt })),
+        how: withFields({ measure: aFlag }),
+      },
+    );
+    const { measure } = how;
     return imitate(this, demonstrations, measure);
   }
 
@@ -208,6 +231,7 @@ export class TokenPolicy implements Policy {
    * tokenizer_config.json: the files that Hugging Face's libraries read.
    */
   async save(directory: string): Promise<void> {
+    checkArguments({ directory }, { directory: aPath });
     await writePolicy(directory, this.config, this.parameters, this.tokenizer);
   }
 
@@ -216,6 +240,7 @@ export class TokenPolicy implements Policy {
    * of bf16 weights has masters of its own: load its state too, or make a new one.
    */
   async load(directory: string): Promise<void> {
+    checkArguments({ directory }, { directory: aPath });
     const { config, tokenizer, weights, weightsPath } = await readPolicy(directory);
     for (const [name, value] of Object.entries(config)) {
       const mine = this.config[name as keyof TokenConfig];

@@ -6,6 +6,7 @@ import { lookOnly } from "../../blocks/select/lookOnly.js";
 import { recycled } from "../../blocks/source/recycled.js";
 import { recycledOnce } from "../../blocks/source/recycledOnce.js";
 import type { System } from "../../contract/system.js";
+import { aFlag, checkArguments, oneOf, optional, withFields } from "../../engine/arguments.js";
 import { defineSystem, type PhaseDefinition } from "../defineSystem.js";
 
 /** Of both phases: z-scores with the sample std, clipped ratios per token, a k3 term to the reference. */
@@ -63,7 +64,17 @@ export interface SparkOptions {
  * .998/.91/.94/1.00; balanced reward-only .92/.90/.88/.99. So the judge gains by being trained, and not, at
  * this size, by co-evolving.
  */
-export function sparkSystem({ balanced = false, ablation }: SparkOptions = {}): System {
+export function sparkSystem(options: SparkOptions = {}): System {
+  checkArguments(
+    { options },
+    {
+      options: withFields({
+        balanced: optional(aFlag),
+        ablation: optional(oneOf(Object.keys(ablations))),
+      }),
+    },
+  );
+  const { balanced = false, ablation } = options;
   const policy: PhaseDefinition = {
     name: "policy",
     ...objective(),

@@ -1,0 +1,216 @@
+/** What the objects of src/contract must be where a user hands them in: what is read of them, and no more. */
+import {
+  aFlag,
+  aFunction,
+  aNumber,
+  anInteger,
+  anObject,
+  anything,
+  aText,
+  either,
+  type Kind,
+  listOf,
+  numbers,
+  oneOf,
+  optional,
+  orNull,
+  recordOf,
+  withFields,
+} from "./arguments.js";
+
+const aMessage = withFields({ role: aText, content: aText });
+
+export const aQuestion = withFields({
+  id: aText,
+  messages: listOf(aMessage),
+  columns: anObject,
+  kind: optional(aText),
+  task: optional(aText),
+});
+
+export const aPrompt = withFields({ id: aText, columns: anObject, tokens: numbers });
+
+const segment = withFields({ values: numbers, bounds: numbers });
+const byLevel: Readonly<Record<string, Kind>> = {
+  row: withFields({ value: aNumber }),
+  segment,
+  action: withFields({ values: numbers }),
+};
+const level = withFields({ level: oneOf(Object.keys(byLevel)) });
+
+export const aColumn: Kind = (value) =>
+  level(value) ?? byLevel[(value as { level: string }).level]!(value);
+
+const flowFields = { states: numbers, sigmas: numbers, noise: aText, noiseLevels: numbers };
+export const someActions = withFields({ kind: aText, length: anInteger() });
+const flowSteps = withFields(flowFields);
+
+/** Actions, of a flow those with all that is read of them. */
+export const flowOrOther: Kind = (value) =>
+  someActions(value) ?? ((value as { kind: string }).kind === "flow" ? flowSteps(value) : null);
+
+export const rewardOrNull = orNull(aNumber);
+
+export const aTrajectory = withFields({
+  prompt: withFields({ columns: anObject }),
+  actions: someActions,
+  mask: numbers,
+  columns: recordOf(aColumn),
+  reward: rewardOrNull,
+  text: aText,
+});
+
+/** With as much of its trajectories as is read where groups are put together and taken apart. */
+export const aGroup = withFields({ trajectories: listOf(withFields({ reward: rewardOrNull })) });
+
+export const someForms = withFields({
+  pointwise: listOf(withFields({ text: aText })),
+  pairwise: listOf(aText),
+  reflectTrace: listOf(withFields({ text: aText })),
+  reflectAnswer: listOf(withFields({ text: aText })),
+  quoted: aFunction,
+  answer: aFunction,
+});
+
+const anOption = withFields({ name: aText, description: aText });
+const names = optional(listOf(aText));
+
+export const aBlock = withFields({
+  block: aText,
+  options: listOf(anOption),
+  requires: names,
+  models: names,
+  inspect: optional(aFunction),
+});
+
+export const aStage: Kind = (value) => aBlock(value) ?? withFields({ run: aFunction })(value);
+
+export const aLossTerm: Kind = (value) =>
+  aBlock(value) ??
+  withFields({ coupling: aText, columns: listOf(aText), modelLogits: names, evaluate: aFunction })(
+    value,
+  );
+
+/** A stage, several of them, or (where the field may be left out) nothing. */
+export const someStages = either(listOf(aStage), aStage);
+
+export const anUpdate = withFields({
+  minibatchSize: optional(anInteger(1)),
+  numIterations: optional(anInteger(1)),
+});
+
+export const aPhase = withFields({
+  name: aText,
+  model: aText,
+  source: orNull(aStage),
+  rollout: aStage,
+  probe: listOf(aStage),
+  reward: aStage,
+  filter: listOf(aStage),
+  advantage: orNull(aStage),
+  credit: listOf(aStage),
+  rows: orNull(aStage),
+  select: listOf(aStage),
+  weight: listOf(aStage),
+  loss: listOf(aLossTerm),
+  update: anUpdate,
+  observe: listOf(aStage),
+});
+
+export const someModels = recordOf(
+  withFields({ from: either(aText, withFields({ directory: aText })), trained: aFlag }),
+);
+
+export const plannedStages = listOf(
+  withFields({ name: aText, phases: listOf(aText), steps: anInteger() }),
+);
+
+export const aSystem = withFields({
+  id: aText,
+  title: aText,
+  arxiv: orNull(aText),
+  evidence: aText,
+  policy: aText,
+  task: aText,
+  models: someModels,
+  phases: listOf(aPhase),
+  stages: orNull(plannedStages),
+  inference: orNull(aStage),
+});
+
+const aCorner = withFields({ step: aNumber, rate: aNumber });
+const aWarmStart = withFields({
+  name: aText,
+  steps: anInteger(),
+  batchSize: anInteger(1),
+  learningRate: listOf(aCorner),
+  draw: aFunction,
+});
+
+export const aTask = withFields({
+  id: aText,
+  title: aText,
+  kind: aText,
+  alphabet: orNull(aText),
+  train: listOf(aQuestion),
+  evaluation: listOf(aQuestion),
+  evaluations: optional(recordOf(listOf(aQuestion))),
+  mixture: optional(
+    listOf(withFields({ task: aText, weight: aNumber, forms: optional(someForms) })),
+  ),
+  forms: optional(someForms),
+  rewards: recordOf(aFunction),
+  rewardWeights: optional(recordOf(aNumber)),
+  binaryRewards: aFlag,
+  accuracy: orNull(aText),
+  answer: optional(aFunction),
+  warmStart: listOf(aWarmStart),
+  demonstrate: optional(aFunction),
+  policy: anObject,
+  settings: anObject,
+});
+
+export const aPolicy = withFields({
+  kind: aText,
+  maxLength: aNumber,
+  sample: aFunction,
+  score: aFunction,
+  forward: aFunction,
+  clone: aFunction,
+  save: aFunction,
+  dispose: aFunction,
+});
+
+export const aSampler = withFields({
+  name: aText,
+  capabilities: (value) =>
+    value instanceof Set ? null : { at: "", expected: "a set", received: value },
+  sample: aFunction,
+  refresh: aFunction,
+});
+
+const stream = listOf(aNumber, 2);
+
+export const aSampleRequest = withFields({
+  prompts: listOf(aPrompt),
+  counts: listOf(aNumber),
+  streams: listOf(stream),
+  temperature: aNumber,
+  maxCompletionLength: aNumber,
+  stop: listOf(aNumber),
+  hook: anything,
+  signal: orNull((value) =>
+    value instanceof AbortSignal
+      ? null
+      : { at: "", expected: "an AbortSignal, or null,", received: value },
+  ),
+  flow: optional(anObject),
+  noiseStreams: optional(listOf(stream)),
+  starts: optional(listOf(withFields({ actions: flowOrOther, at: aNumber }))),
+});
+
+export const aPolicyRow = withFields({
+  prompt: aPrompt,
+  actions: flowOrOther,
+  mask: optional(numbers),
+});
