@@ -48,7 +48,11 @@ export class JsonTokenizer implements Tokenizer {
   #idOf(token: unknown): number | null {
     const text =
       typeof token === "string" ? token : (token as { content?: unknown } | null)?.content;
-    return typeof text === "string" ? (this.#tokenizer.token_to_id(text) ?? null) : null;
+    const id = typeof text === "string" ? this.#tokenizer.token_to_id(text) : undefined;
+    // Added tokens bring ids of their own, whatever the vocabulary says.
+    return id === undefined
+      ? null
+      : checkInteger(`the id of ${show(text)}`, id, 0, this.vocabularySize - 1);
   }
 
   /** @throws FiresteelError ERR_RANGE for text that has no tokens; ERR_CHECKPOINT */
