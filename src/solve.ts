@@ -3,7 +3,7 @@ import type { Prompt, Question } from "./contract/data.js";
 import type { Policy } from "./contract/policy.js";
 import type { InferenceContext } from "./contract/stage.js";
 import type { Task } from "./contract/task.js";
-import { checkKeys, invalid, show } from "./engine/checks.js";
+import { checkKeys, invalid, show, throwIfAborted } from "./engine/checks.js";
 import { Engine } from "./engine/engine.js";
 import { FiresteelError } from "./engine/error.js";
 import { checkPlacement, type Placement } from "./engine/placement.js";
@@ -64,6 +64,7 @@ export async function solve(options: SolveOptions): Promise<Solution[]> {
     throw invalid("ERR_OPTION", "policy", "a folder or a policy", policy);
   }
   checkPlacement(options);
+  throwIfAborted(options.signal, "Solving");
   for (const [name, value] of Object.entries({ engine, device, threads })) {
     if (!given || value === undefined) continue;
     throw invalid("ERR_OPTION", name, "nothing (the policy has its own engine)", value);

@@ -21,7 +21,7 @@ export interface ReplicateOptions {
    * folder, removed at the end.
    */
   out?: string;
-  /** Stops at the end of a step; finished runs stay in `out`. */
+  /** Stops at once: the run at hand is lost, finished ones stay in `out`. */
   signal?: AbortSignal;
   onProgress?: (progress: ReplicationProgress) => void;
   /** Told of each claim when it is judged. */

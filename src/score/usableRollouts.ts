@@ -27,11 +27,12 @@ export async function summaries(
   path: string,
   phase: Phase,
   onBadLine: ((error: FiresteelError) => void) | undefined,
+  signal: AbortSignal | undefined,
 ): Promise<{ light: Trajectory[]; bad: number }> {
   const light = new LightTrajectories();
   const errors: string[] = [];
   let bad = 0;
-  for await (const { line, text } of fileLines(path)) {
+  for await (const { line, text } of fileLines(path, signal)) {
     try {
       light.add(usable(phase, text, line));
     } catch (error) {
@@ -54,11 +55,12 @@ export async function* units(
   path: string,
   phase: Phase,
   coupled: boolean,
+  signal: AbortSignal | undefined,
 ): AsyncGenerator<Indexed[]> {
   const ended = new Set<string | number>();
   let unit: Indexed[] = [];
   let index = 0;
-  for await (const { line, text } of fileLines(path)) {
+  for await (const { line, text } of fileLines(path, signal)) {
     let rollout: Rollout;
     try {
       rollout = usable(phase, text, line);

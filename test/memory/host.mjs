@@ -25,7 +25,9 @@ export function refuseHost(names, points, seconds = 3600) {
   try {
     const library = join(folder, "refuse_host.so");
     const flags = ["-std=c++17", "-O2", "-shared", "-fPIC", "-o", library];
-    const built = spawnSync("g++", [...flags, here("refuse_host.cc"), "-ldl"], { encoding: "utf8" });
+    const built = spawnSync("g++", [...flags, here("refuse_host.cc"), "-ldl"], {
+      encoding: "utf8",
+    });
     if (built.status !== 0) return { refused: 0, findings: [built.stderr] };
     const shared = join(folder, "shared");
     writeFileSync(shared, new Uint8Array(8));

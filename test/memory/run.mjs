@@ -16,7 +16,8 @@ let given;
 try {
   given = parseArgs({ options: flags }).values;
   for (const name of ["points", "every"]) {
-    if (!(Number.isInteger(+given[name]) && +given[name] >= 1)) throw new Error(`--${name}: an integer >= 1`);
+    if (!(Number.isInteger(+given[name]) && +given[name] >= 1))
+      throw new Error(`--${name}: an integer >= 1`);
   }
   if (!(+given.growth > 1)) throw new Error("--growth: a number > 1");
 } catch (error) {
@@ -38,7 +39,9 @@ for (const scenario of chosen) {
   rows.push([scenario.name, result.refused, result.findings.length]);
   findings.push(...result.findings.map((what) => `${what} (repeat: --only "${scenario.name}")`));
 }
-const systems = ["grpo", "spark", "ppo", "flow-grpo"].filter((id) => `limit ${id}`.includes(given.only));
+const systems = ["grpo", "spark", "ppo", "flow-grpo"].filter((id) =>
+  `limit ${id}`.includes(given.only),
+);
 for (const system of systems) {
   tell(`limit ${system}`);
   const { refused, enough, findings: found } = await sweep(system, { growth: +given.growth });
@@ -60,7 +63,8 @@ const seconds = Math.round((performance.now() - begun) / 1000);
 if (given.json) {
   console.log(JSON.stringify({ refused, rows, findings, skipped: missing, seconds }));
 } else {
-  for (const [name, count, bad] of rows) console.log(`${name.padEnd(48)} ${count} refused, ${bad} wrong`);
+  for (const [name, count, bad] of rows)
+    console.log(`${name.padEnd(48)} ${count} refused, ${bad} wrong`);
   if (missing !== null) console.log(`refusals by the host: skipped, ${missing}`);
   for (const finding of findings) console.log(`  ${finding}`);
   console.log(`${refused} allocations refused, ${findings.length} findings, ${seconds} s`);
