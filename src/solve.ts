@@ -4,7 +4,7 @@ import type { Policy } from "./contract/policy.js";
 import type { InferenceContext } from "./contract/stage.js";
 import type { Task } from "./contract/task.js";
 import { checkArguments } from "./engine/arguments.js";
-import { checkKeys, invalid, show } from "./engine/checks.js";
+import { checkKeys, invalid, show, throwIfAborted } from "./engine/checks.js";
 import { aPolicy, aTask } from "./engine/contractKinds.js";
 import { Engine } from "./engine/engine.js";
 import { FiresteelError } from "./engine/error.js";
@@ -66,6 +66,7 @@ export async function solve(options: SolveOptions): Promise<Solution[]> {
     throw invalid("ERR_OPTION", "policy", "a folder or a policy", policy);
   }
   checkPlacement(options);
+  throwIfAborted(options.signal, "Solving");
   for (const [name, value] of Object.entries({ engine, device, threads })) {
     if (!given || value === undefined) continue;
     throw invalid("ERR_OPTION", name, "nothing (the policy has its own engine)", value);

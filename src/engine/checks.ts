@@ -69,6 +69,13 @@ export function checkChoice<T extends string>(
   throw new FiresteelError("ERR_OPTION", message + didYouMean(value, choices));
 }
 
+/** What a signal ends. @throws FiresteelError ERR_ABORTED where it is aborted */
+export function throwIfAborted(signal: AbortSignal | null | undefined, what: string): void {
+  if (!signal?.aborted) return;
+  const cause: unknown = signal.reason;
+  throw new FiresteelError("ERR_ABORTED", `${what} was aborted: ${show(cause)}`, { cause });
+}
+
 /** Refuses keys that nobody reads. */
 export function checkKeys(name: string, value: unknown, known: readonly string[]): void {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {

@@ -1,5 +1,6 @@
 import { createReadStream } from "node:fs";
 import { TextDecoder } from "node:util";
+import { throwIfAborted } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 
 /** Longer lines are refused: a rollout of a million tokens with four lists takes about 60 MiB. */
@@ -16,9 +17,13 @@ interface FileLine {
  * The lines of a file that are not blank, with their numbers; one line in memory at a time. A byte
  * order mark is left out. The last line may lack its end: then it is not `ended`.
  *
- * @throws FiresteelError ERR_OPTION where the file cannot be read, ERR_RANGE for a line over 256 MiB
+ * @throws FiresteelError ERR_OPTION where the file cannot be read, ERR_RANGE for a line over 256 MiB,
+ *   ERR_ABORTED
  */
-export async function* fileLines(path: string): AsyncGenerator<FileLine> {
+export async function* fileLines(
+  path: string,
+  signal?: AbortSignal,
+): AsyncGenerator<FileLine> {
   let line = 0;
   let parts: Buffer[] = [];
   let bytes = 0;
@@ -36,9 +41,11 @@ export async function* fileLines(path: string): AsyncGenerator<FileLine> {
       for (let end = chunk.indexOf(10); end !== -1; end = chunk.indexOf(10, begin)) {
         parts.push(chunk.subarray(begin, end));
         begin = end + 1;
+        throwIfAborted(signal, "Reading");
         const taken = take(true);
         if (taken.text.trim() !== "") yield taken;
       }
+      throwIfAborted(signal, "Reading");
       parts.push(chunk.subarray(begin));
       bytes += chunk.length - begin;
       if (bytes > MAX_LINE_BYTES) {

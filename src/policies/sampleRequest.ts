@@ -1,5 +1,5 @@
 import type { SampleRequest } from "../contract/index.js";
-import { checkInteger, invalid, show } from "../engine/checks.js";
+import { checkInteger, invalid } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 
 /** What holds for policies of every kind. @throws FiresteelError ERR_SHAPE, ERR_RANGE, ERR_SAMPLER (a hook) */
@@ -17,11 +17,4 @@ export function checkRollouts(request: SampleRequest): void {
     throw invalid("ERR_SHAPE", "streams", `one per rollout (${total})`, streams);
   }
   checkInteger("maxCompletionLength", maxCompletionLength, 1, 2 ** 24);
-}
-
-/** @throws FiresteelError ERR_ABORTED */
-export function throwIfAborted(signal: AbortSignal | null): void {
-  if (!signal?.aborted) return;
-  const cause = signal.reason;
-  throw new FiresteelError("ERR_ABORTED", `Sampling was aborted: ${show(cause)}`, { cause });
 }

@@ -72,8 +72,8 @@ async function warmPolicy(job: RunJob): Promise<string> {
   // What is there is an interrupted one: it takes seconds, and its settings may be others.
   await rm(out, { recursive: true, force: true });
   const quick = { steps: 0, evalSamples: 1, saveSteps: 1 };
-  const once = { engine, task, system, seed, out, signal, onWarmStart, onWarning: () => {} };
-  await train({ ...once, ...quick });
+  const once = { engine, task, system, seed, out, onWarmStart, onWarning: () => {} };
+  await train({ ...once, ...quick, abort: signal });
   if (signal?.aborted) throw interrupted();
   return policy;
 }
@@ -95,7 +95,8 @@ export async function armRun(job: RunJob): Promise<ArmRun> {
   const policy = await warmPolicy(job);
   const steps: Pick<StepReport, "step" | "metrics">[] = [];
   const { seconds } = await train({
-    ...{ engine, task, system, policy, signal, onWarning: () => {} },
+    // A run that is not whole counts for nothing: there is no end of a step to wait for.
+    ...{ engine, task, system, policy, abort: signal, onWarning: () => {} },
     ...{ ...given, seed },
     onStep(report) {
       steps.push({ step: report.step, metrics: report.metrics });

@@ -32,7 +32,7 @@ export interface ReplicateOptions {
    * folder, removed at the end.
    */
   out?: string;
-  /** Stops at the end of a step; finished runs stay in `out`. */
+  /** Stops at once: the run at hand is lost, finished ones stay in `out`. */
   signal?: AbortSignal;
   /** Told of every step and of every 20 steps of a warm start. */
   onProgress?: (progress: ReplicationProgress) => void;

@@ -13,6 +13,7 @@ import {
   withFields,
 } from "../engine/arguments.js";
 import { aSystem } from "../engine/contractKinds.js";
+import { throwIfAborted } from "../engine/checks.js";
 import type { Engine } from "../engine/engine.js";
 import { FiresteelError } from "../engine/error.js";
 import { offsetsOf } from "../engine/ragged.js";
@@ -32,12 +33,12 @@ export interface ScoreOptions {
   phase?: string;
   /** Also d loss / d log-prob of every token. Default false. */
   gradients?: boolean;
+  /** Ends the reading and the scoring with ERR_ABORTED; results that have come stay right. */
+  signal?: AbortSignal;
   /** Told of every line that is left out because it cannot be used. Without it, one such is an error. */
   onBadLine?: (error: FiresteelError) => void;
   /** Told what a user should know about this system and these rewards. */
   onWarning?: (warning: string) => void;
-  /** Ends the reading and the scoring with ERR_ABORTED; results that have come stay right. */
-  signal?: AbortSignal;
 }
 
 /** What a whole file came to: counts, the loss (the sum of its rollouts' parts) and TRL's metrics. */
@@ -61,7 +62,7 @@ const WINDOW = 64;
  * @param path JSON lines, as docs/score.md describes them
  * @returns one result per rollout in the file's order; at last the summary
  * @throws FiresteelError ERR_RANGE for lines that cannot be used, by number; ERR_OPTION for a system
- *   that asks for more than recorded rollouts; ERR_ABORTED by the signal
+ *   that asks for more than recorded rollouts; ERR_ABORTED
  */
 export async function* scoreFile(
   engine: Engine,
@@ -85,7 +86,7 @@ export async function* scoreFile(
   );
   const { system, onWarning, signal } = options;
   const phase = offlinePhase(system, options.phase);
-  const { bad, light } = await summaries(path, phase, options);
+  const { bad, light } = await summaries(path, phase, options.onBadLine, signal);
   const measures = new Measures();
   const ctx = offlineContext(engine, light, measures);
   const rewarded = await phase.reward.run(light, ctx);
@@ -101,11 +102,15 @@ export async function* scoreFile(
     scoreUnit(engine, phase, unit, rows, scale, options.gradients ?? false);
   const coupled = phase.loss.some(isCoupled);
   for await (const window of windows(units(path, phase, coupled, signal), WINDOW)) {
+    throwIfAborted(signal, "Scoring");
     for (const scored of await all(window.map(job))) {
       seen += scored.results.length;
       loss += scored.loss;
       for (const [name, part] of scored.measures) measures.add(name, part);
-      yield* scored.results;
+      for (const result of scored.results) {
+        throwIfAborted(signal, "Scoring");
+        yield result;
+      }
     }
   }
   if (seen !== light.length) {

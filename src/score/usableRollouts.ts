@@ -1,11 +1,9 @@
 import type { Trajectory } from "../contract/data.js";
 import type { Phase } from "../contract/system.js";
-import { show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 import { fileLines } from "../files/fileLines.js";
 import { LightTrajectories, missingField } from "./offline.js";
 import { parseRollout, type Rollout } from "./rolloutFile.js";
-import type { ScoreOptions } from "./score.js";
 
 /** Bad lines that an error names one by one. */
 const NAMED_LINES = 20;
@@ -24,28 +22,17 @@ function usable(phase: Phase, text: string, line: number): Rollout {
   throw new FiresteelError("ERR_RANGE", `line ${line}: Expected ${missing} but received none`);
 }
 
-/** The file's lines until the signal. @throws FiresteelError ERR_ABORTED */
-async function* linesUntil(path: string, signal: AbortSignal | undefined) {
-  for await (const line of fileLines(path)) {
-    if (signal?.aborted) {
-      const cause = signal.reason;
-      const message = `The scoring was aborted at line ${line.line}: ${show(cause)}`;
-      throw new FiresteelError("ERR_ABORTED", message, { cause });
-    }
-    yield line;
-  }
-}
-
 /** Everything of the file but its log-probs. */
 export async function summaries(
   path: string,
   phase: Phase,
-  { onBadLine, signal }: Pick<ScoreOptions, "onBadLine" | "signal">,
+  onBadLine: ((error: FiresteelError) => void) | undefined,
+  signal: AbortSignal | undefined,
 ): Promise<{ light: Trajectory[]; bad: number }> {
   const light = new LightTrajectories();
   const errors: string[] = [];
   let bad = 0;
-  for await (const { line, text } of linesUntil(path, signal)) {
+  for await (const { line, text } of fileLines(path, signal)) {
     try {
       light.add(usable(phase, text, line));
     } catch (error) {
@@ -68,12 +55,12 @@ export async function* units(
   path: string,
   phase: Phase,
   coupled: boolean,
-  signal?: AbortSignal,
+  signal: AbortSignal | undefined,
 ): AsyncGenerator<Indexed[]> {
   const ended = new Set<string | number>();
   let unit: Indexed[] = [];
   let index = 0;
-  for await (const { line, text } of linesUntil(path, signal)) {
+  for await (const { line, text } of fileLines(path, signal)) {
     let rollout: Rollout;
     try {
       rollout = usable(phase, text, line);

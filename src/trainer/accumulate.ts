@@ -76,7 +76,7 @@ export async function evaluateWhole(
   const terms = phase.loss.filter(isCoupled);
   // None of them reads logits, which would have to be there for all rows at once.
   const { logits: _, ...wanted } = scoresRead(terms);
-  const scored = await scoreRows(run.models[phase.model]!, batch.rows, run.settings, wanted);
+  const scored = await scoreRows(run, run.models[phase.model]!, batch.rows, wanted);
   const evaluated = () => {
     const tensor = (kind: keyof RowScores) =>
       engine.tensor(

@@ -31,7 +31,7 @@ export function stepContext(run: Run, phase: Phase, step: number, measure: Measu
     const request = sampleRequest(run, plan, streams("rollout"), streams("initialNoise"));
     const model = plan.model ?? "policy";
     const source = model === "policy" ? run.sampler : modelNamed(models, model);
-    const draw = (asked: SampleRequest) => wholeRollouts(source, asked);
+    const draw = (asked: SampleRequest) => wholeRollouts(run, source, asked);
     const sampled = await (source === run.sampler ? fresh(run, request, draw) : draw(request));
     run.progress.tokens += sampled.reduce(
       (sum, t) => sum + t.prompt.tokens.length + t.actions.length,
@@ -69,11 +69,11 @@ export function stepContext(run: Run, phase: Phase, step: number, measure: Measu
     async score(trajectories, how = {}): Promise<Column[]> {
       const policy = modelNamed(models, how.model ?? "policy");
       const rows = trajectories.map((t, i) => ({ ...t, prompt: how.prompts?.[i] ?? t.prompt }));
-      const scores = await scoreRows(policy, rows, settings);
+      const scores = await scoreRows(run, policy, rows);
       return scores.map(({ logProb }) => ({ level: "action", values: logProb }));
     },
     async values(trajectories): Promise<Column[]> {
-      const scores = await scoreRows(models[phase.model]!, trajectories, settings, { value: true });
+      const scores = await scoreRows(run, models[phase.model]!, trajectories, { value: true });
       return scores.map(({ value }) => ({ level: "action", values: value! }));
     },
     demonstrate: (prompt) => ({ ...demonstration(run, prompt, ctx.uniform), id: rollouts++ }),
@@ -117,13 +117,22 @@ export function sampleRequest(
   };
 }
 
-/** As many rollouts as were asked for, none of them broken. @throws FiresteelError ERR_SAMPLER */
+/**
+ * As many rollouts as were asked for, none of them broken.
+ *
+ * @throws FiresteelError ERR_SAMPLER; ERR_ABORTED where the run is stopped at once, also where a sampler of
+ *   somebody else's does not heed that
+ */
 export async function wholeRollouts(
+  run: Run,
   source: Pick<Sampler, "sample">,
   request: SampleRequest,
 ): Promise<Trajectory[]> {
   const wanted = request.streams.length;
-  const sampled = await source.sample(request);
+  // What samples in this process uses the run's engine: its end is waited for.
+  const foreign = source === run.sampler && !run.sampler.capabilities.has("currentWeights");
+  const draw = async () => source.sample(request);
+  const sampled = await (foreign ? unlessAborted(run, draw) : draw());
   if (sampled.length !== wanted) {
     throw new FiresteelError(
       "ERR_SAMPLER",

@@ -110,7 +110,7 @@ async function rewardedAnswers(
   const request = sampleRequest(run, { prompts, temperature: 1, ...how }, (prompt, sample) =>
     streamAt(settings.seed, "evaluation", step, set, prompt, sample),
   );
-  const sampled = await wholeRollouts(run.sampler, request);
+  const sampled = await wholeRollouts(run, run.sampler, request);
   const ctx = stepContext(run, system.phases[0]!, step, () => {});
   return ctx.reward(sampled);
 }

@@ -6,7 +6,7 @@ import { tensorOf } from "../engine/device.js";
 import { FiresteelError } from "../engine/error.js";
 import { sumSquares } from "../engine/nn/adamw.js";
 import type { UpdateFrame } from "./accumulate.js";
-import { type EvaluatedTerm, isCoupled } from "./lossTerms.js";
+import { disposeTerms, type EvaluatedTerm, isCoupled } from "./lossTerms.js";
 import type { RowBatch } from "./minibatches.js";
 import { notANumber } from "./notANumber.js";
 import { scoreRows } from "./scores.js";
@@ -48,7 +48,7 @@ export async function failedUpdate(
   const { run, phase, scored, step } = frame;
   const { batch, loss, gradNorm, rate } = failed;
   const { model } = phase;
-  const scores = await scoreRows(run.models[model]!, batch.rows, run.settings);
+  const scores = await scoreRows(run, run.models[model]!, batch.rows);
   const lines = batch.rows.map((row, i) => rowRecord(frame, row, i, scores[i]!.logProb));
   const parts = await eachPart(frame, failed);
   const first = notANumber(batch.rows, scored) ?? brokenPart(parts);
@@ -118,17 +118,23 @@ async function eachPart(
   for (const part of units(batch, phase.loss.some(isCoupled))) {
     optimizers[phase.model]!.zeroGrad();
     const losses: Record<string, number> = {};
-    for (const result of await again(part)) {
-      const [value] = await tensorOf(result.loss, "loss").read();
-      const { block } = result;
-      losses[block] = (losses[block] ?? 0) + value!;
-      result.loss.dispose();
-      result.metrics?.dispose();
+    const results = await again(part);
+    try {
+      for (const { block, loss } of results) {
+        const [value] = await tensorOf(loss, "loss").read();
+        losses[block] = (losses[block] ?? 0) + value!;
+      }
+    } finally {
+      disposeTerms(results);
     }
     const square = engine.zeros([1], "f64");
-    sumSquares(engine, gradients, square);
-    const gradNorm = Math.sqrt((await square.read())[0]!);
-    square.dispose();
+    let gradNorm: number;
+    try {
+      sumSquares(engine, gradients, square);
+      gradNorm = Math.sqrt((await square.read())[0]!);
+    } finally {
+      square.dispose();
+    }
     reports.push({ rows: part.rows.map((row) => batch.rows.indexOf(row)), losses, gradNorm });
   }
   return reports;

@@ -1,5 +1,7 @@
 import type { Policy, PolicyRow } from "../contract/policy.js";
 import { tensorOf } from "../engine/device.js";
+import { checkAbort, type Run } from "./run.js";
+import type { TrainSettings } from "./settings.js";
 
 const kinds = ["logProb", "entropy", "value", "mean"] as const;
 
@@ -13,15 +15,21 @@ export interface RowScores {
   readonly mean: Float32Array | null;
 }
 
-/** Scores rows without a gradient, `microBatchSize` at a time. */
+/**
+ * Scores rows without a gradient, `microBatchSize` at a time.
+ *
+ * @throws FiresteelError ERR_ABORTED where the run is stopped at once, and as the policy's `score`
+ */
 export async function scoreRows(
+  run: Pick<Run, "abort"> & { settings: Pick<TrainSettings, "temperature" | "microBatchSize"> },
   policy: Policy,
   rows: readonly PolicyRow[],
-  { temperature, microBatchSize }: { temperature: number; microBatchSize: number },
   wanted: { entropy?: boolean; value?: boolean; mean?: boolean } = {},
 ): Promise<RowScores[]> {
+  const { temperature, microBatchSize } = run.settings;
   const out: RowScores[] = [];
   for (let begin = 0; begin < rows.length; begin += microBatchSize) {
+    checkAbort(run);
     const part = rows.slice(begin, begin + microBatchSize);
     const scores = policy.score(part, { temperature, ...wanted });
     try {

@@ -87,7 +87,7 @@ async function scoreBefore(run: Run, phase: Phase, rows: readonly Trajectory[]):
   for (const name of names) {
     const entropy = name === phase.model;
     const wanted = { entropy, ...(mean && { mean }) };
-    const scores = await scoreRows(run.models[name]!, rows, run.settings, wanted);
+    const scores = await scoreRows(run, run.models[name]!, rows, wanted);
     for (const [i, row] of rows.entries()) scored.get(row)![name] = scores[i]!;
   }
   return scored;

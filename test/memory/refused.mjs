@@ -39,9 +39,7 @@ export async function refuse(scenario, points) {
       }
       refused += 1;
       if (error !== null && !named.test(error.message)) say(`the message is: ${error.message}`);
-      if (error !== null && error.code !== "ERR_OUT_OF_MEMORY" && scenario.status === undefined) {
-        say(`the code is ${error.code}: ${error.message}`);
-      }
+      if (error !== null && error.code !== "ERR_OUT_OF_MEMORY") say(`the code is ${error.code}`);
       const left = (await settle()) - live;
       if (left > 0) say(`${left} bytes are left`);
       if (!scenario.again) continue;

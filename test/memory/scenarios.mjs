@@ -195,13 +195,16 @@ const score = {
 const serve = {
   name: "serve",
   again: true,
-  // A server says what happened with a status; it goes on serving.
-  status: 500,
   open: withFolder(async (engine, folder) => {
     const own = tokenPolicy(engine);
     await own.save(folder);
     own.dispose();
-    const server = await firesteel.serve({ policy: folder, port: 0, engine, onError: () => {} });
+    // A client is told that there is no memory now, the server's owner why.
+    let why = null;
+    const onError = (error) => {
+      why = error;
+    };
+    const server = await firesteel.serve({ policy: folder, port: 0, engine, onError });
     return {
       async call() {
         const body = { prompt: "01=2?", max_tokens: 4, seed: 1, logprobs: 0 };
@@ -212,7 +215,7 @@ const serve = {
         });
         const { choices, error } = await response.json();
         if (response.ok) return choices;
-        throw Object.assign(new Error(error.message), { code: error.code });
+        throw response.status === 503 && error.code === "out_of_memory" ? why : error;
       },
       end: () => server.close(),
     };

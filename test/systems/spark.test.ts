@@ -169,8 +169,9 @@ describe("SPARK", () => {
       async run({ phase, groups }, ctx) {
         const rows = groups.flatMap(({ trajectories }) => trajectories);
         const asked = await ctx.score(rows, { model: "reference" });
-        const how = { temperature: 1, microBatchSize: 256 };
-        const expected = await scoreRows(initial, rows, how);
+        const settings = { temperature: 1, microBatchSize: 256 };
+        const run = { settings, abort: new AbortController().signal };
+        const expected = await scoreRows(run, initial, rows);
         const values = asked.map((c) => (c.level === "action" ? [...c.values] : []));
         expect(values).toEqual(expected.map(({ logProb }) => [...logProb]));
         seen.push(phase);

@@ -1,11 +1,10 @@
 import type { SampleRequest } from "../../contract/index.js";
-import { invalid } from "../../engine/checks.js";
+import { invalid, throwIfAborted } from "../../engine/checks.js";
 import { flowStepNoise } from "../../engine/kernels/flowActions.js";
 import { flowStep } from "../../engine/kernels/flowStep.js";
 import type { Tensor } from "../../engine/tensor.js";
 import { type Random, random } from "../../nn/random.js";
 import { Tape } from "../../nn/tape.js";
-import { throwIfAborted } from "../sampleRequest.js";
 import { type Course, coursesOf } from "./course.js";
 import type { VelocityNetwork } from "./velocityNetwork.js";
 
@@ -37,7 +36,7 @@ export async function samplePaths(
 ): Promise<Path[]> {
   const walkers = walkersOf(network, request);
   for (;;) {
-    throwIfAborted(request.signal);
+    throwIfAborted(request.signal, "Sampling");
     const live = walkers.filter(({ steps, logProb }) => steps < logProb.length);
     if (live.length === 0) return walkers;
     await advance(network, live);

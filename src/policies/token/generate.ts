@@ -1,12 +1,12 @@
 import { setImmediate } from "node:timers/promises";
 import type { Finish, SampleRequest } from "../../contract/index.js";
+import { throwIfAborted } from "../../engine/checks.js";
 import { logProb } from "../../engine/kernels/logProb.js";
 import { gatherRows } from "../../engine/nn/embed.js";
 import { sample } from "../../engine/nn/sample.js";
 import { offsetsOf } from "../../engine/ragged.js";
 import type { Tensor } from "../../engine/tensor.js";
 import { type Random, random } from "../../nn/random.js";
-import { throwIfAborted } from "../sampleRequest.js";
 import { type DecodeBatch, KeyValueCache } from "./keyValueCache.js";
 import { checkRequest } from "./sampleRequest.js";
 import type { Transformer } from "./transformer.js";
@@ -69,7 +69,7 @@ export async function generate(
   try {
     logits = prefill(model, cache, request, prompts, rows);
     for (let live: readonly Row[] = rows; ; ) {
-      throwIfAborted(request.signal);
+      throwIfAborted(request.signal, "Sampling");
       await choose(model, logits, live, request, stop, watch);
       logits.dispose();
       live = live.filter((row) => row.finish === null);

@@ -1,0 +1,33 @@
+import { describe, expect, it } from "vitest";
+
+// Both run on dist, as `npm run test:lifetime` does; `npm test` builds it before.
+const load = (name: string) => import(new URL(name, import.meta.url).href);
+
+describe("in short", () => {
+  it("engines and tensors leave no thread, file or byte behind", async () => {
+    const { findingsOf } = await load("child.mjs");
+    expect(findingsOf("engines.mjs", 30)).toEqual([]);
+  });
+
+  it("workers are terminated at any moment of their work", async () => {
+    const { findingsOf } = await load("child.mjs");
+    expect(findingsOf("terminate.mjs", 4, 2)).toEqual([]);
+  });
+
+  it("calls are aborted at every await", async () => {
+    const { abortEverywhere, calls } = await load("aborts.mjs");
+    const short: Record<string, number> = {
+      read: 1,
+      solve: 41,
+      score: 41,
+      "train grpo, abort": 601,
+    };
+    for (const scenario of calls) {
+      const every = short[scenario.name];
+      if (every === undefined) continue;
+      const { findings, tried } = await abortEverywhere(scenario, { every, again: 4 });
+      expect(findings).toEqual([]);
+      expect(tried).toBeGreaterThan(3);
+    }
+  });
+});

@@ -1,0 +1,72 @@
+// Memory that is not there, in its long form: node test/memory/run.mjs [--points N] [--every K] [--only TEXT] [--json]
+import { parseArgs } from "node:util";
+import { refuseHost, withoutHost } from "./host.mjs";
+import { sweep } from "./limits.mjs";
+import { refuse } from "./refused.mjs";
+import { scenarios } from "./scenarios.mjs";
+
+const flags = {
+  points: { type: "string", default: "200" },
+  every: { type: "string", default: "1" },
+  growth: { type: "string", default: "1.25" },
+  only: { type: "string", default: "" },
+  json: { type: "boolean", default: false },
+};
+let given;
+try {
+  given = parseArgs({ options: flags }).values;
+  for (const name of ["points", "every"]) {
+    if (!(Number.isInteger(+given[name]) && +given[name] >= 1))
+      throw new Error(`--${name}: an integer >= 1`);
+  }
+  if (!(+given.growth > 1)) throw new Error("--growth: a number > 1");
+} catch (error) {
+  console.error(error.message);
+  process.exit(2);
+}
+const points = [];
+for (let n = 1; n <= +given.points; n += +given.every) points.push(n);
+const tell = (text) => process.stderr.isTTY && process.stderr.write(`\r\x1b[K${text}`);
+
+const begun = performance.now();
+const findings = [];
+process.on("unhandledRejection", (error) => findings.push(`unhandled rejection: ${error?.stack}`));
+const chosen = scenarios.filter(({ name }) => name.includes(given.only));
+const rows = [];
+for (const scenario of chosen) {
+  tell(scenario.name);
+  const result = await refuse(scenario, points);
+  rows.push([scenario.name, result.refused, result.findings.length]);
+  findings.push(...result.findings.map((what) => `${what} (repeat: --only "${scenario.name}")`));
+}
+const systems = ["grpo", "spark", "ppo", "flow-grpo"].filter((id) =>
+  `limit ${id}`.includes(given.only),
+);
+for (const system of systems) {
+  tell(`limit ${system}`);
+  const { refused, enough, findings: found } = await sweep(system, { growth: +given.growth });
+  rows.push([`limit ${system}, enough at ${enough} bytes`, refused, found.length]);
+  findings.push(...found);
+}
+// Without training: every one of its points would begin a run anew.
+const names = chosen.map(({ name }) => name).filter((name) => !name.startsWith("train"));
+const missing = names.length === 0 ? "no scenario is chosen" : withoutHost();
+if (missing === null) {
+  tell("the host refuses");
+  const { refused, findings: found } = refuseHost(names, points);
+  rows.push(["operator new and posix_memalign of the host", refused, found.length]);
+  findings.push(...found);
+}
+tell("");
+const refused = rows.reduce((sum, [, count]) => sum + count, 0);
+const seconds = Math.round((performance.now() - begun) / 1000);
+if (given.json) {
+  console.log(JSON.stringify({ refused, rows, findings, skipped: missing, seconds }));
+} else {
+  for (const [name, count, bad] of rows)
+    console.log(`${name.padEnd(48)} ${count} refused, ${bad} wrong`);
+  if (missing !== null) console.log(`refusals by the host: skipped, ${missing}`);
+  for (const finding of findings) console.log(`  ${finding}`);
+  console.log(`${refused} allocations refused, ${findings.length} findings, ${seconds} s`);
+}
+process.exitCode = findings.length === 0 ? 0 : 1;
