@@ -17,6 +17,8 @@ const remedies: Readonly<Record<string, string>> = {
   ENOTEMPTY: "something else has that name: remove it, or choose another folder",
 };
 
+type Refusal = NodeJS.ErrnoException;
+
 /**
  * What `action` gives.
  *
@@ -35,10 +37,11 @@ export async function access<T>(
   }
 }
 
-/** The error for a path that the system refuses; one of ours as it is. */
+/** The error for a path that the system refuses; one of ours that has no such cause as it is. */
 export function inaccessible(expected: string, path: string, cause: unknown): FiresteelError {
-  if (cause instanceof FiresteelError) return cause;
-  const { message, code = "" } = cause as NodeJS.ErrnoException;
+  const said = (cause instanceof FiresteelError ? cause.cause : cause) as Partial<Refusal> | null;
+  if (cause instanceof FiresteelError && typeof said?.code !== "string") return cause;
+  const { message, code = "" } = said as Refusal;
   const advice = code in remedies ? `; ${remedies[code]}` : "";
   const text = `Expected ${expected} but ${path}: ${message}${advice}`;
   return new FiresteelError("ERR_CHECKPOINT", text, { cause });

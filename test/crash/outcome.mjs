@@ -58,11 +58,15 @@ function checkpointOf(out, name) {
   for (const file of files.filter((file) => file.isFile())) {
     const path = join(file.parentPath, file.name);
     const state = path === join(folder, "state.json");
-    found[path.slice(out.length + 1)] = state
-      ? timeless({ ...JSON.parse(text(path)), sha256: null })
-      : hash(readFileSync(path));
+    found[path.slice(out.length + 1)] = state ? stateOf(path) : hash(readFileSync(path));
   }
   return found;
+}
+
+/** Without how the task was given: by name to a process, as an object within one. */
+function stateOf(path) {
+  const { body, format } = JSON.parse(text(path));
+  return timeless({ format, ...body, source: null });
 }
 
 function linesOf(path) {

@@ -7,7 +7,11 @@ const main = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 const tiny = new URL("shrinkTask.mjs", import.meta.url).href;
 
 /** The arguments of node for a run from its beginning, with a warm start where `warmStart`. */
-export function beginArgs(system, out, { seed = 1, warmStart = true } = {}) {
+export function beginArgs(
+  system,
+  out,
+  { seed = 1, warmStart = true, steps = settings.steps } = {},
+) {
   const all = {
     ...settings,
     warmStart,
@@ -17,16 +21,7 @@ export function beginArgs(system, out, { seed = 1, warmStart = true } = {}) {
     ([name]) => !["steps", "device", "threads"].includes(name),
   );
   const flags = set.flatMap(([name, value]) => ["--set", `${name}=${value}`]);
-  const run = [
-    "--system",
-    system,
-    "--out",
-    out,
-    "--steps",
-    `${settings.steps}`,
-    "--seed",
-    `${seed}`,
-  ];
+  const run = ["--system", system, "--out", out, "--steps", `${steps}`, "--seed", `${seed}`];
   return [...command(), ...run, "--device", settings.device, ...flags];
 }
 
