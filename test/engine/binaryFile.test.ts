@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -75,7 +75,6 @@ describe("what the system's loader says, in words that tell what to do", () => {
     "the C library's version",
     () => {
       expect(foundGlibc()).toMatch(/^2\.\d+$/);
-      expect(readFileSync(process.execPath).subarray(1, 4).toString()).toBe("ELF");
     },
   );
 });

@@ -11,10 +11,11 @@ import {
   rmSync,
   symlinkSync,
   truncateSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { node, remove, run } from "./stage.mjs";
+import { node, remove, root, run } from "./stage.mjs";
 
 const linux = process.platform === "linux" ? null : "only Linux binaries are looked into";
 const main = (installed) => join(installed, "dist/cli/main.js");
@@ -75,11 +76,13 @@ function driver({ temporary }, name, source) {
   };
 }
 
-const needsCuda = ({ installed }) => {
-  if (!existsSync(join(prebuilds(installed), "firesteel-cuda.node")))
-    return "the CUDA addon is not built";
-  return spawnSync("cc", ["--version"]).status === 0 ? null : "no C compiler";
-};
+const emulated = join(root, "out/Release/firesteel-emulated.node");
+const needsCompiler = () =>
+  spawnSync("cc", ["--version"]).status === 0 ? null : "no C compiler for a driver";
+const needsCuda = ({ installed }) =>
+  existsSync(join(prebuilds(installed), "firesteel-cuda.node"))
+    ? needsCompiler()
+    : "the CUDA addon is not built";
 
 /** Makes an engine as who does not ask for a device gets it. */
 const anyEngine = (installed) => `import(${JSON.stringify(join(installed, "dist/index.js"))})
@@ -199,6 +202,32 @@ export const troubles = [
       assert.match(said, /driver is too old: it runs CUDA 12\.2, this binary needs CUDA \d+\.\d+/);
       assert.match(said, /to do: update NVIDIA's driver/);
       assert.equal(node(["-e", anyEngine(context.installed)], { env }), "cpu\n");
+    },
+  },
+  {
+    name: "a driver that works is tried in a child once, until something changes",
+    skip: () => (existsSync(emulated) ? needsCompiler() : "the emulated addon is not built"),
+    check: (context) => {
+      const installed = copy(context, "works");
+      // Opens without a card, so it stands in for the CUDA addon where a card answers.
+      const cuda = join(prebuilds(installed), "firesteel-cuda.node");
+      cpSync(emulated, cuda);
+      const env = driver(context, "good-driver", "int cuInit(unsigned f) { return 0; }\n");
+      const program = `const children = require("node:child_process");
+        const { spawnSync } = children;
+        let count = 0;
+        children.spawnSync = (...args) => { count++; return spawnSync(...args); };
+        require("node:module").syncBuiltinESMExports();
+        import(${JSON.stringify(join(installed, "dist/index.js"))})
+          .then(({ Engine }) => console.log(new Engine().device, count));`;
+      const trials = (changed = {}) => node(["-e", program], { env: { ...env, ...changed } });
+      assert.equal(trials(), "emulated 1\n");
+      assert.equal(trials(), "emulated 0\n");
+      assert.equal(trials({ CUDA_VISIBLE_DEVICES: "1" }), "emulated 1\n");
+      utimesSync(cuda, 1, 1);
+      assert.equal(trials(), "emulated 1\n");
+      assert.equal(trials({ XDG_CACHE_HOME: "/proc/none" }), "emulated 1\n");
+      remove(join(context.temporary, "works"));
     },
   },
   {
