@@ -29,6 +29,11 @@ void read_head(Call& call, Args* a) {
   a->mask = call.input_or_null<uint8_t>(s.tokens);
 }
 
+// The plan divides by the shape's sizes, so they must all be there.
+int64_t workspace_bytes(const Call& call, LinearPass pass, const LinearShape& s) {
+  return call.failed() ? 0 : linear_log_prob_workspace(pass, s);
+}
+
 // About 8 flops in the time of a byte.
 int64_t cost(const LinearShape& s, int64_t products) {
   return s.tokens * s.vocab * s.hidden_size / 4 * products;
@@ -44,7 +49,7 @@ napi_value forward(napi_env env, napi_callback_info info) {
   a.entropy = call.output_or_null<float>(s.tokens);
   a.vocab_mean = call.output_or_null<float>(s.tokens);
   a.stats = call.output<float>(2 * s.tokens);
-  a.workspace = call.workspace(linear_log_prob_workspace(LinearPass::forward, s));
+  a.workspace = call.workspace(workspace_bytes(call, LinearPass::forward, s));
   a.faults = call.faults();
   return call.enqueue(cost(s, 1), [a](Context& context) { return linear_log_prob(context, a); });
 }
@@ -66,7 +71,7 @@ napi_value backward(napi_env env, napi_callback_info info) {
   a.d_hidden = a.accumulate ? call.update<float>(hidden) : call.output<float>(hidden);
   a.d_weight =
       a.accumulate ? call.update_or_null<float>(weight) : call.output_or_null<float>(weight);
-  a.workspace = call.workspace(linear_log_prob_workspace(LinearPass::backward, s));
+  a.workspace = call.workspace(workspace_bytes(call, LinearPass::backward, s));
   a.faults = call.faults();
   return call.enqueue(cost(s, 3),
                       [a](Context& context) { return linear_log_prob_backward(context, a); });
@@ -84,7 +89,16 @@ napi_value memory(napi_env env, napi_callback_info info) {
   napi_value arguments[5];
   int64_t numbers[5] = {};
   napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
-  for (int i = 0; i < 5; ++i) napi_get_value_int64(env, arguments[i], &numbers[i]);
+  for (int i = 0; i < 5; ++i) {
+    // No tokens, the code of f32 and 0 bytes, the default chunk, are fine.
+    const int64_t least = i == 1 || i == 2 ? 1 : 0;
+    if (napi_get_value_int64(env, arguments[i], &numbers[i]) != napi_ok || numbers[i] < least) {
+      return throw_error(env, Status::error(Code::range, "linear_log_prob: expected a shape"));
+    }
+  }
+  if (numbers[3] > static_cast<int64_t>(DType::u8)) {
+    return throw_error(env, Status::error(Code::dtype, "linear_log_prob: unknown dtype code"));
+  }
   const LinearShape s{numbers[0], numbers[1], numbers[2], static_cast<DType>(numbers[3]),
                       numbers[4]};
   const auto taken = [&s](LinearPass pass) {

@@ -44,6 +44,8 @@ export async function makeCalls({ seed, from, to, device, only, folder }, at, te
     for (const error of watch.taken(own))
       tell({ failure: `outside of the call: ${describe(error)}`, id: one.id, call: current });
     if (failure !== undefined) tell({ failure, id: one.id, call: current });
+    // The addon was asked to close it: the layer above does not know.
+    if (one.id === "addon/close") engines.engine.dispose();
     engines.renew();
     if ((current + 1) % reportEvery === 0) {
       tell({ tally: [...tally] });

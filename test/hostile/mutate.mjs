@@ -24,7 +24,7 @@ function copied(value, depth = 0) {
 
 function change(world, root) {
   const places = [];
-  collect(root, places, 0);
+  collect(world, root, places, 0);
   if (world.chance(0.05) || places.length === 0) return void root.push(hostile(world));
   if (world.chance(0.05)) return void root.splice(world.below(root.length));
   const { holder, key } = world.pick(places);
@@ -67,15 +67,17 @@ function accessor(world, holder, key, victims) {
 }
 
 /** Every place within plain objects and arrays: what a call reads is there. */
-function collect(holder, places, depth) {
+function collect(world, holder, places, depth) {
   const keys = Object.keys(holder).slice(0, 40);
   for (const key of keys) {
     const writable = Object.getOwnPropertyDescriptor(holder, key)?.writable !== false;
     if (!writable || !Object.isExtensible(holder)) continue;
-    places.push({ holder, key });
     const value = Object.getOwnPropertyDescriptor(holder, key)?.value;
+    // What was asked to take for ever can be ended by its signal alone.
+    if (value instanceof AbortSignal && world.chance(0.9)) continue;
+    places.push({ holder, key });
     const inside = (Array.isArray(value) && value.length < 64) || isPlainObject(value);
-    if (inside && depth < 4) collect(value, places, depth + 1);
+    if (inside && depth < 4) collect(world, value, places, depth + 1);
   }
 }
 

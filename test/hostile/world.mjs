@@ -155,7 +155,8 @@ export class World {
 async function free(result, depth = 0) {
   if (typeof result === "function" && depth === 0) return result.dispose?.();
   if (typeof result !== "object" || result === null || depth > 2) return;
-  if (result instanceof Tensor) return result.engine === undefined ? undefined : result.dispose();
+  if (result instanceof Tensor)
+    return !(result.engine instanceof Engine) ? undefined : result.dispose();
   if (result instanceof Engine) return Object.hasOwn(result, "info") ? result.dispose() : undefined;
   if (typeof result.abort === "function" && typeof result.close === "function") {
     result.abort();

@@ -1,5 +1,6 @@
 import type { Credit } from "../../contract/system.js";
 import { anEngine, anObject, checkArguments, listOf, numbers } from "../../engine/arguments.js";
+import { invalid } from "../../engine/checks.js";
 import { engineOf } from "../../engine/device.js";
 import type { Engine } from "../../engine/engine.js";
 import { type EpsPlacement, epsPlacements } from "../../engine/kernels/groupNormTable.js";
@@ -48,6 +49,10 @@ export async function whitened(
     { engine: anEngine, rows: listOf(numbers), masks: listOf(numbers), options: anObject },
   );
   const { ddof = 1, eps = 1e-8, epsPlacement = "inside" } = options;
+  for (const [r, { length }] of rows.entries()) {
+    if (masks[r]?.length === length) continue;
+    throw invalid("ERR_SHAPE", `masks[${r}]`, `${length} values, as in rows[${r}],`, masks[r]);
+  }
   const valid = rows.flatMap((row, r) =>
     Array.from(row, (value, t) => (masks[r]![t] === 0 ? null : value)),
   );

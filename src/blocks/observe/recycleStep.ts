@@ -93,6 +93,7 @@ function judgeQuestion(
   pSingle: number,
   uniform: () => number,
 ): JudgeQuestion[] {
+  checkArguments({ forms }, { forms: someForms });
   const options = {
     pSingle,
     pointwiseTemplates: forms.pointwise.length,

@@ -134,7 +134,8 @@ function shardsOf(inputs: Inputs, partials: unknown): Tensor[] {
   }
   checkInteger("partials.length (shards)", partials.length, 1, MAX_SHARDS);
   let tokens: number | null = null;
-  return partials.map((partial: TensorLike, i) => {
+  // Not partials.map: it would pass over holes.
+  return Array.from(partials, (partial: TensorLike, i) => {
     const shard = inputs.tensor(`partials[${i}]`, partial, "f64", [tokens, fields]);
     tokens = shard.shape[0]!;
     return shard;

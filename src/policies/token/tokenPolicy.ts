@@ -12,11 +12,13 @@ import type {
 } from "../../contract/index.js";
 import {
   aFlag,
+  aFunction,
   anEngine,
   anObject,
   aPath,
   checkArguments,
   listOf,
+  optional,
   withFields,
 } from "../../engine/arguments.js";
 import { checkChoice, checkInteger, checkKeys, invalid } from "../../engine/checks.js";
@@ -140,7 +142,7 @@ export class TokenPolicy implements Policy {
    * @throws FiresteelError ERR_SHAPE, ERR_RANGE, ERR_SAMPLER, ERR_OUT_OF_MEMORY, ERR_ABORTED
    */
   async sample(request: SampleRequest, watch?: TokenWatch): Promise<Trajectory[]> {
-    checkArguments({ request }, { request: aSampleRequest });
+    checkArguments({ request, watch }, { request: aSampleRequest, watch: optional(aFunction) });
     const stop = new Set(request.stop);
     if (this.tokenizer !== null) stop.add(this.tokenizer.endOfSequence);
     const completions = await generate(this.#model, request, stop, watch);

@@ -108,8 +108,9 @@ const trainOptions = (w) => ({
   engine: w.engine,
   seed: 7,
   ...smallest,
+  signal: w.signal(w.pick([20, 2000])),
+  abort: w.signal(3000),
   ...some(w, {
-    signal: w.signal(50),
     out: w.path("run"),
     onStep: () => {},
     minibatchSize: 4,
