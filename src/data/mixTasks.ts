@@ -1,14 +1,7 @@
 import type { Question } from "../contract/data.js";
 import type { RewardFunction } from "../contract/reward.js";
 import type { Task, WarmStartStage } from "../contract/task.js";
-import {
-  aNumber,
-  aText,
-  checkArguments,
-  listOf,
-  optional,
-  withFields,
-} from "../engine/arguments.js";
+import { aText, checkArguments, listOf, optional, withFields } from "../engine/arguments.js";
 import { invalid, show } from "../engine/checks.js";
 import { aTask } from "../engine/contractKinds.js";
 import { FiresteelError } from "../engine/error.js";
@@ -39,7 +32,7 @@ export interface WeightedTask {
 export function mixTasks(parts: readonly WeightedTask[], id?: string): Task {
   checkArguments(
     { parts, id },
-    { parts: listOf(withFields({ task: aTask, weight: optional(aNumber) })), id: optional(aText) },
+    { parts: listOf(withFields({ task: aTask })), id: optional(aText) },
   );
   const name = id ?? mixId(parts);
   const [first, ...others] = parts.map(({ task }) => task);

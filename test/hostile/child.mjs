@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { random } from "../../dist/nn/random.js";
 import { makeCalls } from "./batch.mjs";
+import { idle, loading } from "./children.mjs";
 
 /** Says in `file`, at a thread's own place, which call it is in. */
 function progressIn(file, slot) {
@@ -42,6 +43,7 @@ async function workers(job, tell) {
 /** @returns the call to go on with */
 function oneWorker(job, slot, from, to, uniform, tell) {
   return new Promise((resolve, reject) => {
+    const at = progressIn(job.progress, slot);
     const state = new Int32Array(new SharedArrayBuffer(4)).fill(from - 1);
     const worker = new Worker(fileURLToPath(import.meta.url), {
       workerData: { job: { ...job, from, to }, slot, state },
@@ -59,6 +61,7 @@ function oneWorker(job, slot, from, to, uniform, tell) {
     worker.on("error", reject);
     worker.on("exit", () => {
       clearTimeout(timer);
+      at(finished ? idle : loading);
       const next = finished ? to : Atomics.load(state, 0) + 1;
       if (next > told) tell({ cut: next - told });
       resolve(next);

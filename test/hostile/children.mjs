@@ -60,7 +60,8 @@ function oneChild(job, result, onProgress) {
   const folder = join(job.folder, `child${job.child}`);
   mkdirSync(folder, { recursive: true });
   const progress = join(folder, "progress");
-  writeFileSync(progress, new Uint8Array(Float64Array.of(-1, -1).buffer));
+  const threads = Float64Array.of(loading, job.workers ? loading : idle);
+  writeFileSync(progress, new Uint8Array(threads.buffer));
   const child = fork(
     fileURLToPath(new URL("child.mjs", import.meta.url)),
     [JSON.stringify({ ...job, folder, progress })],
@@ -106,18 +107,25 @@ function atIn(progress) {
   };
 }
 
-/** Calls `act` where no thread of a process has gone on to another call for so many seconds. */
+/** What stands for the number of a call while a thread makes none. */
+export const loading = -1;
+export const idle = -2;
+
+/** Seconds for a process or a worker to load its modules, on a machine that has other work too. */
+const loadingPatience = 120;
+
+/** Calls `act` where a thread of a process has been in one call for so many seconds. */
 function watchdog(reached, patience, act) {
-  // The first call waits for the modules to load.
-  let last = "";
-  let since = performance.now() + 20_000;
+  const last = [];
+  const since = [];
   return setInterval(() => {
-    const now = String(reached());
-    if (now !== last) {
-      last = now;
-      since = performance.now();
-    } else if (performance.now() - since > patience * 1000) {
-      since = Infinity;
+    for (const [thread, now] of reached().entries()) {
+      if (now !== last[thread]) since[thread] = performance.now();
+      last[thread] = now;
+      if (now === idle) continue;
+      const allowed = now === loading ? loadingPatience : patience;
+      if (performance.now() - since[thread] <= allowed * 1000) continue;
+      since.fill(Infinity);
       act();
     }
   }, 250);
