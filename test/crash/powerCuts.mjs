@@ -19,7 +19,10 @@ export async function powerCuts({ api, short, every, random, resumes, seed, prog
   const figures = { operations: 0, disks: 0, "gone on with": 0 };
   const chosen = short ? systems.slice(0, 1) : systems;
   for (const system of chosen) {
-    const campaign = new Campaign(api, system, { steps: 3 });
+    // Without a best one, what is removed leaves no other behind, and its link's sync stands in for none.
+    const keepBest = system === "ppo";
+    const options = { steps: 3, keepBest, keepCheckpoints: keepBest ? 2 : 1 };
+    const campaign = new Campaign(api, system, options);
     await campaign.straight();
     const { out, operations, announced } = await traced(campaign);
     const straight = campaign.folder;

@@ -44,7 +44,7 @@ export class Disk {
    * Writes down what may be found after a loss of power now.
    *
    * @param at an empty folder
-   * @param keepName whether a change of names since the last sync is there
+   * @param keepName whether the i-th change of names since a folder's last sync is there
    * @param content of a file that has changed since its last sync: "synced", "whole", "half" or "zeros"
    */
   writeDown(at, keepName, content) {
@@ -53,7 +53,7 @@ export class Disk {
       if (node.data !== undefined) return writeFileSync(path, bytesOf(node, content()));
       mkdirSync(path, { recursive: true });
       const names = new Map(node.synced);
-      for (const entry of node.changes) if (keepName()) play(names, entry);
+      for (const [i, entry] of node.changes.entries()) if (keepName(i)) play(names, entry);
       for (const [name, child] of names) put(child, join(path, name));
     };
     put(this.#top, at);
@@ -85,6 +85,7 @@ export class Disk {
 /** What a disk may hold at its worst, each in its own way; then at random. */
 export const losses = {
   "names and contents": { keepName: () => false, content: () => "synced" },
+  "the first name": { keepName: (i) => i > 0, content: () => "whole" },
   contents: { keepName: () => true, content: () => "synced" },
   "contents, zeros in their place": { keepName: () => true, content: () => "zeros" },
   "half of the contents": { keepName: () => true, content: () => "half" },

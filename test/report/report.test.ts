@@ -57,6 +57,23 @@ describe("firesteel report", () => {
     expect(damaged.code).toBe(2);
   });
 
+  test.each([
+    ["metrics.jsonl", /"step":(\d)/, '"stEp":$1', /line 1 of .*metrics\.jsonl but step is wrong/],
+    ["rollouts.jsonl", /"mask"/, '"Mask"', /line 1 of .*rollouts\.jsonl but mask is wrong/],
+  ])("refuses a line of %s with a letter changed, by its field", async (name, from, to, reason) => {
+    const out = await runOf({ steps: 1, recordRollouts: 1 });
+    const path = join(out, name);
+    await writeFile(path, (await readFile(path, "utf8")).replace(from, to));
+    await expect(writeReport(out)).rejects.toThrow(reason);
+  });
+
+  test("takes a run.json with a letter changed for none", async () => {
+    const out = await runOf({ steps: 1 });
+    const path = join(out, "run.json");
+    await writeFile(path, (await readFile(path, "utf8")).replace('"system"', '"System"'));
+    expect((await readRunData(out)).run).toBeNull();
+  });
+
   test("is made of a run that still goes on, of one before its first step, of one without a record", async () => {
     const out = await runOf({ recordRollouts: 0 });
     await appendFile(join(out, "metrics.jsonl"), '{"step":5,"rew');
