@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 // Both run on dist, as `npm run test:lifetime` does; `npm test` builds it before.
 const load = (name: string) => import(new URL(name, import.meta.url).href);
 
-describe("in short", () => {
+describe("in short", { timeout: 180_000 }, () => {
   it("engines and tensors leave no thread, file or byte behind", async () => {
     const { findingsOf } = await load("child.mjs");
     expect(findingsOf("engines.mjs", 30)).toEqual([]);
@@ -18,8 +18,13 @@ describe("in short", () => {
     const { abortEverywhere, calls } = await load("aborts.mjs");
     const short: Record<string, number> = {
       read: 1,
-      solve: 41,
-      score: 41,
+      solve: 61,
+      score: 61,
+      "guarded reward": 31,
+      replicate: 801,
+      "serve, the client gone": 101,
+      "serve, the server aborted and closed": 151,
+      OpenAISampler: 251,
       "train grpo, abort": 601,
     };
     for (const scenario of calls) {
@@ -27,7 +32,7 @@ describe("in short", () => {
       if (every === undefined) continue;
       const { findings, tried } = await abortEverywhere(scenario, { every, again: 4 });
       expect(findings).toEqual([]);
-      expect(tried).toBeGreaterThan(3);
+      expect(tried).toBeGreaterThan(2);
     }
   });
 });

@@ -1,32 +1,7 @@
-import { spawnSync } from "node:child_process";
-import { join } from "node:path";
-import { pathToFileURL } from "node:url";
 import { describe, expect, it } from "vitest";
+import { busy, imports, run } from "./runModule.js";
 
-const dist = pathToFileURL(join(import.meta.dirname, "..", "..", "dist")).href;
-/** Of the engine alone: the whole package takes most of a second to load. */
-const imports = `
-  import { Engine } from ${JSON.stringify(`${dist}/engine/engine.js`)};
-  import { logProb } from ${JSON.stringify(`${dist}/engine/kernels/logProb.js`)};`;
-
-/** Runs a module in a process of its own against the built package. */
-function run(source: string, ...flags: string[]) {
-  const program = `${imports}\n${source}`;
-  const { status, signal, stdout, stderr } = spawnSync(
-    process.execPath,
-    [...flags, "--input-type=module", "-e", program],
-    { encoding: "utf8", timeout: 170_000 },
-  );
-  return { status, signal, stdout: stdout.trim(), stderr };
-}
-
-/** Enough work to be in flight for a good while: 64 rows of a large vocabulary, many times. */
-const busy = `
-const engine = new Engine({ device: "cpu" });
-const logits = engine.zeros([64, 150000]);
-for (let i = 0; i < 100; ++i) logProb(engine, logits, new Int32Array(64));`;
-
-describe("an engine with work in flight", () => {
+describe("an engine with work in flight", { timeout: 180_000 }, () => {
   it("does not hold up the end of the program", () => {
     expect(run(busy)).toMatchObject({ status: 0, signal: null });
   });
@@ -82,7 +57,7 @@ describe("an engine with work in flight", () => {
   });
 });
 
-describe("tensors that nobody disposed of", () => {
+describe("tensors that nobody disposed of", { timeout: 180_000 }, () => {
   it("are freed by the garbage collector", () => {
     const { stdout, status } = run(
       `const engine = new Engine({ device: "cpu" });
