@@ -271,11 +271,14 @@ const openResources = ({ http = false }) =>
   process.getActiveResourcesInfo().filter((name) => !(http && name === "TCPSocketWrap"));
 
 /**
- * @param every which of the moments are tried: each, every second, ...
+ * @param points how many of the moments are tried, evenly spread; default: all
  * @param again of how many of them the same call is repeated to its end
  * @returns moments, tries, the most work after an abort, and what is wrong
  */
-export async function abortEverywhere(scenario, { every = 1, again = 1 } = {}) {
+export async function abortEverywhere(
+  scenario,
+  { points = Number.POSITIVE_INFINITY, again = 1 } = {},
+) {
   const engine = new Engine({ device: "cpu", threads: 1 });
   const passes = watchWork(engine);
   const folder = mkdtempSync(join(tmpdir(), "firesteel-abort-"));
@@ -303,7 +306,9 @@ export async function abortEverywhere(scenario, { every = 1, again = 1 } = {}) {
     await turn();
     const resources = openResources(scenario).length;
     let [tried, most] = [0, 0];
-    for (let k = 1; k <= whole.count; k += every) {
+    const moments = Math.min(points, whole.count);
+    for (let i = 0; i < moments; ++i) {
+      const k = 1 + Math.floor((i * whole.count) / moments);
       const say = (what) => findings.push(`${scenario.name}: aborted at await ${k}: ${what}`);
       const stop = new AbortController();
       let begun = Number.NaN;

@@ -1,4 +1,6 @@
-// Memory that is not there, in its long form: node test/memory/run.mjs [--points N] [--every K] [--only TEXT] [--json]
+// Memory that is not there, in its long form, some minutes: node test/memory/run.mjs [--points N: of a call's
+//   allocations] [--tries N: of these in runs of training, and from the host | --all: every one, about an hour]
+//   [--growth X] [--only TEXT] [--json]
 import { parseArgs } from "node:util";
 import { refuseHost, withoutHost } from "./host.mjs";
 import { sweep } from "./limits.mjs";
@@ -7,15 +9,16 @@ import { scenarios } from "./scenarios.mjs";
 
 const flags = {
   points: { type: "string", default: "200" },
-  every: { type: "string", default: "1" },
+  tries: { type: "string", default: "40" },
   growth: { type: "string", default: "1.25" },
   only: { type: "string", default: "" },
+  all: { type: "boolean", default: false },
   json: { type: "boolean", default: false },
 };
 let given;
 try {
   given = parseArgs({ options: flags }).values;
-  for (const name of ["points", "every"]) {
+  for (const name of ["points", "tries"]) {
     if (!(Number.isInteger(+given[name]) && +given[name] >= 1))
       throw new Error(`--${name}: an integer >= 1`);
   }
@@ -24,8 +27,12 @@ try {
   console.error(error.message);
   process.exit(2);
 }
-const points = [];
-for (let n = 1; n <= +given.points; n += +given.every) points.push(n);
+const last = +given.points;
+const spread = (count) =>
+  Array.from({ length: count }, (_, i) => 1 + Math.floor((i * last) / count));
+const points = spread(last);
+/** A run of training is begun anew for each, and the host is asked very often. */
+const fewer = given.all ? points : spread(Math.min(last, +given.tries));
 const tell = (text) => process.stderr.isTTY && process.stderr.write(`\r\x1b[K${text}`);
 
 const begun = performance.now();
@@ -35,8 +42,9 @@ const chosen = scenarios.filter(({ name }) => name.includes(given.only));
 const rows = [];
 for (const scenario of chosen) {
   tell(scenario.name);
-  const result = await refuse(scenario, points);
-  rows.push([scenario.name, result.refused, result.findings.length]);
+  const tried = scenario.name.startsWith("train") ? fewer : points;
+  const result = await refuse(scenario, tried);
+  rows.push([scenario.name, result.refused, result.findings.length, tried.length]);
   findings.push(...result.findings.map((what) => `${what} (repeat: --only "${scenario.name}")`));
 }
 const systems = ["grpo", "spark", "ppo", "flow-grpo"].filter((id) =>
@@ -53,8 +61,9 @@ const names = chosen.map(({ name }) => name).filter((name) => !name.startsWith("
 const missing = names.length === 0 ? "no scenario is chosen" : withoutHost();
 if (missing === null) {
   tell("the host refuses");
-  const { refused, findings: found } = refuseHost(names, points);
-  rows.push(["operator new and posix_memalign of the host", refused, found.length]);
+  const { refused, findings: found } = refuseHost(names, fewer);
+  const asked = names.length * fewer.length;
+  rows.push(["operator new and posix_memalign of the host", refused, found.length, asked]);
   findings.push(...found);
 }
 tell("");
@@ -63,8 +72,10 @@ const seconds = Math.round((performance.now() - begun) / 1000);
 if (given.json) {
   console.log(JSON.stringify({ refused, rows, findings, skipped: missing, seconds }));
 } else {
-  for (const [name, count, bad] of rows)
-    console.log(`${name.padEnd(48)} ${count} refused, ${bad} wrong`);
+  for (const [name, count, bad, asked] of rows) {
+    const of = asked === undefined ? "" : ` of at most ${asked}`;
+    console.log(`${name.padEnd(48)} ${count} refused${of}, ${bad} wrong`);
+  }
   if (missing !== null) console.log(`refusals by the host: skipped, ${missing}`);
   for (const finding of findings) console.log(`  ${finding}`);
   console.log(`${refused} allocations refused, ${findings.length} findings, ${seconds} s`);
