@@ -33,6 +33,8 @@ const findings = [];
 const note = (name, what, found) => {
   rows.push({ name, what, wrong: found.length });
   findings.push(...found);
+  tell("");
+  if (!flags.json) console.log(`${name.padEnd(46)} ${what}: ${found.length} wrong`);
 };
 
 const engines = `engines, threads, files, dropped tensors`;
@@ -58,8 +60,6 @@ const seconds = Math.round((performance.now() - begun) / 1000);
 if (flags.json) {
   console.log(JSON.stringify({ rows, findings, seconds }));
 } else {
-  for (const { name, what, wrong } of rows)
-    console.log(`${name.padEnd(46)} ${what}: ${wrong} wrong`);
   for (const finding of findings) console.log(`  ${finding}`);
   console.log(`${findings.length} findings, ${seconds} s`);
 }
