@@ -151,11 +151,12 @@ function goesOnIn(from: Checkpoint<SavedRun> | null, out: string | undefined): s
 
 /** A sampler as it is, that of a server, or the policy itself. */
 async function samplerOf(
-  { sampler, signal }: TrainOptions,
+  { sampler, signal, abort }: TrainOptions,
   policy: Policy,
   onRetry: (message: string) => void,
 ): Promise<Sampler> {
   if (sampler === undefined) return new EmbeddedSampler(policy);
   if ("sample" in sampler) return sampler;
-  return OpenAISampler.connect({ onRetry, ...sampler }, signal);
+  const signals = [signal, abort].filter((one) => one !== undefined);
+  return OpenAISampler.connect({ onRetry, ...sampler }, AbortSignal.any(signals));
 }

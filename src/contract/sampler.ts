@@ -126,6 +126,9 @@ export interface Sampler {
   readonly capabilities: ReadonlySet<Capability>;
   /** Rollouts in the order of the prompts. Actions are token ids; nothing is tokenised again. */
   sample(request: SampleRequest): Promise<Trajectory[]>;
-  /** The weights are now those of `policy`; `version` counts optimiser steps. */
-  refresh(version: number, policy: Policy): Promise<void>;
+  /**
+   * The weights are now those of `policy`; `version` counts optimiser steps. `signal` ends the waiting for a
+   * server that is to load them.
+   */
+  refresh(version: number, policy: Policy, signal?: AbortSignal | null): Promise<void>;
 }

@@ -87,7 +87,9 @@ export class JsonClient {
       );
     } catch (cause) {
       if (signal?.aborted) {
-        throw new FiresteelError("ERR_ABORTED", "Sampling was aborted", { cause: signal.reason });
+        throw new FiresteelError("ERR_ABORTED", "The request was aborted", {
+          cause: signal.reason,
+        });
       }
       if (!(cause instanceof Failure)) throw cause;
       throw new FiresteelError("ERR_SAMPLER", say(cause), { cause });

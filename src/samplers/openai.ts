@@ -135,12 +135,17 @@ export class OpenAISampler implements Sampler {
    * Publishes the weights into `directory` and waits until the server has loaded them. Without a directory,
    * only counts how far behind the server is.
    *
-   * @throws FiresteelError ERR_SAMPLER, ERR_CHECKPOINT
+   * @param signal ends the waiting
+   * @throws FiresteelError ERR_SAMPLER, ERR_CHECKPOINT, ERR_ABORTED
    */
-  async refresh(version: number, policy: Policy): Promise<void> {
+  async refresh(version: number, policy: Policy, signal: AbortSignal | null = null): Promise<void> {
     checkArguments(
-      { version, policy },
-      { version: anInteger(0, Number.MAX_SAFE_INTEGER), policy: aPolicy },
+      { version, policy, signal },
+      {
+        version: anInteger(0, Number.MAX_SAFE_INTEGER),
+        policy: aPolicy,
+        signal: orNull(aSignal),
+      },
     );
     const { directory } = this.#options;
     if (policy.kind !== "tokens") {
@@ -164,7 +169,7 @@ export class OpenAISampler implements Sampler {
         this.#checkPublished(loaded.weight_version, loaded.system_fingerprint);
         return loaded;
       },
-      null,
+      signal,
     );
     this.#vocabSize = model.vocab_size ?? null;
   }

@@ -82,7 +82,6 @@ async function goOn(run: Run, job: TrainJob, resume: Checkpoint<SavedRun>): Prom
   if (progress.begun) await beginSteps(run);
   else run.optimizers.policy = newOptimizer(run, "policy");
   await loadRun(run, resume, job.force ? (job.onWarning ?? (() => {})) : null);
-  await run.sampler.refresh(progress.updates, job.policy);
   if (out === null) return;
   const printed = printRun(run, job.names.models);
   if (out !== resume.run) await beginRunFolder(out, printed);

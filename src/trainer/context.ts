@@ -11,7 +11,7 @@ import { demonstration } from "./demonstration.js";
 import { continuation, continued } from "./fork.js";
 import { epochOf, nextPrompts, tokenized } from "./prompts.js";
 import { streamAt, uniformAt } from "./random.js";
-import { type Run, unlessAborted } from "./run.js";
+import { fromSampler, type Run, unlessAborted } from "./run.js";
 import { scoreRows } from "./scores.js";
 import { fresh } from "./staleness.js";
 import { taskForms } from "./taskForms.js";
@@ -129,10 +129,8 @@ export async function wholeRollouts(
   request: SampleRequest,
 ): Promise<Trajectory[]> {
   const wanted = request.streams.length;
-  // What samples in this process uses the run's engine: its end is waited for.
-  const foreign = source === run.sampler && !run.sampler.capabilities.has("currentWeights");
   const draw = async () => source.sample(request);
-  const sampled = await (foreign ? unlessAborted(run, draw) : draw());
+  const sampled = await (source === run.sampler ? fromSampler(run, draw) : draw());
   if (sampled.length !== wanted) {
     throw new FiresteelError(
       "ERR_SAMPLER",

@@ -5,7 +5,7 @@ import type { StepContext } from "../contract/stage.js";
 import type { Phase } from "../contract/system.js";
 import { stepContext } from "./context.js";
 import { Measures, rolloutMetrics } from "./metrics.js";
-import type { Run } from "./run.js";
+import { type Run, refreshSampler } from "./run.js";
 import { stalenessMetrics, withoutStale } from "./staleness.js";
 import { tell } from "./tell.js";
 import { updatePhase } from "./update.js";
@@ -35,9 +35,7 @@ export async function runPhase(run: Run, phase: Phase, step: number): Promise<Me
   const learning = performance.now();
   const trainedActions = await updatePhase(run, phase, groups, step, measure);
   const done = performance.now();
-  if (phase.model === "policy") {
-    await run.sampler.refresh(run.progress.updates, run.models.policy!);
-  }
+  if (phase.model === "policy") await refreshSampler(run);
 
   const all = whole.flatMap((group) => group.trajectories);
   const actions = all.reduce((sum, t) => sum + t.actions.length, 0);

@@ -96,6 +96,26 @@ export interface Run {
   readonly abort: AbortSignal;
 }
 
+/**
+ * What its sampler gives. One of somebody else's is not waited for after an abort; one whose weights are always
+ * current is, since it uses the run's models.
+ */
+export function fromSampler<T>(
+  run: Run,
+  work: (sampler: Sampler, signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const asked = async () => work(run.sampler, run.abort);
+  return run.sampler.capabilities.has("currentWeights") ? asked() : unlessAborted(run, asked);
+}
+
+/** The run's weights are the sampler's from here on. */
+export function refreshSampler(run: Run): Promise<void> {
+  const { updates } = run.progress;
+  return fromSampler(run, (sampler, signal) =>
+    sampler.refresh(updates, run.models.policy!, signal),
+  );
+}
+
 /** What `work` gives, unless the run is stopped at once: nobody waits for a reward that hangs. */
 export async function unlessAborted<T>(
   { abort }: Pick<Run, "abort">,

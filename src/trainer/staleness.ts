@@ -5,7 +5,7 @@ import { show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 import { mean } from "../statistics/mean.js";
 import { extreme } from "./metrics.js";
-import type { Run } from "./run.js";
+import { type Run, refreshSampler } from "./run.js";
 
 /** How often rollouts are asked for again before the sampler counts as broken. */
 const attempts = 3;
@@ -50,7 +50,7 @@ export async function fresh(
           `${show(run.sampler.name)} but ${stale.length} of ${rollouts.length} are up to ${oldest} old`,
       );
     }
-    await run.sampler.refresh(updates, run.models.policy!);
+    await refreshSampler(run);
     const again = await draw(onlyOf(request, stale));
     for (const [j, i] of stale.entries()) rollouts[i] = again[j]!;
   }

@@ -15,7 +15,7 @@ import { inspectSystem } from "./inspect.js";
 import { stepMetrics } from "./metrics.js";
 import { runPhase } from "./phase.js";
 import { syncReference } from "./reference.js";
-import { checkAbort, type Run } from "./run.js";
+import { checkAbort, type Run, refreshSampler } from "./run.js";
 import { appendMetrics, syncMetrics } from "./runFolder.js";
 import { type RunNames, type SavedRun, saveRun } from "./save.js";
 import type { TrainSettings } from "./settings.js";
@@ -158,10 +158,13 @@ async function runSteps(run: Run, { names, resume }: TrainJob): Promise<StoppedB
     // A run that branched off stands by itself from the beginning.
     if (resume !== null && out !== resume.run) await save();
     await warmUp(run, save);
-    if (!progress.begun) {
+    const { begun } = progress;
+    if (!begun) {
       if (signal.aborted) return "signal";
       await beginSteps(run);
-      await run.sampler.refresh(progress.updates, run.models.policy!);
+    }
+    await refreshSampler(run);
+    if (!begun) {
       progress.start = await evaluate(run, 0);
       await report(progress.start);
       await save();

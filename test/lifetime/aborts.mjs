@@ -13,10 +13,12 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { guarded } from "../../dist/blocks/index.js";
 import * as firesteel from "../../dist/index.js";
 import { readCheckpoint } from "../../dist/trainer/checkpoint.js";
 import { digest } from "../memory/digest.mjs";
 import { shortTasks, small } from "../memory/scenarios.mjs";
+import { httpCalls } from "./httpAborts.mjs";
 
 const { Engine } = firesteel;
 
@@ -181,10 +183,82 @@ const read = {
   },
 };
 
+/** An engine of its own: what is left in it goes with it. */
+const replicate = {
+  name: "replicate",
+  passes: 0,
+  open(_engine, folder) {
+    const out = join(folder, "out");
+    const { steps: _, onWarning: __, seed: ___, ...settings } = small;
+    const measure = {
+      name: "accuracy",
+      better: "higher",
+      of: ({ steps }) => steps.at(-1).metrics["eval/accuracy"],
+    };
+    const claim = {
+      ...{ id: "brief", claim: "grpo is grpo", baseline: "grpo", task: shortTasks.tokens, measure },
+      settings: { ...settings, steps: 1 },
+      arms: [
+        { name: "grpo", system: "grpo" },
+        { name: "rloo", system: "rloo" },
+      ],
+      judge: firesteel.exceeds({ arm: "grpo", baselines: ["rloo"], measure, by: 0 }),
+    };
+    const run = (signal) =>
+      firesteel.replicate([claim], { seeds: 1, device: "cpu", threads: 1, out, signal });
+    return {
+      async call(signal) {
+        rmSync(out, { recursive: true, force: true });
+        this.results = await run(signal);
+      },
+      /** Goes on with the runs that are done. */
+      async again() {
+        this.results = await run();
+      },
+      bits() {
+        return this.results;
+      },
+    };
+  },
+};
+
+const guardedReward = {
+  name: "guarded reward",
+  passes: 0,
+  open() {
+    const completions = ["1", "2", "3", "4", "5"];
+    const limits = { batch: "each", concurrency: 2, retries: 2, retryDelaySeconds: 0.002 };
+    return {
+      async call(signal = new AbortController().signal) {
+        const tries = new Map();
+        const judge = async ({ completions: [text] }) => {
+          await turn();
+          const before = tries.get(text) ?? 0;
+          tries.set(text, before + 1);
+          if (before < text % 3) throw new Error("not yet");
+          return [Number(text)];
+        };
+        const reward = guarded(judge, limits);
+        const none = completions.map(() => null);
+        const context = { completions, prompts: none, trajectories: none, columns: {}, signal };
+        this.values = await reward(context);
+      },
+      bits() {
+        return this.values;
+      },
+    };
+  },
+};
+
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
 export const calls = [
   read,
   solve,
   score,
+  replicate,
+  guardedReward,
+  ...httpCalls,
   train("grpo", shortTasks.tokens, { which: "abort" }),
   train("grpo", shortTasks.tokens, { which: "signal" }),
   train("spark", shortTasks.tokens, { which: "abort" }),
@@ -192,14 +266,19 @@ export const calls = [
   fresh("grpo", shortTasks.tokens),
 ];
 
-const turn = () => new Promise((resolve) => setImmediate(resolve));
+/** What is open; sockets of HTTP stay so for a client's next request. */
+const openResources = ({ http = false }) =>
+  process.getActiveResourcesInfo().filter((name) => !(http && name === "TCPSocketWrap"));
 
 /**
- * @param every which of the moments are tried: each, every second, ...
+ * @param points how many of the moments are tried, evenly spread; default: all
  * @param again of how many of them the same call is repeated to its end
  * @returns moments, tries, the most work after an abort, and what is wrong
  */
-export async function abortEverywhere(scenario, { every = 1, again = 1 } = {}) {
+export async function abortEverywhere(
+  scenario,
+  { points = Number.POSITIVE_INFINITY, again = 1 } = {},
+) {
   const engine = new Engine({ device: "cpu", threads: 1 });
   const passes = watchWork(engine);
   const folder = mkdtempSync(join(tmpdir(), "firesteel-abort-"));
@@ -211,8 +290,9 @@ export async function abortEverywhere(scenario, { every = 1, again = 1 } = {}) {
   const unhandled = (error) =>
     findings.push(`${scenario.name}: unhandled rejection ${error?.stack}`);
   process.on("unhandledRejection", unhandled);
+  let opened = null;
   try {
-    const opened = scenario.open(engine, folder);
+    opened = scenario.open(engine, folder);
     await opened.prepare?.();
     const whole = await counting(
       0,
@@ -224,9 +304,11 @@ export async function abortEverywhere(scenario, { every = 1, again = 1 } = {}) {
     await engine.synchronize();
     const live = engine.memory().live;
     await turn();
-    const resources = process.getActiveResourcesInfo().length;
+    const resources = openResources(scenario).length;
     let [tried, most] = [0, 0];
-    for (let k = 1; k <= whole.count; k += every) {
+    const moments = Math.min(points, whole.count);
+    for (let i = 0; i < moments; ++i) {
+      const k = 1 + Math.floor((i * whole.count) / moments);
       const say = (what) => findings.push(`${scenario.name}: aborted at await ${k}: ${what}`);
       const stop = new AbortController();
       let begun = Number.NaN;
@@ -235,7 +317,8 @@ export async function abortEverywhere(scenario, { every = 1, again = 1 } = {}) {
         stop.abort(new Error("enough"));
       };
       const { result, error } = await counting(k, abort, () => opened.call(stop.signal));
-      if (!stop.signal.aborted) break;
+      // Over HTTP not every call takes the same turns.
+      if (!stop.signal.aborted) continue;
       tried += 1;
       const done = passes() - begun;
       most = Math.max(most, done);
@@ -245,14 +328,16 @@ export async function abortEverywhere(scenario, { every = 1, again = 1 } = {}) {
         const { stopped, stoppedBy } = result;
         if (stopped && stoppedBy !== "signal") say(`it was stopped by ${stoppedBy}`);
       }
+      const wrong = opened.wrong?.() ?? null;
+      if (wrong !== null) say(wrong);
       if (done > scenario.passes) say(`${done} passes of attention or flow steps followed`);
       await engine.synchronize();
       // A file that a stream has let go of is closed some turns later.
-      const open = () => process.getActiveResourcesInfo().length - resources;
-      for (let turns = 0; turns < 1000 && open() > 0; ++turns) await turn();
+      const open = () => openResources(scenario).length - resources;
+      for (let turns = 0; turns < 50_000 && open() > 0; ++turns) await turn();
       const left = engine.memory().live - live;
       if (left !== 0) say(`${left} bytes are left`);
-      if (open() > 0) say(`open: ${process.getActiveResourcesInfo()}`);
+      if (open() > 0) say(`open: ${openResources(scenario)}`);
       if (readdirSync(scratch).length > 0) say("temporary files are left");
       if (tried % again !== 0) continue;
       await (opened.again?.() ?? opened.call());
@@ -263,6 +348,7 @@ export async function abortEverywhere(scenario, { every = 1, again = 1 } = {}) {
     process.off("unhandledRejection", unhandled);
     if (before === undefined) delete process.env.TMPDIR;
     else process.env.TMPDIR = before;
+    await opened?.end?.();
     engine.dispose();
     rmSync(folder, { recursive: true, force: true });
   }

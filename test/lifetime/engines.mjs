@@ -1,7 +1,8 @@
 // In a process of its own: engines one after the other, dropped ones, two at once; prints what is wrong as JSON.
 // node --expose-gc test/lifetime/engines.mjs [ENGINES]
 import { readdirSync } from "node:fs";
-import { Engine, logProb } from "../../dist/index.js";
+import { Engine } from "../../dist/engine/engine.js";
+import { logProb } from "../../dist/engine/kernels/logProb.js";
 
 const engines = Number(process.argv[2] ?? 1000);
 const findings = [];

@@ -1,28 +1,7 @@
-import { spawnSync } from "node:child_process";
-import { join } from "node:path";
-import { pathToFileURL } from "node:url";
 import { describe, expect, it } from "vitest";
+import { busy, imports, run } from "./runModule.js";
 
-const dist = pathToFileURL(join(import.meta.dirname, "..", "..", "dist", "index.js")).href;
-
-/** Runs a module in a process of its own against the built package. */
-function run(source: string, ...flags: string[]) {
-  const program = `import { Engine, logProb } from ${JSON.stringify(dist)};\n${source}`;
-  const { status, signal, stdout, stderr } = spawnSync(
-    process.execPath,
-    [...flags, "--input-type=module", "-e", program],
-    { encoding: "utf8", timeout: 50_000 },
-  );
-  return { status, signal, stdout: stdout.trim(), stderr };
-}
-
-/** Enough work to be in flight for a good while: 64 rows of a large vocabulary, many times. */
-const busy = `
-const engine = new Engine({ device: "cpu" });
-const logits = engine.zeros([64, 150000]);
-for (let i = 0; i < 100; ++i) logProb(engine, logits, new Int32Array(64));`;
-
-describe("an engine with work in flight", () => {
+describe("an engine with work in flight", { timeout: 180_000 }, () => {
   it("does not hold up the end of the program", () => {
     expect(run(busy)).toMatchObject({ status: 0, signal: null });
   });
@@ -47,7 +26,7 @@ describe("an engine with work in flight", () => {
 
   it("ends with its worker, also one that is terminated", () => {
     const worker = `
-      import { Engine, logProb } from ${JSON.stringify(dist)};
+      ${imports}
       import { parentPort } from "node:worker_threads";
       ${busy}
       parentPort.postMessage("busy");
@@ -66,35 +45,6 @@ describe("an engine with work in flight", () => {
     expect({ stdout, status, stderr }).toMatchObject({ stdout: "1,2", status: 0 });
   });
 
-  it("may be used at the very moment in which its worker is terminated", () => {
-    const worker = `
-      import { Engine, logProb } from ${JSON.stringify(dist)};
-      import { parentPort, workerData } from "node:worker_threads";
-      const engine = new Engine({ device: "cpu", threads: 2, memoryLimit: 1 << 24 });
-      const logits = engine.zeros([64, 20000]);
-      parentPort.postMessage("busy");
-      while (true) {
-        const scored = logProb(engine, logits, new Int32Array(64));
-        if (workerData === 0) scored.logProb.readSync();
-        if (workerData === 1) await Promise.all([scored.logProb.read(), engine.synchronize()]);
-        if (workerData === 2) try { engine.empty([1e9]); } catch {}
-        scored.logProb.dispose();
-        scored.stats.dispose();
-      }`;
-    const { stdout, status, stderr } = run(`
-      import { Worker } from "node:worker_threads";
-      const source = new URL("data:text/javascript," + encodeURIComponent(${JSON.stringify(worker)}));
-      for (let i = 0; i < 12; ++i) {
-        const worker = new Worker(source, { workerData: i % 3 });
-        await new Promise((resolve, reject) => worker.on("message", resolve).on("error", reject));
-        await new Promise((resolve) => setTimeout(resolve, i));
-        await worker.terminate();
-      }
-      console.log("survived");
-    `);
-    expect({ stdout, status, stderr }).toMatchObject({ stdout: "survived", status: 0 });
-  });
-
   it("throws where the stack ends and does not end the process", () => {
     const { stdout, status, stderr } = run(`
       const engine = new Engine({ device: "cpu", memoryLimit: 1 << 20 });
@@ -107,7 +57,7 @@ describe("an engine with work in flight", () => {
   });
 });
 
-describe("tensors that nobody disposed of", () => {
+describe("tensors that nobody disposed of", { timeout: 180_000 }, () => {
   it("are freed by the garbage collector", () => {
     const { stdout, status } = run(
       `const engine = new Engine({ device: "cpu" });

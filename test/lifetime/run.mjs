@@ -1,10 +1,11 @@
-// Lifetimes, in their long form:
-// node test/lifetime/run.mjs [--engines N] [--workers N] [--every K] [--again K] [--seed S] [--only TEXT] [--json]
+// Lifetimes, in their long form, some minutes: node test/lifetime/run.mjs [--engines N] [--workers N]
+//   [--points N: awaits of a call that are tried | --all: every one, about an hour]
+//   [--again K: every K-th of these calls is repeated] [--seed S] [--only TEXT] [--json]
 import { parseArgs } from "node:util";
 import { abortEverywhere, calls } from "./aborts.mjs";
 import { findingsOf } from "./child.mjs";
 
-const numbers = { engines: "1000", workers: "100", every: "1", again: "10", seed: "1" };
+const numbers = { engines: "1000", workers: "100", points: "150", again: "10", seed: "1" };
 let flags;
 try {
   flags = parseArgs({
@@ -13,6 +14,7 @@ try {
         Object.entries(numbers).map(([name, value]) => [name, { type: "string", default: value }]),
       ),
       only: { type: "string", default: "" },
+      all: { type: "boolean", default: false },
       json: { type: "boolean", default: false },
     },
   }).values;
@@ -25,11 +27,14 @@ try {
 }
 const tell = (text) => process.stderr.isTTY && process.stderr.write(`\r\x1b[K${text}`);
 const wanted = (name) => name.includes(flags.only);
+const begun = performance.now();
 const rows = [];
 const findings = [];
 const note = (name, what, found) => {
   rows.push({ name, what, wrong: found.length });
   findings.push(...found);
+  tell("");
+  if (!flags.json) console.log(`${name.padEnd(46)} ${what}: ${found.length} wrong`);
 };
 
 const engines = `engines, threads, files, dropped tensors`;
@@ -45,18 +50,17 @@ if (wanted(terminated)) {
 }
 for (const scenario of calls.filter(({ name }) => wanted(`abort ${name}`))) {
   tell(`abort ${scenario.name}`);
-  const how = { every: +flags.every, again: +flags.again };
+  const how = { again: +flags.again, ...(!flags.all && { points: +flags.points }) };
   const { awaits, tried, most, findings: found } = await abortEverywhere(scenario, how);
-  const what = `${awaits} awaits, aborted at ${tried}, at most ${most} passes after it`;
+  const what = `aborted at ${tried} of ${awaits} awaits, at most ${most} passes after it`;
   note(`abort ${scenario.name}`, what, found);
 }
 tell("");
+const seconds = Math.round((performance.now() - begun) / 1000);
 if (flags.json) {
-  console.log(JSON.stringify({ rows, findings }));
+  console.log(JSON.stringify({ rows, findings, seconds }));
 } else {
-  for (const { name, what, wrong } of rows)
-    console.log(`${name.padEnd(46)} ${what}: ${wrong} wrong`);
   for (const finding of findings) console.log(`  ${finding}`);
-  console.log(`${findings.length} findings`);
+  console.log(`${findings.length} findings, ${seconds} s`);
 }
 process.exitCode = findings.length === 0 ? 0 : 1;

@@ -1,11 +1,14 @@
 // Workers that are terminated at random moments of their work, while this thread uses an engine of its own.
 // node test/lifetime/terminate.mjs WORKERS SEED
 import { Worker } from "node:worker_threads";
-import { Engine, logProb } from "../../dist/index.js";
+import { Engine } from "../../dist/engine/engine.js";
+import { logProb } from "../../dist/engine/kernels/logProb.js";
 
 const [workers, seed] = process.argv.slice(2).map(Number);
+const engineUrl = new URL("../../dist/engine/", import.meta.url).href;
 const source = `
-  import { Engine, logProb } from ${JSON.stringify(new URL("../../dist/index.js", import.meta.url).href)};
+  import { Engine } from "${engineUrl}engine.js";
+  import { logProb } from "${engineUrl}kernels/logProb.js";
   import { parentPort, workerData } from "node:worker_threads";
   const engine = new Engine({ device: "cpu", threads: 2, memoryLimit: 1 << 24 });
   const logits = engine.zeros([64, 20000]);

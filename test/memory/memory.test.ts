@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 // Runs on dist, as `npm run test:memory` does; `npm test` builds it before.
 const load = (name: string) => import(new URL(name, import.meta.url).href);
 
-describe("memory that is refused, in short", () => {
+describe("memory that is refused, in short", { timeout: 180_000 }, () => {
   it("is said, leaves nothing behind and spoils nothing", async () => {
     const { scenarios } = await load("scenarios.mjs");
     const { refuse } = await load("refused.mjs");

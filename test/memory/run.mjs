@@ -1,4 +1,6 @@
-// Memory that is not there, in its long form: node test/memory/run.mjs [--points N] [--every K] [--only TEXT] [--json]
+// Memory that is not there, in its long form, some minutes: node test/memory/run.mjs [--points N: of a call's
+//   allocations] [--tries N: of these in runs of training, and from the host | --all: every one, about an hour]
+//   [--growth X] [--only TEXT] [--json]
 import { parseArgs } from "node:util";
 import { refuseHost, withoutHost } from "./host.mjs";
 import { sweep } from "./limits.mjs";
@@ -7,15 +9,16 @@ import { scenarios } from "./scenarios.mjs";
 
 const flags = {
   points: { type: "string", default: "200" },
-  every: { type: "string", default: "1" },
+  tries: { type: "string", default: "40" },
   growth: { type: "string", default: "1.25" },
   only: { type: "string", default: "" },
+  all: { type: "boolean", default: false },
   json: { type: "boolean", default: false },
 };
 let given;
 try {
   given = parseArgs({ options: flags }).values;
-  for (const name of ["points", "every"]) {
+  for (const name of ["points", "tries"]) {
     if (!(Number.isInteger(+given[name]) && +given[name] >= 1))
       throw new Error(`--${name}: an integer >= 1`);
   }
@@ -24,8 +27,12 @@ try {
   console.error(error.message);
   process.exit(2);
 }
-const points = [];
-for (let n = 1; n <= +given.points; n += +given.every) points.push(n);
+const last = +given.points;
+const spread = (count) =>
+  Array.from({ length: count }, (_, i) => 1 + Math.floor((i * last) / count));
+const points = spread(last);
+/** A run of training is begun anew for each, and every allocation of Node's own is looked at while the host refuses. */
+const fewer = given.all ? points : spread(Math.min(last, +given.tries));
 const tell = (text) => process.stderr.isTTY && process.stderr.write(`\r\x1b[K${text}`);
 
 const begun = performance.now();
@@ -33,11 +40,20 @@ const findings = [];
 process.on("unhandledRejection", (error) => findings.push(`unhandled rejection: ${error?.stack}`));
 const chosen = scenarios.filter(({ name }) => name.includes(given.only));
 const rows = [];
+function note(name, count, wrong, asked) {
+  rows.push([name, count, wrong.length, asked]);
+  findings.push(...wrong);
+  tell("");
+  if (given.json) return;
+  const of = asked === undefined ? "" : ` of at most ${asked}`;
+  console.log(`${name.padEnd(48)} ${count} refused${of}, ${wrong.length} wrong`);
+}
 for (const scenario of chosen) {
   tell(scenario.name);
-  const result = await refuse(scenario, points);
-  rows.push([scenario.name, result.refused, result.findings.length]);
-  findings.push(...result.findings.map((what) => `${what} (repeat: --only "${scenario.name}")`));
+  const tried = scenario.name.startsWith("train") ? fewer : points;
+  const result = await refuse(scenario, tried);
+  const wrong = result.findings.map((what) => `${what} (repeat: --only "${scenario.name}")`);
+  note(scenario.name, result.refused, wrong, tried.length);
 }
 const systems = ["grpo", "spark", "ppo", "flow-grpo"].filter((id) =>
   `limit ${id}`.includes(given.only),
@@ -45,17 +61,21 @@ const systems = ["grpo", "spark", "ppo", "flow-grpo"].filter((id) =>
 for (const system of systems) {
   tell(`limit ${system}`);
   const { refused, enough, findings: found } = await sweep(system, { growth: +given.growth });
-  rows.push([`limit ${system}, enough at ${enough} bytes`, refused, found.length]);
-  findings.push(...found);
+  note(`limit ${system}, enough at ${enough} bytes`, refused, found);
 }
 // Without training: every one of its points would begin a run anew.
 const names = chosen.map(({ name }) => name).filter((name) => !name.startsWith("train"));
+const kernels = names.filter((name) => name.startsWith("kernel"));
+const others = names.filter((name) => !kernels.includes(name));
 const missing = names.length === 0 ? "no scenario is chosen" : withoutHost();
-if (missing === null) {
-  tell("the host refuses");
-  const { refused, findings: found } = refuseHost(names, points);
-  rows.push(["operator new and posix_memalign of the host", refused, found.length]);
-  findings.push(...found);
+for (const [what, own, tried] of [
+  ["kernels", kernels, points],
+  ["all else", others, fewer],
+]) {
+  if (missing !== null || own.length === 0) continue;
+  tell(`the host refuses: ${what}`);
+  const { refused, findings: found } = refuseHost(own, tried);
+  note(`by the host: ${what}`, refused, found, own.length * tried.length);
 }
 tell("");
 const refused = rows.reduce((sum, [, count]) => sum + count, 0);
@@ -63,8 +83,6 @@ const seconds = Math.round((performance.now() - begun) / 1000);
 if (given.json) {
   console.log(JSON.stringify({ refused, rows, findings, skipped: missing, seconds }));
 } else {
-  for (const [name, count, bad] of rows)
-    console.log(`${name.padEnd(48)} ${count} refused, ${bad} wrong`);
   if (missing !== null) console.log(`refusals by the host: skipped, ${missing}`);
   for (const finding of findings) console.log(`  ${finding}`);
   console.log(`${refused} allocations refused, ${findings.length} findings, ${seconds} s`);

@@ -357,6 +357,16 @@ describe("firesteel serve", () => {
     expect(new Set(rollouts.map(({ policyVersion }) => policyVersion))).toEqual(new Set([0]));
   });
 
+  it("that loads no weights is not waited for after an abort", async () => {
+    const [mine, other] = [await newFolder(), await newFolder()];
+    const server = await started({ policy: other, wait: true });
+    const stop = new AbortController();
+    const onRetry = () => stop.abort();
+    const sampler = await connect(server.url, { directory: mine, retries: 1000, onRetry });
+    const waiting = sampler.refresh(1, policy, stop.signal);
+    await expect(waiting).rejects.toMatchObject({ code: "ERR_ABORTED" });
+  });
+
   it("that reads another folder, or others' weights, is not believed", async () => {
     const [mine, other] = [await newFolder(), await newFolder()];
     const server = await started({ policy: other, wait: true });
