@@ -25,6 +25,9 @@ napi_value forward(napi_env env, napi_callback_info info) {
   a.row_log_prob = call.output<double>(a.rows);
   a.row_entropy = call.output_or_null<double>(a.rows);
   a.row_kl = call.output_or_null<double>(a.rows);
+  call.together(a.entropy, a.row_entropy);
+  call.together(a.kl, a.row_kl);
+  call.together(a.kl, a.ref_logits);
   a.faults = call.faults();
   return call.enqueue(kEdgeCost * a.edges,
                       [a](Context& context) { return bernoulli_forward(context, a); });
@@ -42,6 +45,7 @@ napi_value backward(napi_env env, napi_callback_info info) {
   a.d_log_prob = call.input<float>(a.edges);
   a.d_entropy = call.input_or_null<float>(a.edges);
   a.d_kl = call.input_or_null<float>(a.edges);
+  call.together(a.d_kl, a.ref_logits);
   a.d_logits = call.output<float>(a.edges);
   return call.enqueue(kEdgeCost * a.edges,
                       [a](Context& context) { return bernoulli_backward(context, a); });

@@ -129,6 +129,17 @@ void* Call::access(DType dtype, int64_t count, bool reads, bool writes, bool opt
   return tensor->data();
 }
 
+void Call::together(const void* one, const void* other) {
+  if ((one == nullptr) == (other == nullptr)) return;
+  fail(Code::option, "expected two arguments that go together, or neither");
+}
+
+void Call::check_temperature(float scalar, const float* temperatures) {
+  // A fault of its row where it comes from a tensor; a call with a scalar need not have any.
+  if (temperatures != nullptr || (scalar >= 1e-30f && scalar <= 1e30f)) return;
+  fail(Code::range, "expected a temperature in [1e-30, 1e30]");
+}
+
 void* Call::workspace(int64_t bytes) {
   if (failed() || bytes <= 0) return nullptr;
   if (has_workspace_) {  // of this binding's own making: both would be the same memory

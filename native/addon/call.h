@@ -77,6 +77,11 @@ class Call {
     return static_cast<T*>(access(dtype_of<T>(), count, true, true, true));
   }
 
+  // Refuses a call of which one optional argument is given and the other that goes with it is not.
+  void together(const void* one, const void* other);
+  // A scalar temperature, as kernels take it where no tensor of temperatures is given.
+  void check_temperature(float scalar, const float* temperatures);
+
   // Alive until the call has run; one a call. Calls that are queued share it, so that it stays in
   // the caches and a long queue holds no more than one.
   void* workspace(int64_t bytes);

@@ -23,6 +23,7 @@ void read_head(Call& call, Args* a) {
   const LinearShape& s = a->shape;
   a->temperature = call.real();
   a->temperatures = call.input_or_null<float>(s.tokens);
+  call.check_temperature(a->temperature, a->temperatures);
   a->hidden = call.input(s.dtype, s.tokens * s.hidden_size);
   a->weight = call.input(s.dtype, s.vocab * s.hidden_size);
   a->targets = call.input<int32_t>(s.tokens);
@@ -67,6 +68,8 @@ napi_value backward(napi_env env, napi_callback_info info) {
   a.entropy = call.input_or_null<float>(s.tokens);
   a.d_vocab_mean = call.input_or_null<float>(s.tokens);
   a.vocab_mean = call.input_or_null<float>(s.tokens);
+  call.together(a.d_entropy, a.entropy);
+  call.together(a.d_vocab_mean, a.vocab_mean);
   a.accumulate = call.flag();
   a.d_hidden = a.accumulate ? call.update<float>(hidden) : call.output<float>(hidden);
   a.d_weight =

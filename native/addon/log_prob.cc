@@ -62,6 +62,8 @@ napi_value backward(napi_env env, napi_callback_info info) {
   a.entropy = call.input_or_null<float>(a.tokens);
   a.d_vocab_mean = call.input_or_null<float>(a.tokens);
   a.vocab_mean = call.input_or_null<float>(a.tokens);
+  call.together(a.d_entropy, a.entropy);
+  call.together(a.d_vocab_mean, a.vocab_mean);
   a.d_logits = call.output(a.dtype, extent(a.tokens, a.d_row_stride, a.vocab));
   if (a.temperatures != nullptr) a.faults = call.faults();
   return call.enqueue(2 * bytes_of(a),
@@ -81,6 +83,7 @@ void read_rows(Call& call, LogProbRows* rows) {
   rows->dtype = call.dtype();
   rows->temperature = call.real();
   rows->temperatures = call.input_or_null<float>(rows->tokens);
+  call.check_temperature(rows->temperature, rows->temperatures);
   rows->logits = call.input(rows->dtype, extent(rows->tokens, rows->row_stride, rows->vocab));
   rows->targets = call.input<int32_t>(rows->tokens);
   rows->mask = call.input_or_null<uint8_t>(rows->tokens);

@@ -208,7 +208,7 @@ napi_value sample_call(napi_env env, napi_callback_info info) {
   a.inv_temperature = call.real();
   a.greedy = call.flag();
   a.logits = call.input<float>(a.rows * a.vocab);
-  a.uniform = call.input_or_null<float>(a.rows);
+  a.uniform = a.greedy ? call.input_or_null<float>(a.rows) : call.input<float>(a.rows);
   a.tokens = call.output<int32_t>(a.rows);
   a.faults = call.faults();
   return call.enqueue(16 * a.rows * a.vocab, [a](Context& context) { return sample(context, a); });

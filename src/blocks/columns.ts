@@ -31,7 +31,7 @@ export function perAction(name: string, column: Column, length: number): Float32
     );
   }
   const { values, bounds } = column;
-  const ends = bounds.at(-1);
+  const ends = bounds[bounds.length - 1];
   if (bounds.length !== values.length + 1 || bounds[0] !== 0 || ends !== length) {
     throw new FiresteelError(
       "ERR_SHAPE",

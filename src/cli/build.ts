@@ -1,8 +1,13 @@
-import { accessSync, constants, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
+import { accessSync, constants, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { basename, dirname, join } from "node:path";
 import type { Command } from "commander";
-import { type BinaryPlace, buildPlaces, packageFolder } from "../engine/binaryPlaces.js";
+import {
+  type BinaryPlace,
+  buildPlaces,
+  makeFolders,
+  packageFolder,
+} from "../engine/binaryPlaces.js";
 import { driverLibrary } from "../engine/cudaTrial.js";
 import { FiresteelError } from "../index.js";
 import { type BuildTools, findTools } from "./buildTools.js";
@@ -19,7 +24,7 @@ function writable(places: readonly BinaryPlace[]): string {
   const refused: string[] = [];
   for (const { path } of places) {
     try {
-      mkdirSync(dirname(path), { recursive: true });
+      makeFolders(dirname(path));
       accessSync(dirname(path), constants.W_OK);
       return path;
     } catch (error) {

@@ -1,3 +1,4 @@
+import { mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
@@ -39,6 +40,22 @@ export function cacheFolder(): string | null {
     return join(base, "firesteel");
   } catch {
     return null; // no HOME, and a user that the system does not know
+  }
+}
+
+/**
+ * Makes a folder and those above it. Node's own `recursive` never ends where a file system answers that
+ * a folder below one that exists is not there, as /proc does.
+ */
+export function makeFolders(path: string): void {
+  try {
+    mkdirSync(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EEXIST") return;
+    if (code !== "ENOENT") throw error;
+    makeFolders(dirname(path));
+    mkdirSync(path);
   }
 }
 

@@ -45,9 +45,16 @@ const flowFields = { states: numbers, sigmas: numbers, noise: aText, noiseLevels
 export const someActions = withFields({ kind: aText, length: anInteger() });
 const flowSteps = withFields(flowFields);
 
-/** Actions, of a flow those with all that is read of them. */
-export const flowOrOther: Kind = (value) =>
-  someActions(value) ?? ((value as { kind: string }).kind === "flow" ? flowSteps(value) : null);
+const tokenIds = withFields({ ids: numbers });
+
+/** Actions with what is read of those of their kind. */
+export const flowOrOther: Kind = (value) => {
+  const flaw = someActions(value);
+  if (flaw !== null) return flaw;
+  const { kind } = value as { kind: string };
+  if (kind === "flow") return flowSteps(value);
+  return kind === "tokens" ? tokenIds(value) : null;
+};
 
 export const rewardOrNull = orNull(aNumber);
 

@@ -2,16 +2,15 @@ import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
   existsSync,
-  mkdirSync,
   readdirSync,
   readFileSync,
   realpathSync,
   statSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { getEnvironmentData, setEnvironmentData } from "node:worker_threads";
-import { cacheFolder } from "./binaryPlaces.js";
+import { cacheFolder, makeFolders } from "./binaryPlaces.js";
 
 /** Directories in which a driver's libcuda is found. */
 const driverFolders = [
@@ -95,7 +94,7 @@ function isOwn(record: string): boolean {
 /** @returns false where nothing can be written: a read-only home */
 function keep(record: string): boolean {
   try {
-    mkdirSync(join(record, ".."), { recursive: true });
+    makeFolders(dirname(record));
     writeFileSync(record, "");
     return true;
   } catch {

@@ -1,7 +1,7 @@
 import { rename } from "node:fs/promises";
 import { dirname } from "node:path";
 import { access } from "./access.js";
-import { sync, writeSynced } from "./synced.js";
+import { sync, type Text, writeSynced } from "./synced.js";
 
 /**
  * Puts a text in the place of a file: whoever reads meanwhile, or after a loss of power, sees the whole old
@@ -9,7 +9,7 @@ import { sync, writeSynced } from "./synced.js";
  *
  * @throws FiresteelError ERR_CHECKPOINT
  */
-export async function replaceFile(path: string, text: string): Promise<void> {
+export async function replaceFile(path: string, text: Text): Promise<void> {
   const partial = `${path}.partial`;
   await access("a writable file", path, async () => {
     await writeSynced(partial, text);

@@ -1,10 +1,20 @@
 import { open } from "node:fs/promises";
 
-/** Writes a text file, which is on the disk when this resolves. */
-export async function writeSynced(path: string, text: string): Promise<void> {
+/** Text, whole or in pieces. */
+export type Text = string | Iterable<string> | AsyncIterable<string>;
+
+/** Writes a text file, which is on the disk when this resolves; a megabyte in memory at a time. */
+export async function writeSynced(path: string, text: Text): Promise<void> {
   const file = await open(path, "w");
   try {
-    await file.writeFile(text);
+    let pending = "";
+    for await (const piece of typeof text === "string" ? [text] : text) {
+      pending += piece;
+      if (pending.length < 2 ** 20) continue;
+      await file.writeFile(pending);
+      pending = "";
+    }
+    if (pending !== "") await file.writeFile(pending);
     await file.sync();
   } finally {
     await file.close();

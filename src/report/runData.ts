@@ -1,14 +1,14 @@
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Metrics } from "../contract/metrics.js";
+import { z } from "zod";
 import { show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 import { access } from "../files/access.js";
 import { eachLine, readLines } from "./jsonl.js";
 import { type EmbeddedGroup, embeddedRollouts } from "./rollouts/embed.js";
 import { rolloutsFile } from "./rollouts/record.js";
-import type { RecordedRollout } from "./rollouts/rollout.js";
+import { rolloutLine } from "./rollouts/rolloutLine.js";
 import { type RunDescription, readRunFile, runFile } from "./runFile.js";
 import { type Series, seriesOf } from "./series.js";
 
@@ -33,6 +33,9 @@ export interface RunData {
   };
 }
 
+/** Step, and metrics by name; a metric that does not exist is null. */
+const metricsLine = z.object({ step: z.number() }).catchall(z.number().nullable());
+
 /**
  * What lies in a run's folder, of a run that may still go on.
  *
@@ -48,9 +51,9 @@ export async function readRunData(directory: string): Promise<RunData> {
   const printed = await access("a readable file", file("system.txt"), () =>
     readFile(file("system.txt"), "utf8"),
   );
-  const metrics = await seriesOf(() => eachLine<{ step: number } & Metrics>(file("metrics.jsonl")));
+  const metrics = await seriesOf(() => eachLine(file("metrics.jsonl"), metricsLine));
   const recorded = existsSync(file(rolloutsFile))
-    ? await readLines<RecordedRollout>(file(rolloutsFile))
+    ? await readLines(file(rolloutsFile), rolloutLine)
     : [];
   const run = existsSync(file(runFile)) ? await readRunFile(directory) : null;
   const groups = embeddedRollouts(recorded);

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { z } from "zod";
 import type { RunCallback, RunFrame, StepReport } from "../contract/run.js";
 import { access } from "../files/access.js";
 import { replaceFile } from "../files/replaceFile.js";
@@ -82,10 +83,30 @@ export class RunFile implements RunCallback {
   }
 }
 
+const schema: z.ZodType<RunDescription> = z.object({
+  system: z.object({
+    id: z.string(),
+    title: z.string(),
+    arxiv: z.string().nullable(),
+    phases: z.array(z.string()),
+  }),
+  task: z.object({ id: z.string(), title: z.string() }),
+  device: z.string(),
+  settings: z.record(z.string(), z.unknown()),
+  sittings: z.array(
+    z.object({
+      begun: z.string(),
+      seconds: z.number(),
+      from: z.number(),
+      to: z.number(),
+      error: z.string().nullable(),
+    }),
+  ),
+});
+
 /** null: it is none. */
 export async function readRunFile(out: string): Promise<RunDescription | null> {
   const path = join(out, runFile);
-  return parsed(
-    await access("a readable file", path, () => readFile(path, "utf8")),
-  ) as RunDescription | null;
+  const text = await access("a readable file", path, () => readFile(path, "utf8"));
+  return schema.safeParse(parsed(text)).data ?? null;
 }

@@ -46,7 +46,7 @@ export interface FromTRL {
  * "luspo" lets them where the loss is per token).
  *
  * @param config as in TRL at version 1.0 of 2026; what is not given has TRL's default
- * @param rewards names of the rewards in the order of `reward_weights`
+ * @param options `rewards`: names of the rewards in the order of `reward_weights`
  * @throws FiresteelError ERR_OPTION for a field that TRL does not have, that has no counterpart here, or
  *   that its other fields make meaningless
  */

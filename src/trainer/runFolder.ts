@@ -1,10 +1,11 @@
 import { existsSync } from "node:fs";
-import { appendFile, readdir, readFile } from "node:fs/promises";
+import { appendFile, readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { Metrics } from "../contract/metrics.js";
 import { FiresteelError } from "../engine/error.js";
 import { access } from "../files/access.js";
 import { checkpointsByAge } from "../files/checkpointNames.js";
+import { fileLines } from "../files/fileLines.js";
 import { makeFolder } from "../files/makeFolder.js";
 import { replaceFile } from "../files/replaceFile.js";
 import { sync } from "../files/synced.js";
@@ -41,10 +42,12 @@ async function earlierRun(out: string): Promise<string | null> {
   if (newest !== undefined) return `${newest}; resume it or choose another`;
   if (!entries.includes(metricsFile)) return null;
   // The first checkpoint comes before the first step.
-  const lines = (await readFile(join(out, metricsFile), "utf8")).split("\n");
-  const steps = lines.filter((line) => stepOf(line) > 0 && stepOf(line) < Number.POSITIVE_INFINITY);
-  if (steps.length === 0) return null;
-  return `${metricsFile} with ${steps.length} steps, but no checkpoint; choose another, or remove it`;
+  let steps = 0;
+  for await (const { text } of fileLines(join(out, metricsFile))) {
+    if (stepOf(text) > 0 && stepOf(text) < Number.POSITIVE_INFINITY) steps += 1;
+  }
+  if (steps === 0) return null;
+  return `${metricsFile} with ${steps} steps, but no checkpoint; choose another, or remove it`;
 }
 
 /** Adds a step's metrics to metrics.jsonl. */
@@ -74,13 +77,13 @@ export async function rewindRunFolder(
 ): Promise<void> {
   const path = join(from, metricsFile);
   // A checkpoint that was moved away from its run has no history.
-  const text =
-    out === from || existsSync(path)
-      ? await access("a readable file", path, () => readFile(path, "utf8"))
-      : "";
-  const kept = text.split("\n").filter((line) => stepOf(line) <= step);
-  await replaceFile(join(out, metricsFile), kept.map((line) => `${line}\n`).join(""));
+  const lines = out === from || existsSync(path) ? linesUpTo(path, step) : [];
+  await replaceFile(join(out, metricsFile), lines);
   await replaceFile(join(out, "system.txt"), system);
+}
+
+async function* linesUpTo(path: string, step: number): AsyncGenerator<string> {
+  for await (const { text } of fileLines(path)) if (stepOf(text) <= step) yield `${text}\n`;
 }
 
 /** A line that a killed process left half-written belongs to no step. */

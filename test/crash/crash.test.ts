@@ -1,8 +1,10 @@
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 
 // Runs on dist, as `npm run test:crash` does; `npm test` builds it before.
+// Each part takes seconds; a machine that is busy with others takes minutes.
+vi.setConfig({ testTimeout: 180_000 });
 const runner = fileURLToPath(new URL("run.mjs", import.meta.url));
 
 /** The short form of a part. */
@@ -24,11 +26,12 @@ test("a process killed at any instant goes on to the bits of one that never stop
 
 test("a death or a refusal at any file operation leaves a run that goes on", async () => {
   const { figures } = await short("faultPoints");
-  expect(figures.deaths).toBeGreaterThan(10);
+  expect(figures.deaths).toBeGreaterThan(5);
+  expect(figures.refusals).toBeGreaterThan(10);
 });
 
 test("a whole checkpoint outlasts a loss of power after any file operation", async () => {
-  const { figures } = await short("powerCuts");
+  const { figures } = await short("powerCuts", "--every", "19");
   expect(figures.disks).toBeGreaterThan(100);
 });
 

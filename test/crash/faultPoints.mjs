@@ -13,26 +13,24 @@ const killer = new URL("killAtOperation.mjs", import.meta.url).href;
  *
  * @param every only each such point; 1: all
  */
-export async function faultPoints({ api, every, seed, progress }) {
+export async function faultPoints({ api, short, every, seed, progress }) {
   const failures = [];
-  const figures = { operations: 0, deaths: 0, refusals: 0 };
-  for (const system of every > 1 ? systems.slice(0, 1) : systems) {
+  const figures = { operations: 0, points: 0, deaths: 0, refusals: 0 };
+  for (const system of short ? systems.slice(0, 1) : systems) {
     const campaign = new Campaign(api, system, { steps: 2, warmStart: false, report: true });
     await campaign.straight();
     const { operations } = await traced(campaign);
     figures.operations += operations.length;
-    for (const [n, { kind, path }] of operations.entries()) {
-      if ((n + seed) % every !== 0) continue;
-      const name = `${system}, operation ${n} (${kind} ${path.slice(campaign.folder.length + 1)})`;
-      progress(name);
-      const whens = kind === "write" ? ["before", "half", "after"] : ["before", "after"];
-      for (const when of every > 1 ? [whens[n % whens.length]] : whens) {
-        await cutOff(campaign, `${name}, killed ${when}`, dyingAt(n, when));
+    for (const { at, name, when, code } of pointsOf(operations, campaign.folder)) {
+      figures.points += 1;
+      if ((figures.points + seed) % every !== 0) continue;
+      const where = `${system}, operation ${at} (${name}), ${when ? `killed ${when}` : code}`;
+      progress(where);
+      if (when) {
+        await cutOff(campaign, where, dyingAt(at, when));
         figures.deaths += 1;
-      }
-      for (const code of every > 1 ? [codes[n % codes.length]] : codes) {
-        const error = await cutOff(campaign, `${name}, ${code}`, refusingAt(n, code));
-        checkRefusal(campaign, `${name}, ${code}`, error, code);
+      } else {
+        checkRefusal(campaign, where, await cutOff(campaign, where, refusingAt(at, code)), code);
         figures.refusals += 1;
       }
       if (campaign.failures.length > 20) break;
@@ -42,6 +40,19 @@ export async function faultPoints({ api, every, seed, progress }) {
   }
   return { failures, figures };
 }
+
+/** Every death and every refusal at each operation. */
+function pointsOf(operations, folder) {
+  return operations.flatMap(({ index: at, kind, path }) => {
+    const name = `${kind} ${path.slice(folder.length + 1)}`;
+    return [
+      ...whensOf(kind).map((when) => ({ at, name, when })),
+      ...codes.map((code) => ({ at, name, code })),
+    ];
+  });
+}
+
+const whensOf = (kind) => (kind === "write" ? ["before", "half", "after"] : ["before", "after"]);
 
 /** The operations of a whole run, in their order. */
 export async function traced(campaign, options = {}) {
@@ -92,33 +103,32 @@ function checkRefusal(campaign, where, error, code) {
     campaign.fail(where, `without its reason: ${error.message}`);
 }
 
-/** SIGKILL from within the process, at operations of its checkpoints: a process each. */
-export async function killPoints({ api, points, seed, progress }) {
+/**
+ * SIGKILL from within the process, before, amid and after operations of a checkpoint: a process each.
+ *
+ * @param every only each such point; 1: all
+ */
+export async function killPoints({ api, every, seed, progress }) {
   const campaign = new Campaign(api, "grpo", { steps: 3, report: true });
   await campaign.straight();
   const { operations } = await traced(campaign);
-  const within = operations
+  const points = operations
     .filter(({ path }) => /\.?checkpoint-1\b/.test(path))
-    .map(({ index }) => index);
-  const chosen = within.filter(
-    (_, i) => (i + seed) % Math.max(1, Math.ceil(within.length / points)) === 0,
-  );
-  const figures = { "processes that killed themselves": 0 };
-  for (const at of chosen) {
-    const { kind, path } = operations[at];
-    for (const when of kind === "write" ? ["before", "half", "after"] : ["before", "after"]) {
-      const where = `grpo, operation ${at} (${kind} ${path.slice(campaign.folder.length + 1)}), SIGKILL ${when}`;
-      progress(where);
-      const out = campaign.fresh("traced");
-      const crash = JSON.stringify({ root: campaign.folder, at, when });
-      const args = beginArgs("grpo", out, { warmStart: false, steps: 3 });
-      const result = await start(args, { imports: [killer], env: { FIRESTEEL_CRASH: crash } })
-        .ended;
-      if (result.signal !== "SIGKILL")
-        campaign.fail(where, `it ended with ${result.code}: ${result.err}`);
-      figures["processes that killed themselves"] += 1;
-      await campaign.finish(where, out, await campaign.check(where, out, result.step - 1));
-    }
+    .flatMap((operation) => whensOf(operation.kind).map((when) => ({ ...operation, when })));
+  const figures = { points: points.length, "processes that killed themselves": 0 };
+  for (const [n, { index: at, kind, path, when }] of points.entries()) {
+    if ((n + seed) % every !== 0) continue;
+    const where = `grpo, operation ${at} (${kind} ${path.slice(campaign.folder.length + 1)}), SIGKILL ${when}`;
+    progress(where);
+    const out = campaign.fresh("traced");
+    const crash = JSON.stringify({ root: campaign.folder, at, when });
+    const args = beginArgs("grpo", out, { warmStart: false, steps: 3 });
+    const result = await start(args, { imports: [killer], env: { FIRESTEEL_CRASH: crash } }).ended;
+    if (result.signal !== "SIGKILL")
+      campaign.fail(where, `it ended with ${result.code}: ${result.err}`);
+    figures["processes that killed themselves"] += 1;
+    await campaign.finish(where, out, await campaign.check(where, out, result.step - 1));
+    if (campaign.failures.length > 20) break;
   }
   campaign.end();
   return { failures: campaign.failures, figures };

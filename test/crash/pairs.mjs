@@ -6,9 +6,9 @@ import { beginArgs, resumeArgs, start } from "./process.mjs";
 
 /** Two processes at one folder: the second is refused, the first is not disturbed, and a kill frees it. */
 export async function pairs({ api }) {
-  const campaign = new Campaign(api, "grpo");
-  const [straight, out] = [join(campaign.folder, "straight"), join(campaign.folder, "shared")];
-  await start(beginArgs("grpo", straight, { warmStart: false })).ended;
+  const campaign = new Campaign(api, "grpo", { report: true });
+  const out = join(campaign.folder, "shared");
+  await campaign.straight();
   const refused = async (where, args) => {
     const { code, err } = await start(args).ended;
     const said = err.includes(`process ${holder.child.pid} trains in ${out}; wait for its end`);
@@ -30,7 +30,7 @@ export async function pairs({ api }) {
   await holder.ended;
   const { code, err } = await start(resumeArgs(out)).ended;
   if (code !== 0) campaign.fail("after the kill", err);
-  for (const text of differences(outcomeOf(out), outcomeOf(straight)))
+  for (const text of differences(outcomeOf(out), campaign.expected))
     campaign.fail("after the kill", text);
   campaign.end();
   return { failures: campaign.failures, figures: { "second processes refused": 2 } };

@@ -1,5 +1,6 @@
 // Kills, faults, losses of power, full disks and damage, and what training makes of them.
-//   npm run test:crash -- [--kills 200] [--seed 1] [--only PART,...] [--short] [--json]
+//   npm run test:crash -- [--kills 200] [--every 5] [--seed 1] [--only PART,...] [--short] [--json]
+// --every N: of the points of faultPoints, killPoints and powerCuts each N-th, from the seed's on; 1: all.
 import { parseArgs } from "node:util";
 import * as firesteel from "../../dist/index.js";
 import { readCheckpoint } from "../../dist/trainer/checkpoint.js";
@@ -14,6 +15,7 @@ const parts = { kills, killPoints, faultPoints, powerCuts, disks, damages, pairs
 const { values } = parseArgs({
   options: {
     kills: { type: "string" },
+    every: { type: "string" },
     seed: { type: "string", default: "1" },
     only: { type: "string" },
     short: { type: "boolean", default: false },
@@ -21,17 +23,20 @@ const { values } = parseArgs({
   },
 });
 const { short, json } = values;
-const [seed, count] = [values.seed, values.kills ?? (short ? "6" : "200")].map(Number);
+const seed = Number(values.seed);
+const count = Number(values.kills ?? (short ? 6 : 200));
+// A prime that the number of faults of an operation does not share: each operation has some of its faults.
+const every = Number(values.every ?? (short ? 97 : 5));
 const names = values.only?.split(",") ?? Object.keys(parts);
 const unknown = names.find((name) => !(name in parts));
-if (unknown !== undefined || !Number.isInteger(seed) || !Number.isInteger(count)) {
-  console.error(`expected whole numbers and parts among ${Object.keys(parts).join(", ")}`);
+if (unknown !== undefined || ![seed, count, every].every(Number.isInteger) || every < 1) {
+  console.error(
+    `expected whole numbers, --every from 1 on, and parts among ${Object.keys(parts).join(", ")}`,
+  );
   process.exit(2);
 }
 
-const sizes = short
-  ? { every: 19, random: 1, resumes: 2, points: 3, rounds: 1 }
-  : { every: 1, random: 3, resumes: 60, points: 1000, rounds: 20 };
+const sizes = short ? { random: 1, resumes: 2, rounds: 1 } : { random: 3, resumes: 60, rounds: 20 };
 const api = { ...firesteel, readCheckpoint };
 const results = [];
 for (const name of names) {
@@ -39,14 +44,14 @@ for (const name of names) {
     if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${name}: ${text}`.slice(0, 120));
   };
   const began = performance.now();
-  const result = await parts[name]({ api, short, ...sizes, kills: count, seed, progress });
+  const result = await parts[name]({ api, short, ...sizes, kills: count, every, seed, progress });
   if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
   const seconds = Math.round((performance.now() - began) / 100) / 10;
   results.push({ part: name, seconds, ...result });
   if (!json) tell(results.at(-1));
 }
 const failed = results.flatMap(({ failures }) => failures).length;
-if (json) console.log(JSON.stringify({ seed, short, failed, parts: results }));
+if (json) console.log(JSON.stringify({ seed, every, short, failed, parts: results }));
 else console.log(failed === 0 ? "All held." : `${failed} did not hold.`);
 process.exitCode = failed === 0 ? 0 : 1;
 
@@ -57,8 +62,6 @@ function tell({ part, seconds, failures, figures, skipped }) {
   if (skipped) console.log(`  skipped: ${skipped}`);
   for (const failure of failures.slice(0, 20)) console.log(`  FAILED ${failure}`);
   if (failures.length === 0) return;
-  const size = short ? "--short " : "";
-  console.log(
-    `  again: npm run test:crash -- --only ${part} ${size}--kills ${count} --seed ${seed}`,
-  );
+  const size = `${short ? "--short " : ""}--kills ${count} --every ${every}`;
+  console.log(`  again: npm run test:crash -- --only ${part} ${size} --seed ${seed}`);
 }

@@ -49,13 +49,14 @@ function oneWorker(job, slot, from, to, uniform, tell) {
     });
     let told = from;
     let finished = false;
+    let timer = null;
     worker.on("message", (message) => {
-      if (message.finished) finished = true;
+      if (message.started) timer = setTimeout(() => worker.terminate(), 300 + uniform() * 4000);
+      else if (message.finished) finished = true;
       else tell(message);
       if (message.tally) told += message.tally.reduce((sum, [, { calls }]) => sum + calls, 0);
     });
     worker.on("error", reject);
-    const timer = setTimeout(() => worker.terminate(), 300 + uniform() * 4000);
     worker.on("exit", () => {
       clearTimeout(timer);
       const next = finished ? to : Atomics.load(state, 0) + 1;
@@ -73,7 +74,10 @@ if (isMainThread) {
 } else {
   const { job, slot, state } = workerData;
   const at = progressIn(job.progress, slot);
+  let started = false;
   const noted = (call) => {
+    if (!started) parentPort.postMessage({ started: true });
+    started = true;
     Atomics.store(state, 0, call);
     at(call);
   };

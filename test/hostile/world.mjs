@@ -140,6 +140,8 @@ export class World {
 
   /** Throws an error that is this call's own. */
   fail(error) {
+    // Until it is asked for its stack, an error holds the objects of the calls that it came from.
+    void error?.stack;
     this.own.add(error);
     throw error;
   }

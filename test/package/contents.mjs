@@ -8,7 +8,7 @@ const limit = 5e6;
 
 /** Everything that may be shipped. */
 const shipped = [
-  /^(package\.json|README\.md|CHANGELOG\.md|LICENSE|CMakeLists\.txt)$/,
+  /^(package\.json|README\.md|CHANGELOG\.md|THIRD_PARTY\.md|LICENSE|CMakeLists\.txt)$/,
   /^dist\/[\w/]+\.(js|d\.ts)$/,
   /^native\/(addon|gemm|kernels|nn|runtime)\/[\w/]+\.(cc|h|cu)$/,
   /^prebuilds\/\w+-\w+\/(firesteel\.glibc|firesteel-cuda)\.node$/,

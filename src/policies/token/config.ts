@@ -1,4 +1,5 @@
 import type { PolicyShape } from "../../contract/index.js";
+import { aNumber, checkArguments, withFields } from "../../engine/arguments.js";
 import {
   checkBoolean,
   checkChoice,
@@ -98,6 +99,8 @@ const tinyShape: PolicyShape = { layers: 2, width: 64, heads: 2, kvHeads: 2, hid
  * @param vocabSize the tokenizer's `vocabularySize`
  */
 export function tinyConfig(vocabSize: number, shape: PolicyShape = tinyShape): TokenConfig {
+  const sizes = withFields({ layers: aNumber, width: aNumber, heads: aNumber, hidden: aNumber });
+  checkArguments({ shape }, { shape: sizes });
   return checkTokenConfig({
     vocabSize,
     hiddenSize: shape.width,
