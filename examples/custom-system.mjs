@@ -10,15 +10,15 @@ import {
   withColumn,
 } from "firesteel/blocks";
 
-/** Ranks of values from -1 (least) to 1 (greatest); equal ones share the middle of theirs. The pure function. */
-export function centredRanks(values) {
+/** The pure function: ranks from -1 (least) to 1 (greatest). Equal values share the middle of theirs. */
+function centredRanks(values) {
   const below = (value) => values.filter((other) => other < value).length;
   const above = (value) => values.filter((other) => other > value).length;
   return values.map((value) => (below(value) - above(value)) / Math.max(1, values.length - 1));
 }
 
-/** Advantages from ranks in the group: how far a reward lies above the others does not matter. The block. */
-export function rankAdvantage(options = {}) {
+/** The block: advantages are ranks within the group, so how far a reward lies above the others does not matter. */
+function rankAdvantage(options = {}) {
   const shape = { scale: option.number(1, { above: 0 }, "largest advantage") };
   const { values, described } = parseOptions("rankAdvantage", shape, options);
   return {
@@ -45,15 +45,20 @@ const system = defineSystem({
 });
 console.log(printSystem(system));
 
-// A shorter lesson than the task's own: the run takes seconds.
+// A shorter warm start than the task's own, so that the run takes seconds.
 const [correct, blurred] = tasks.arithmetic.warmStart;
 const warmStart = [
   { ...correct, steps: 350 },
   { ...blurred, steps: 60 },
 ];
 const { start, metrics } = await train({
-  ...{ system, task: { ...tasks.arithmetic, warmStart, evaluations: {} }, seed: 1 },
-  ...{ device: "cpu", steps: 25, evalSteps: null, learningRate: 5e-4 },
+  system,
+  task: { ...tasks.arithmetic, warmStart, evaluations: {} },
+  seed: 1,
+  device: "cpu",
+  steps: 25,
+  learningRate: 5e-4,
+  evalSteps: null, // only before the first step and after the last
 });
 const [before, after] = [start, metrics].map((m) => m["eval/accuracy"].toFixed(2));
 console.log(`right answers: ${before} before, ${after} after 25 steps`);

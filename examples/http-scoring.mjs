@@ -1,4 +1,4 @@
-// An HTTP service that scores rollouts: POST /score?system=grpo with JSON lines (docs/score.md), one JSON line each comes back.
+// An HTTP service that scores rollouts: JSON lines come in (docs/score.md), one JSON line for each goes back.
 // Run: node http-scoring.mjs [PORT]
 //   curl --data-binary @rollouts.jsonl "http://127.0.0.1:8080/score?system=grpo&gradients=1"
 import { mkdtemp, open, rm } from "node:fs/promises";
@@ -12,6 +12,9 @@ const maxBytes = Number(process.env.MAX_BYTES ?? 64 * 2 ** 20);
 const engine = new Engine();
 
 class TooLarge extends Error {}
+
+/** What the client can mend; any other error is the service's. */
+const clientErrors = new Set(["ERR_SHAPE", "ERR_DTYPE", "ERR_RANGE", "ERR_OPTION"]);
 
 /** Writes the body to a file. */
 async function spool(request, path) {
@@ -30,11 +33,10 @@ async function spool(request, path) {
 }
 
 /**
- * The body goes to the disk first: statistics need every reward before the first loss, and what a request takes of
- * memory does not grow with the length of its completions.
+ * The body goes to the disk first: an advantage needs the rewards of its whole group, and a request of any size takes
+ * little memory.
  */
-async function score(request, response, signal) {
-  const { searchParams } = new URL(request.url, "http://localhost");
+async function score(request, response, searchParams, signal) {
   const system = namedSystem(searchParams.get("system") ?? "grpo");
   const gradients = searchParams.get("gradients") === "1";
   const folder = await mkdtemp(join(tmpdir(), "scoring-"));
@@ -55,34 +57,42 @@ async function score(request, response, signal) {
   }
 }
 
-/** What the client did wrong is a 400 with the error's code; all else is ours. */
+/** The errors of the client as 400 with their code, all others as 500 in the log. */
 function refuse(response, error) {
   if (response.headersSent) {
+    // Too late for a status: a body that breaks off tells the client.
+    console.error(error);
     response.destroy();
     return;
   }
-  const known = error instanceof FiresteelError || error instanceof TooLarge;
-  if (!known) console.error(error);
-  const status = error instanceof TooLarge ? 413 : known ? 400 : 500;
-  const body = known ? { code: error.code, message: error.message } : { message: "internal error" };
+  const theirs = error instanceof FiresteelError && clientErrors.has(error.code);
+  const tooLarge = error instanceof TooLarge;
+  if (!theirs && !tooLarge) console.error(error);
+  const { code, message } = theirs || tooLarge ? error : { message: "internal error" };
+  const said = message.replace(/^.*rollouts\.jsonl: /, ""); // where our file lies is nobody's business
+  const status = tooLarge ? 413 : theirs ? 400 : 500;
   response.writeHead(status, { "content-type": "application/json", connection: "close" });
-  response.end(JSON.stringify({ error: body }));
+  response.end(JSON.stringify({ error: { code, message: said } }));
 }
 
 const server = createServer((request, response) => {
-  if (request.method !== "POST" || !request.url.startsWith("/score")) {
+  const [path, query] = request.url.split("?");
+  if (request.method !== "POST" || path !== "/score") {
     response.writeHead(404).end();
     return;
   }
   const gone = new AbortController();
-  response.once("close", () => gone.abort());
-  score(request, response, gone.signal).catch((error) => {
-    if (!gone.signal.aborted) refuse(response, error);
-    else console.log("a client left: its work is dropped");
+  response.once("close", () => {
+    if (!response.writableFinished) gone.abort();
+  });
+  score(request, response, new URLSearchParams(query), gone.signal).catch((error) => {
+    if (gone.signal.aborted) console.log("a client left: its work is dropped");
+    else refuse(response, error);
   });
 });
 
 server.listen(Number(process.argv[2] ?? 8080), "127.0.0.1", () => {
   console.log(`scoring at http://127.0.0.1:${server.address().port}/score (${engine.info.name})`);
 });
+// Requests that are being scored are answered first.
 process.once("SIGTERM", () => server.close(() => engine.dispose()));

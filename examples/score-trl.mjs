@@ -1,4 +1,4 @@
-// Scores rollouts that a TRL run has logged: its own advantages beside those of two systems.
+// Scores rollouts that a TRL run has logged: TRL's advantages beside those of two systems, and the losses.
 // Run: node score-trl.mjs [FILE.jsonl]
 import { createReadStream } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -12,24 +12,27 @@ import { groupNormalize, surrogate } from "firesteel/blocks";
 const file = process.argv[2] ?? fileURLToPath(new URL("trl-completions.jsonl", import.meta.url));
 
 /**
- * A line as `log_completions` writes it (step, prompt, completion, a column per reward function, advantage), with the
- * step's padded tensors under the names that GRPOTrainer gives them; here as a rollout (docs/score.md). Rollouts of
- * one prompt in one step are a group.
+ * A line as a rollout of docs/score.md. The line has what `log_completions` writes (step, prompt, completion, a column
+ * per reward function, advantage) and GRPOTrainer's padded tensors under their names. The rollouts of one prompt in one
+ * step are a group.
  */
 function rollout(line) {
   const { step, prompt, completion, advantage, completion_mask: mask, ...rest } = line;
   const { per_token_logps, old_per_token_logps, ref_per_token_logps, ...rewards } = rest;
+  if (!mask) throw new Error(`Expected the column completion_mask in ${file}`);
   const length = mask.lastIndexOf(1) + 1;
   const cut = (values) => values?.slice(0, length);
   return {
-    ...{ group: JSON.stringify([step, prompt]), rewards, mask: cut(mask) },
+    group: JSON.stringify([step, prompt]),
+    rewards,
+    mask: cut(mask),
     logProbs: cut(per_token_logps),
     oldLogProbs: cut(old_per_token_logps ?? per_token_logps),
     refLogProbs: cut(ref_per_token_logps),
   };
 }
 
-/** What would change without the division by the group's standard deviation (Dr. GRPO), for six tokens at most. */
+/** Dr. GRPO for completions of at most six tokens: without the division by the group's standard deviation. */
 const noScale = defineSystem({
   id: "no-scale",
   title: "Dr. GRPO on these rollouts",
@@ -39,7 +42,7 @@ const noScale = defineSystem({
   loss: [surrogate({ epsilon: 0.2, aggregation: "seq-mean-token-sum-norm", horizon: 6 })],
 });
 
-/** Every result, and the loss of the whole file. */
+/** The advantage of every rollout, and the loss of the whole file: scoreFile yields the one and returns the other. */
 async function score(engine, path, system) {
   const results = scoreFile(engine, path, { system });
   const advantages = [];

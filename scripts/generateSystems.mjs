@@ -61,11 +61,11 @@ export function systemsDocs({ systems, claims, phaseBlocks }) {
 
 # Systems
 
-${all.length} systems come along. Each is a composition of blocks; the table shows the blocks with the options in which they
+${all.length} systems are included. Each is a composition of blocks; the table shows the blocks with the options in which they
 differ from their defaults, in the order of the data, and leaves out a rollout and a reward that are the plain ones.
 \`firesteel systems ID\` prints every option of one, \`firesteel systems --json\` all as data.
 
-Evidence is how well the paper's own claims are supported. The last column has what there is to see here:
+Evidence is how well the paper's own claims are supported. The last column is what this repository shows of it:
 learning curves of three seeds, or a claim that \`firesteel replicate\` puts to the test ([replication](replicate.md)).
 Systems on flow models are shown on the task \`flow2d\`, all others on \`arithmetic\`.
 

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { foundGlibc, neededVersions } from "../engine/binaryFile.js";
 import { driverLibrary, driverVersion } from "../engine/cudaTrial.js";
 import { logProb } from "../engine/kernels/logProb.js";
-import { type Attempt, type Backend, loadBackend } from "../engine/loader.js";
+import { type Attempt, type Backend, loadBackend, wantedDevice } from "../engine/loader.js";
 import { Engine, FiresteelError, version } from "../index.js";
 import { type Terminal, table } from "./terminal.js";
 
@@ -71,13 +71,17 @@ export function registerDoctor(program: Command, terminal: Terminal): void {
     .option("--json", "the same as an object")
     .addHelpText("after", "\nExamples:\n  firesteel doctor\n  firesteel doctor --json")
     .action(({ json }: { json?: true }) => {
+      const backends = (["cpu", "cuda"] as const).map(examine);
+      const wanted = wantedDevice();
+      const usable = backends.filter(({ device }) => device !== null).at(-1);
       const report = {
         firesteel: version,
         node: process.version,
         platform: `${process.platform}-${process.arch}`,
         glibc: foundGlibc(),
         driver: { version: driverVersion(), library: driverLibrary() },
-        backends: (["cpu", "cuda"] as const).map(examine),
+        default: wanted === "auto" ? (usable?.backend ?? null) : wanted,
+        backends,
       };
       if (json) terminal.out(`${JSON.stringify(report)}\n`);
       else terminal.out(asText(report));
@@ -100,14 +104,18 @@ interface Report {
   glibc: string | null;
   /** NVIDIA's driver: what the kernel runs, and the library that was found. */
   driver: { version: string | null; library: string | null };
+  /** The device of a call that names none; null where there is no device at all. */
+  default: Backend | null;
   backends: readonly BackendReport[];
 }
 
-function asText({ firesteel, node, platform, glibc, driver, backends }: Report): string {
+function asText({ firesteel, node, platform, glibc, driver, backends, ...report }: Report): string {
+  const forced = (process.env.FIRESTEEL_DEVICE || "auto") !== "auto";
   const rows = [
     ["firesteel", firesteel],
     ["node", `${node} on ${platform}${glibc === null ? "" : `, glibc ${glibc}`}`],
     ["driver", asWords(driver)],
+    ["default", `${report.default ?? "no device"}${forced ? ", by FIRESTEEL_DEVICE" : ""}`],
   ];
   for (const { backend, device, threads, matmul, selfCheck: check, needs, ...of } of backends) {
     const used = `${device}, ${threads} threads, self-check ${check}`;

@@ -24,7 +24,7 @@ const exitCodes = { done: 0, failed: 1, wrongUse: 2 } as const;
  */
 export async function runCommand(args: readonly string[], terminal: Terminal): Promise<number> {
   const program = new Command("firesteel")
-    .description("Group-relative reinforcement learning on native kernels")
+    .description("Group-relative reinforcement learning (GRPO and its relatives) on native kernels")
     .version(version)
     .showSuggestionAfterError()
     .configureOutput({ writeOut: terminal.out, writeErr: terminal.err })
@@ -37,7 +37,8 @@ Examples:
   firesteel systems spark                every option of what was trained
   firesteel train --help                 each command has examples of its own
 
-Exit codes: 0 done, 1 failed, 2 wrong use. FIRESTEEL_DEBUG=1 prints where an error comes from.`,
+Exit codes: 0 done, 1 failed, 2 wrong use. FIRESTEEL_DEVICE=cpu or cuda chooses the device where nothing
+else does; FIRESTEEL_DEBUG=1 prints where an error comes from.`,
     )
     .exitOverride();
   for (const register of [

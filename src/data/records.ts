@@ -43,7 +43,10 @@ function parseLine(text: string, place: string): DataRecord {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    return { place, wrong: `Expected JSON but ${(error as Error).message}` };
+    return {
+      place,
+      wrong: `Expected JSON but received a line that is none: ${(error as Error).message}`,
+    };
   }
   if (typeof value === "object" && value !== null && !Array.isArray(value)) {
     return { place, values: value as Record<string, unknown> };

@@ -84,7 +84,7 @@ function open(backend: Backend, place: BinaryPlace): Addon {
 function checkDriver(path: string): void {
   const library = driverLibrary();
   if (library === null) {
-    const advice = ["install NVIDIA's driver, or use the CPU"];
+    const advice = ['install the NVIDIA driver if there is a card; device "cpu" needs none'];
     throw new DeviceProblem("no NVIDIA driver (libcuda.so.1) on this machine", advice);
   }
   const reason = tryDevice(path, library);

@@ -70,7 +70,7 @@ export function parseRollout(text: string, line: number): Rollout {
   try {
     given = JSON.parse(text);
   } catch (error) {
-    throw wrong(`Expected JSON but ${(error as Error).message}`);
+    throw wrong(`Expected JSON but received a line that is none: ${(error as Error).message}`);
   }
   const parsed = schema.safeParse(given);
   if (!parsed.success) throw wrong(explain(given, parsed.error.issues[0]!));

@@ -45,7 +45,8 @@ export async function summaries(
   if (errors.length > 0) {
     const rest = bad - errors.length;
     const more = rest > 0 ? `\n... and ${rest} more` : "";
-    throw new FiresteelError("ERR_RANGE", `${path}: ${bad} unusable\n${errors.join("\n")}${more}`);
+    const count = `${bad} unusable ${bad === 1 ? "line" : "lines"}`;
+    throw new FiresteelError("ERR_RANGE", `${path}: ${count}\n${errors.join("\n")}${more}`);
   }
   return { light: light.all, bad };
 }

@@ -115,3 +115,18 @@ test("doctor says what was found and that the kernels are right", async () => {
   ).toBe(true);
   expect((await firesteel(["doctor"])).out).toMatch(/^cpu +.* threads, self-check passed$/m);
 });
+
+test("doctor names the device of a run that names none, and who chose it", async () => {
+  const before = process.env.FIRESTEEL_DEVICE;
+  try {
+    process.env.FIRESTEEL_DEVICE = "cpu";
+    expect((await firesteel(["doctor"])).out).toMatch(/^default +cpu, by FIRESTEEL_DEVICE$/m);
+    process.env.FIRESTEEL_DEVICE = "auto";
+    const { default: device, backends } = JSON.parse((await firesteel(["doctor", "--json"])).out);
+    expect(device).toBe(backends[1].device === null ? "cpu" : "cuda");
+    expect((await firesteel(["doctor"])).out).toMatch(new RegExp(`^default +${device}$`, "m"));
+  } finally {
+    if (before === undefined) delete process.env.FIRESTEEL_DEVICE;
+    else process.env.FIRESTEEL_DEVICE = before;
+  }
+});

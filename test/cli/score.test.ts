@@ -36,7 +36,7 @@ test("--json prints one line a rollout, with gradients when asked for", async ()
 test("bad lines end with 1 and their numbers, unless skipped", async () => {
   const strict = await firesteel(["score", broken, "--system", "grpo", "--json"]);
   expect(strict).toMatchObject({ code: 1, out: "" });
-  expect(strict.err).toMatch(/^error: .*broken.jsonl: 1 unusable\nline 2: Expected JSON but /);
+  expect(strict.err).toMatch(/^error: .*broken.jsonl: 1 unusable line\nline 2: Expected JSON but /);
   const lenient = await firesteel(["score", broken, "--system", "grpo", "--json", "--skip-bad"]);
   expect(lenient.code).toBe(0);
   expect(lenient.out.trimEnd().split("\n")).toHaveLength(1);

@@ -214,7 +214,7 @@ describe("lines that cannot be used", () => {
     const error = (await scored(lines).catch((e: unknown) => e)) as FiresteelError;
     expect(error.code).toBe("ERR_RANGE");
     expect(error.message).toMatch(
-      /30 unusable\nline 1: .*\n(.*\n)*line 20: .*\n\.\.\. and 10 more$/,
+      /30 unusable lines\nline 1: .*\n(.*\n)*line 20: .*\n\.\.\. and 10 more$/,
     );
   });
 
