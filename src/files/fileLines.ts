@@ -20,10 +20,7 @@ interface FileLine {
  * @throws FiresteelError ERR_OPTION where the file cannot be read, ERR_RANGE for a line over 256 MiB,
  *   ERR_ABORTED
  */
-export async function* fileLines(
-  path: string,
-  signal?: AbortSignal,
-): AsyncGenerator<FileLine> {
+export async function* fileLines(path: string, signal?: AbortSignal): AsyncGenerator<FileLine> {
   let line = 0;
   let parts: Buffer[] = [];
   let bytes = 0;

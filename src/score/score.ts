@@ -12,8 +12,8 @@ import {
   optional,
   withFields,
 } from "../engine/arguments.js";
-import { aSystem } from "../engine/contractKinds.js";
 import { throwIfAborted } from "../engine/checks.js";
+import { aSystem } from "../engine/contractKinds.js";
 import type { Engine } from "../engine/engine.js";
 import { FiresteelError } from "../engine/error.js";
 import { offsetsOf } from "../engine/ragged.js";
