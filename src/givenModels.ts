@@ -31,8 +31,6 @@ export async function openModels(
   for (const [name, model] of Object.entries(given)) {
     if (typeof model !== "string") {
       names[name] ??= "given";
-    } else if (model === "") {
-      throw invalid("ERR_OPTION", `models.${name}`, "a folder or a policy", model);
     } else if (from === null) {
       names[name] = await policyFolder(model);
     } else if (from.names[name] !== model && from.names[name] !== (await findPolicy(model))) {

@@ -4,9 +4,23 @@ import type { Sampler } from "./contract/sampler.js";
 import type { System } from "./contract/system.js";
 import type { Task } from "./contract/task.js";
 import type { DatasetOptions } from "./data/datasetTask.js";
-import { aText, checkArguments, either, optional } from "./engine/arguments.js";
-import { checkBoolean, checkChoice, checkKeys, invalid } from "./engine/checks.js";
-import { aPolicy, aSystem, aTask } from "./engine/contractKinds.js";
+import {
+  aFlag,
+  aFunction,
+  anInteger,
+  anObject,
+  aPath,
+  aSignal,
+  aText,
+  checkArguments,
+  either,
+  type Kind,
+  listOf,
+  optional,
+  recordOf,
+} from "./engine/arguments.js";
+import { checkChoice, checkKeys, invalid } from "./engine/checks.js";
+import { aPolicy, aSampler, aSystem, aTask } from "./engine/contractKinds.js";
 import type { Engine, EngineOptions } from "./engine/engine.js";
 import { FiresteelError } from "./engine/error.js";
 import { checkPlacement } from "./engine/placement.js";
@@ -77,6 +91,28 @@ const writtenNames = [
 ];
 const liveNames = ["engine", "signal", "abort", "onStep", "onWarmStart", "onWarning", "callbacks"];
 
+const serverOrSampler: Kind = (value) =>
+  (isObject(value) && "sample" in value ? aSampler : anObject)(value);
+
+/** What the options are where they are given; settings have rules of their own. */
+const kinds = {
+  out: optional(aPath),
+  resume: optional(aPath),
+  onStep: optional(aFunction),
+  onWarmStart: optional(aFunction),
+  onWarning: optional(aFunction),
+  threads: optional(anInteger(1, 1024)),
+  callbacks: optional(listOf(anObject)),
+  force: optional(aFlag),
+  system: optional(either(aText, aSystem)),
+  task: optional(either(aText, aTask)),
+  policy: optional(either(aText, aPolicy)),
+  models: optional(recordOf(either(aPath, aPolicy))),
+  sampler: optional(serverOrSampler),
+  signal: optional(aSignal),
+  abort: optional(aSignal),
+};
+
 /** What a config file may say. */
 export const configNames: readonly string[] = [...writtenNames, ...settingNames];
 
@@ -87,55 +123,12 @@ export const configNames: readonly string[] = [...writtenNames, ...settingNames]
  */
 export function checkTrainOptions(options: TrainOptions): void {
   checkKeys("train", options, [...configNames, ...liveNames]);
-  for (const name of ["out", "resume"] as const) {
-    const value = options[name];
-    if (value !== undefined && (typeof value !== "string" || value === "")) {
-      throw invalid("ERR_OPTION", name, "a folder", value);
-    }
-  }
-  for (const name of ["onStep", "onWarmStart", "onWarning"] as const) {
-    const value = options[name];
-    if (value !== undefined && typeof value !== "function") {
-      throw invalid("ERR_OPTION", name, "a function", value);
-    }
-  }
-  const { threads, callbacks = [] } = options;
-  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= 1024)) {
-    throw invalid("ERR_OPTION", "threads", "an integer in [1, 1024]", threads);
-  }
-  if (!Array.isArray(callbacks) || !callbacks.every(isObject)) {
-    throw invalid("ERR_OPTION", "callbacks", "an array of callbacks", callbacks);
-  }
-  if (options.force !== undefined) checkBoolean("force", options.force);
-  const { system, task, policy } = options;
-  checkArguments(
-    { system, task },
-    {
-      system: optional(either(aText, aSystem)),
-      task: optional(either(aText, aTask)),
-    },
-  );
-  checkArguments({ policy }, { policy: optional(either(aText, aPolicy)) });
-  if (options.sampler !== undefined && !isObject(options.sampler)) {
-    throw invalid("ERR_OPTION", "sampler", "a sampler or { url, ... }", options.sampler);
-  }
+  checkArguments(options as Readonly<Record<keyof typeof kinds, unknown>>, kinds);
+  const { policy, models = {} } = options;
   if (options.dtype !== undefined) {
     checkChoice("dtype", options.dtype, policyDTypes);
     if (isObject(policy)) {
       throw invalid("ERR_OPTION", "dtype", "nothing (the policy has its own)", options.dtype);
-    }
-  }
-  const { models = {} } = options;
-  if (!isObject(models) || Array.isArray(models)) {
-    throw invalid("ERR_OPTION", "models", "an object of folders and policies", models);
-  }
-  for (const [name, model] of Object.entries(models)) {
-    checkArguments({ [name]: model }, { [name]: either(aText, aPolicy) });
-  }
-  for (const name of ["signal", "abort"] as const) {
-    const signal: unknown = options[name];
-    if (signal !== undefined && !(signal instanceof AbortSignal)) {
-      throw invalid("ERR_OPTION", name, "an AbortSignal", signal);
     }
   }
   if (options.force !== undefined && options.resume === undefined) {

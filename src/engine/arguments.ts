@@ -35,16 +35,13 @@ const isObject = (value: unknown) =>
 export const anObject = kind("an object", isObject);
 
 /** Longest list that is made or walked by a number that is given: beyond, memory would run out first. */
-export const MAX_COUNT = 2 ** 24;
+const MAX_COUNT = 2 ** 24;
 
 function ranged(what: string, min: number, max: number, fits: (value: unknown) => boolean): Kind {
-  const inside = kind(`${what} in [${min}, ${max}]`, (value) => {
-    return fits(value) && (value as number) >= min && (value as number) <= max;
-  });
-  return (value) => {
-    const flaw = inside(value);
-    return flaw === null ? null : { ...flaw, code: "ERR_RANGE" };
-  };
+  return (value) =>
+    fits(value) && (value as number) >= min && (value as number) <= max
+      ? null
+      : { code: "ERR_RANGE", at: "", expected: `${what} in [${min}, ${max}]`, received: value };
 }
 
 /** An integer with `min <= value <= max`. */
@@ -100,11 +97,11 @@ export const numbers: Kind = (value) => {
 
 /** An object with these fields, and any others; one of a class too. */
 export function withFields(fields: Readonly<Record<string, Kind>>): Kind {
-  const all = Object.entries(fields);
+  const names = Object.keys(fields);
   return (value) => {
     if (!isObject(value)) return anObject(value);
-    for (const [name, inner] of all) {
-      const flaw = inner((value as Record<string, unknown>)[name]);
+    for (const name of names) {
+      const flaw = fields[name]!((value as Record<string, unknown>)[name]);
       if (flaw !== null) return under(`.${name}`, flaw);
     }
     return null;
@@ -115,21 +112,28 @@ export function withFields(fields: Readonly<Record<string, Kind>>): Kind {
 export function recordOf(inner: Kind): Kind {
   return (value) => {
     if (!isObject(value)) return anObject(value);
-    for (const [name, part] of Object.entries(value as object)) {
-      const flaw = inner(part);
+    for (const name of Object.keys(value as object)) {
+      const flaw = inner((value as Record<string, unknown>)[name]);
       if (flaw !== null) return under(`.${name}`, flaw);
     }
     return null;
   };
 }
 
-/** Either of two kinds; a value that is neither is told what the second expects. */
+/** Either of two kinds; a value that is neither is told what the one that it resembles expects. */
 export function either(first: Kind, second: Kind): Kind {
-  return (value) => (first(value) === null ? null : second(value));
+  return (value) => {
+    const flaw = first(value);
+    if (flaw === null) return null;
+    const other = second(value);
+    if (other === null || other.at !== "") return other;
+    return flaw.at !== "" ? flaw : { ...other, expected: `${flaw.expected} or ${other.expected}` };
+  };
 }
 
 /**
- * Refuses the arguments of a function that are not what it can work with.
+ * Refuses the arguments of a function that are not what it can work with. What is called in every step
+ * makes its kinds once, outside of the function.
  *
  * @param given every argument by its name
  * @throws FiresteelError ERR_OPTION, or ERR_RANGE for numbers: naming the argument, what was expected and

@@ -69,11 +69,15 @@ export function checkChoice<T extends string>(
   throw new FiresteelError("ERR_OPTION", message + didYouMean(value, choices));
 }
 
-/** What a signal ends. @throws FiresteelError ERR_ABORTED where it is aborted */
+/** The error for what a signal ended. */
+export function aborted({ reason }: AbortSignal, what: string): FiresteelError {
+  const message = `${what} was aborted: ${show(reason)}`;
+  return new FiresteelError("ERR_ABORTED", message, { cause: reason });
+}
+
+/** @throws FiresteelError ERR_ABORTED where the signal has ended `what` */
 export function throwIfAborted(signal: AbortSignal | null | undefined, what: string): void {
-  if (!signal?.aborted) return;
-  const cause: unknown = signal.reason;
-  throw new FiresteelError("ERR_ABORTED", `${what} was aborted: ${show(cause)}`, { cause });
+  if (signal?.aborted) throw aborted(signal, what);
 }
 
 /** Refuses keys that nobody reads. */

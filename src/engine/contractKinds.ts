@@ -6,6 +6,7 @@ import {
   anInteger,
   anObject,
   anything,
+  aSignal,
   aText,
   either,
   type Kind,
@@ -30,10 +31,9 @@ export const aQuestion = withFields({
 
 export const aPrompt = withFields({ id: aText, columns: anObject, tokens: numbers });
 
-const segment = withFields({ values: numbers, bounds: numbers });
 const byLevel: Readonly<Record<string, Kind>> = {
   row: withFields({ value: aNumber }),
-  segment,
+  segment: withFields({ values: numbers, bounds: numbers }),
   action: withFields({ values: numbers }),
 };
 const level = withFields({ level: oneOf(Object.keys(byLevel)) });
@@ -41,9 +41,13 @@ const level = withFields({ level: oneOf(Object.keys(byLevel)) });
 export const aColumn: Kind = (value) =>
   level(value) ?? byLevel[(value as { level: string }).level]!(value);
 
-const flowFields = { states: numbers, sigmas: numbers, noise: aText, noiseLevels: numbers };
 export const someActions = withFields({ kind: aText, length: anInteger() });
-const flowSteps = withFields(flowFields);
+const flowSteps = withFields({
+  states: numbers,
+  sigmas: numbers,
+  noise: aText,
+  noiseLevels: numbers,
+});
 
 const tokenIds = withFields({ ids: numbers });
 
@@ -57,15 +61,6 @@ export const flowOrOther: Kind = (value) => {
 };
 
 export const rewardOrNull = orNull(aNumber);
-
-export const aTrajectory = withFields({
-  prompt: withFields({ columns: anObject }),
-  actions: someActions,
-  mask: numbers,
-  columns: recordOf(aColumn),
-  reward: rewardOrNull,
-  text: aText,
-});
 
 /** With as much of its trajectories as is read where groups are put together and taken apart. */
 export const aGroup = withFields({ trajectories: listOf(withFields({ reward: rewardOrNull })) });
@@ -82,7 +77,7 @@ export const someForms = withFields({
 const anOption = withFields({ name: aText, description: aText });
 const names = optional(listOf(aText));
 
-export const aBlock = withFields({
+const aBlock = withFields({
   block: aText,
   options: listOf(anOption),
   requires: names,
@@ -90,13 +85,16 @@ export const aBlock = withFields({
   inspect: optional(aFunction),
 });
 
-export const aStage: Kind = (value) => aBlock(value) ?? withFields({ run: aFunction })(value);
+const staged = withFields({ run: aFunction });
+export const aStage: Kind = (value) => aBlock(value) ?? staged(value);
 
-export const aLossTerm: Kind = (value) =>
-  aBlock(value) ??
-  withFields({ coupling: aText, columns: listOf(aText), modelLogits: names, evaluate: aFunction })(
-    value,
-  );
+const evaluated = withFields({
+  coupling: aText,
+  columns: listOf(aText),
+  modelLogits: names,
+  evaluate: aFunction,
+});
+export const aLossTerm: Kind = (value) => aBlock(value) ?? evaluated(value);
 
 /** A stage, several of them, or (where the field may be left out) nothing. */
 export const someStages = either(listOf(aStage), aStage);
@@ -106,7 +104,7 @@ export const anUpdate = withFields({
   numIterations: optional(anInteger(1)),
 });
 
-export const aPhase = withFields({
+const aPhase = withFields({
   name: aText,
   model: aText,
   source: orNull(aStage),
@@ -188,10 +186,12 @@ export const aPolicy = withFields({
   dispose: aFunction,
 });
 
+const aSet: Kind = (value) =>
+  value instanceof Set ? null : { at: "", expected: "a set", received: value };
+
 export const aSampler = withFields({
   name: aText,
-  capabilities: (value) =>
-    value instanceof Set ? null : { at: "", expected: "a set", received: value },
+  capabilities: aSet,
   sample: aFunction,
   refresh: aFunction,
 });
@@ -206,11 +206,7 @@ export const aSampleRequest = withFields({
   maxCompletionLength: aNumber,
   stop: listOf(aNumber),
   hook: anything,
-  signal: orNull((value) =>
-    value instanceof AbortSignal
-      ? null
-      : { at: "", expected: "an AbortSignal, or null,", received: value },
-  ),
+  signal: orNull(aSignal),
   flow: optional(anObject),
   noiseStreams: optional(listOf(stream)),
   starts: optional(listOf(withFields({ actions: flowOrOther, at: aNumber }))),

@@ -1,5 +1,5 @@
 import type { TensorHandle } from "./addon.js";
-import { checkInteger, checkKeys, invalid, show } from "./checks.js";
+import { aborted, checkInteger, checkKeys, invalid, throwIfAborted } from "./checks.js";
 import { type DType, dtypes, isTypedArray, newArray, type TypedArray } from "./dtype.js";
 import type { Engine } from "./engine.js";
 import { FiresteelError } from "./error.js";
@@ -125,7 +125,7 @@ export class Tensor {
     if (signal !== undefined && !(signal instanceof AbortSignal)) {
       throw invalid("ERR_OPTION", "signal", "an AbortSignal", signal);
     }
-    if (signal?.aborted) throw aborted(signal);
+    throwIfAborted(signal, "The read");
     handleOf(this, "read()");
     const array = this.#target(options.into);
     // Faults are reported also where nobody waits any more: no later read repeats them.
@@ -219,14 +219,9 @@ export function toArray(name: string, data: unknown, dtype: DType): TypedArray {
   return array;
 }
 
-function aborted(signal: AbortSignal): FiresteelError {
-  const cause = signal.reason;
-  return new FiresteelError("ERR_ABORTED", `The read was aborted: ${show(cause)}`, { cause });
-}
-
 function abortable(reading: Promise<void>, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
-    const abort = () => reject(aborted(signal));
+    const abort = () => reject(aborted(signal, "The read"));
     signal.addEventListener("abort", abort, { once: true });
     reading.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
   });

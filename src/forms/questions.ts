@@ -1,13 +1,7 @@
 import type { Label, Message, Question } from "../contract/data.js";
 import type { QuestionForms } from "../contract/forms.js";
-import {
-  aFlag,
-  anInteger,
-  aText,
-  checkArguments,
-  either,
-  withFields,
-} from "../engine/arguments.js";
+import { aFlag, aText, checkArguments, either, withFields } from "../engine/arguments.js";
+import { checkInteger } from "../engine/checks.js";
 import { aQuestion, someForms } from "../engine/contractKinds.js";
 
 /** What a question that quotes another one asks for. */
@@ -33,6 +27,17 @@ function about(question: Question, kind: QuestionKind, content: string, label: L
   return { id: `${id}/${kind}`, messages, label, columns: { ...columns }, kind, ...owner };
 }
 
+const aboutQuestion = { forms: someForms, question: aQuestion };
+const aboutAnswer = { ...aboutQuestion, quoted: withFields({ answer: aText, right: aFlag }) };
+const aboutAnswers = {
+  ...aboutQuestion,
+  answers: withFields({ right: aText, wrong: aText, rightIsA: aFlag }),
+};
+const aboutAttempt = {
+  ...aboutQuestion,
+  attempt: either(withFields({ trace: aText }), withFields({ answer: aText })),
+};
+
 /** Is `answer` right? Labelled with the template's verdict. */
 export function pointwiseQuestion(
   forms: QuestionForms,
@@ -40,15 +45,8 @@ export function pointwiseQuestion(
   template: number,
   quoted: { answer: string; right: boolean },
 ): Question {
-  checkArguments(
-    { forms, question, template, quoted },
-    {
-      forms: someForms,
-      question: aQuestion,
-      template: anInteger(0, forms?.pointwise?.length - 1),
-      quoted: withFields({ answer: aText, right: aFlag }),
-    },
-  );
+  checkArguments({ forms, question, quoted }, aboutAnswer);
+  checkInteger("template", template, 0, forms.pointwise.length - 1);
   const { answer, right } = quoted;
   const form = forms.pointwise[template]!;
   const content = fill(form.text, { question: forms.quoted(question), answer });
@@ -62,15 +60,8 @@ export function pairwiseQuestion(
   template: number,
   answers: { right: string; wrong: string; rightIsA: boolean },
 ): Question {
-  checkArguments(
-    { forms, question, template, answers },
-    {
-      forms: someForms,
-      question: aQuestion,
-      template: anInteger(0, forms?.pairwise?.length - 1),
-      answers: withFields({ right: aText, wrong: aText, rightIsA: aFlag }),
-    },
-  );
+  checkArguments({ forms, question, answers }, aboutAnswers);
+  checkInteger("template", template, 0, forms.pairwise.length - 1);
   const { right, wrong, rightIsA } = answers;
   const [answerA, answerB] = rightIsA ? [right, wrong] : [wrong, right];
   const quoted = { question: forms.quoted(question), answerA, answerB };
@@ -84,17 +75,9 @@ export function reflectionQuestion(
   template: number,
   attempt: { trace: string } | { answer: string },
 ): Question {
-  checkArguments(
-    { forms, question, template, attempt },
-    {
-      forms: someForms,
-      question: aQuestion,
-      template: anInteger(),
-      attempt: either(withFields({ trace: aText }), withFields({ answer: aText })),
-    },
-  );
+  checkArguments({ forms, question, attempt }, aboutAttempt);
   const kind = "trace" in attempt ? "reflectTrace" : "reflectAnswer";
-  checkArguments({ template }, { template: anInteger(0, forms[kind].length - 1) });
+  checkInteger("template", template, 0, forms[kind].length - 1);
   const content = fill(forms[kind][template]!.text, {
     question: forms.quoted(question),
     ...attempt,

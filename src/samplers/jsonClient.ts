@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import pRetry from "p-retry";
+import { throwIfAborted } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 import type { SettledOptions } from "./openaiOptions.js";
 
@@ -86,11 +87,7 @@ export class JsonClient {
         },
       );
     } catch (cause) {
-      if (signal?.aborted) {
-        throw new FiresteelError("ERR_ABORTED", "The request was aborted", {
-          cause: signal.reason,
-        });
-      }
+      throwIfAborted(signal, "The request");
       if (!(cause instanceof Failure)) throw cause;
       throw new FiresteelError("ERR_SAMPLER", say(cause), { cause });
     }

@@ -5,8 +5,8 @@ import type { RunCallback } from "../contract/run.js";
 import type { Sampler } from "../contract/sampler.js";
 import type { System } from "../contract/system.js";
 import type { Task } from "../contract/task.js";
+import { aborted, throwIfAborted } from "../engine/checks.js";
 import type { Engine } from "../engine/engine.js";
-import { FiresteelError } from "../engine/error.js";
 import type { AdamW } from "../nn/optimizers/adamw.js";
 import type { KnownFiles } from "./checkpoint.js";
 import type { TrainSettings } from "./settings.js";
@@ -54,7 +54,7 @@ export const noProgress: Progress = {
 
 /** What the step at hand has done is lost. @throws FiresteelError ERR_ABORTED */
 export function checkAbort({ abort }: Pick<Run, "abort">): void {
-  if (abort.aborted) throw new FiresteelError("ERR_ABORTED", "The run was stopped within a step");
+  throwIfAborted(abort, "The step");
 }
 
 /** A model's files in a checkpoint's folder, and what they hold. */
@@ -122,13 +122,13 @@ export async function unlessAborted<T>(
   work: () => Promise<T>,
 ): Promise<T> {
   let leave = () => {};
-  const aborted = new Promise<never>((_, reject) => {
-    leave = () => reject(new FiresteelError("ERR_ABORTED", "The run was stopped"));
+  const left = new Promise<never>((_, reject) => {
+    leave = () => reject(aborted(abort, "The step"));
     if (abort.aborted) leave();
     abort.addEventListener("abort", leave, { once: true });
   });
   try {
-    return await Promise.race([aborted, work()]);
+    return await Promise.race([left, work()]);
   } finally {
     abort.removeEventListener("abort", leave);
   }

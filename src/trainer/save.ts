@@ -7,26 +7,9 @@ import { damage, type FileRecord, recordFile } from "../files/fileRecord.js";
 import { readSafetensors, writeSafetensors } from "../nn/safetensors.js";
 import { type Checkpoint, type KnownFiles, type Retention, writeCheckpoint } from "./checkpoint.js";
 import { printSystem } from "./printSystem.js";
-import type { Progress, Run, StoredModel } from "./run.js";
+import type { Run, StoredModel } from "./run.js";
+import type { SavedRun } from "./savedRun.js";
 import type { TrainSettings } from "./settings.js";
-
-/** What state.json holds of a run. */
-export interface SavedRun {
-  firesteel: string;
-  system: string;
-  /** The system as printed: what runs, whatever its name. */
-  printed: string;
-  task: string;
-  /** Where the task comes from, for a run that goes on; null: it was given as an object. */
-  source: unknown;
-  fingerprint: string | null;
-  policy: string;
-  models: Readonly<Record<string, string>>;
-  device: string;
-  settings: TrainSettings;
-  progress: Progress;
-  state: Record<string, unknown>;
-}
 
 /** What a run is called, for its checkpoints. */
 export interface RunNames {

@@ -1,6 +1,25 @@
 import { z } from "zod";
 import { FiresteelError } from "../engine/error.js";
-import type { SavedRun } from "./save.js";
+import type { Progress } from "./run.js";
+import type { TrainSettings } from "./settings.js";
+
+/** What state.json holds of a run. */
+export interface SavedRun {
+  firesteel: string;
+  system: string;
+  /** The system as printed: what runs, whatever its name. */
+  printed: string;
+  task: string;
+  /** Where the task comes from, for a run that goes on; null: it was given as an object. */
+  source: unknown;
+  fingerprint: string | null;
+  policy: string;
+  models: Readonly<Record<string, string>>;
+  device: string;
+  settings: TrainSettings;
+  progress: Progress;
+  state: Record<string, unknown>;
+}
 
 const count = z.number().int().min(0);
 const metrics = z.record(z.string(), z.number().nullable());

@@ -2,7 +2,7 @@ import pLimit from "p-limit";
 import pRetry from "p-retry";
 import type { RewardContext, RewardFunction } from "../../contract/reward.js";
 import { aFunction, anObject, checkArguments } from "../../engine/arguments.js";
-import { show } from "../../engine/checks.js";
+import { show, throwIfAborted } from "../../engine/checks.js";
 import { FiresteelError } from "../../engine/error.js";
 import { choice, integer, number, orNull } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
@@ -92,8 +92,7 @@ export function guarded(reward: RewardFunction, options: GuardOptions = {}): Rew
         },
       );
     } catch (cause) {
-      if (ctx.signal.aborted)
-        throw new FiresteelError("ERR_ABORTED", "The reward was aborted", { cause });
+      throwIfAborted(ctx.signal, "The reward");
       if (values.onFailure === "null") return null;
       const which =
         rows.length === 1 ? `completion ${rows[0]}` : `completions ${rows[0]} to ${rows.at(-1)}`;

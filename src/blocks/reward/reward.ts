@@ -15,13 +15,19 @@ import {
   recordOf,
   withFields,
 } from "../../engine/arguments.js";
-import { didYouMean, show } from "../../engine/checks.js";
+import { didYouMean, show, throwIfAborted } from "../../engine/checks.js";
 import { rewardOrNull } from "../../engine/contractKinds.js";
 import { FiresteelError } from "../../engine/error.js";
 import { numbersByName } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
 
-const rewardedRow = withFields({ prompt: withFields({ columns: anObject }), text: aText });
+const rewarded = {
+  trajectories: listOf(withFields({ prompt: withFields({ columns: anObject }), text: aText })),
+  signal: aSignal,
+  measure: optional(aFunction),
+};
+
+const summands = { rewards: recordOf(rewardOrNull), weights: recordOf(aNumber) };
 
 const aRewardContext = withFields({
   completions: listOf(aText),
@@ -38,10 +44,7 @@ export function weightedSum(
   rewards: Readonly<Record<string, number | null>>,
   weights: Readonly<Record<string, number>> = {},
 ): number | null {
-  checkArguments(
-    { rewards, weights },
-    { rewards: recordOf(rewardOrNull), weights: recordOf(aNumber) },
-  );
+  checkArguments({ rewards, weights }, summands);
   let sum: number | null = null;
   for (const [name, reward] of Object.entries(rewards)) {
     if (reward !== null) sum = (sum ?? 0) + (weights[name] ?? 1) * reward;
@@ -55,10 +58,7 @@ export function rewardContext(
   signal: AbortSignal,
   measure?: Measurer,
 ): RewardContext {
-  checkArguments(
-    { trajectories, signal, measure },
-    { trajectories: listOf(rewardedRow), signal: aSignal, measure: optional(aFunction) },
-  );
+  checkArguments({ trajectories, signal, measure }, rewarded);
   const names = new Set(trajectories.flatMap(({ prompt }) => Object.keys(prompt.columns)));
   const columns = [...names].map((name) => [
     name,
@@ -111,9 +111,7 @@ export async function callReward(
   try {
     values = await reward(named);
   } catch (cause) {
-    if (ctx.signal.aborted) {
-      throw new FiresteelError("ERR_ABORTED", `The reward "${name}" was aborted`, { cause });
-    }
+    throwIfAborted(ctx.signal, `The reward "${name}"`);
     const message = `The reward "${name}" threw: ${cause instanceof Error ? cause.message : cause}`;
     throw new FiresteelError("ERR_REWARD", message, { cause });
   }
