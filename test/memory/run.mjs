@@ -31,7 +31,7 @@ const last = +given.points;
 const spread = (count) =>
   Array.from({ length: count }, (_, i) => 1 + Math.floor((i * last) / count));
 const points = spread(last);
-/** A run of training is begun anew for each, and every allocation of Node's own is looked at while the host refuses. */
+// A run of training is begun anew for each, and while the host refuses, Node's own allocations are looked at.
 const fewer = given.all ? points : spread(Math.min(last, +given.tries));
 const tell = (text) => process.stderr.isTTY && process.stderr.write(`\r\x1b[K${text}`);
 
