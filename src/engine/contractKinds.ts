@@ -130,6 +130,12 @@ export const plannedStages = listOf(
   withFields({ name: aText, phases: listOf(aText), steps: anInteger() }),
 );
 
+const somePhases: Kind = (value) => {
+  const flaw = listOf(aPhase)(value);
+  if (flaw !== null || (value as unknown[]).length > 0) return flaw;
+  return { at: "", expected: "at least one phase", received: value };
+};
+
 export const aSystem = withFields({
   id: aText,
   title: aText,
@@ -138,7 +144,7 @@ export const aSystem = withFields({
   policy: aText,
   task: aText,
   models: someModels,
-  phases: listOf(aPhase),
+  phases: somePhases,
   stages: orNull(plannedStages),
   inference: orNull(aStage),
 });

@@ -375,12 +375,7 @@ describe("what cannot work is refused before the first rollout", () => {
       /received "grop" \(did you mean "grpo"\?\)/,
     ],
     ["no system", { system: null as never }, "ERR_OPTION", /for system but received null/],
-    [
-      "no definition",
-      { system: {} as never },
-      "ERR_OPTION",
-      /what defineSystem returns for system/,
-    ],
+    ["no definition", { system: {} as never }, "ERR_OPTION", /Expected a text for system\.id/],
     ["no task", { task: {} as never }, "ERR_OPTION", /an id or a task for task/],
     ["no policy", { policy: 7 as never }, "ERR_OPTION", /for policy but received 7/],
     ["no such type", { dtype: "bf17" as never }, "ERR_OPTION", /did you mean "bf16"\?/],
