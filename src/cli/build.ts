@@ -3,7 +3,7 @@ import { availableParallelism } from "node:os";
 import { basename, dirname, join } from "node:path";
 import type { Command } from "commander";
 import { type BinaryPlace, buildPlaces, packageFolder } from "../engine/binaryPlaces.js";
-import { driverLibrary } from "../engine/cudaTrial.js";
+import { deviceTrial, driverLibrary } from "../engine/cudaTrial.js";
 import { FiresteelError } from "../index.js";
 import { type BuildTools, findTools } from "./buildTools.js";
 import { runTool } from "./runTool.js";
@@ -48,7 +48,7 @@ async function compile(path: string, cuda: boolean, tools: BuildTools, terminal:
     await runTool(tools.cmake, ["--build", folder, "--target", target, ...parallel], onLine);
     status.show("loading what was built");
     const built = join(folder, "Release", basename(path));
-    const trial = cuda && driverLibrary() === null ? loads : opens;
+    const trial = cuda && driverLibrary() === null ? loads : deviceTrial;
     await runTool(process.execPath, ["-e", trial, built], () => {});
     renameSync(built, path);
   } finally {
@@ -58,9 +58,6 @@ async function compile(path: string, cuda: boolean, tools: BuildTools, terminal:
 }
 
 const loads = "require(process.argv[1]).initialize(Error);";
-const opens = `const addon = require(process.argv[1]);
-addon.initialize(class extends Error { constructor(code, message) { super(message); } });
-addon.close(addon.open(0, 0, 1).handle);`;
 
 export function registerBuild(program: Command, terminal: Terminal): void {
   program

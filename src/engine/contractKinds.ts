@@ -21,8 +21,13 @@ import {
 
 const aMessage = withFields({ role: aText, content: aText });
 
+const anId: Kind = (value) =>
+  typeof value === "string" && value !== ""
+    ? null
+    : { at: "", expected: "a text that is not empty", received: value };
+
 export const aQuestion = withFields({
-  id: aText,
+  id: anId,
   messages: listOf(aMessage),
   columns: anObject,
   kind: optional(aText),
@@ -115,6 +120,13 @@ const aPhase = withFields({
   observe: listOf(aStage),
 });
 
+const phaseList = listOf(aPhase);
+const somePhases: Kind = (value) =>
+  phaseList(value) ??
+  ((value as readonly unknown[]).length > 0
+    ? null
+    : { at: "", expected: "at least one phase", received: value });
+
 export const someModels = recordOf(
   withFields({ from: either(aText, withFields({ directory: aText })), trained: aFlag }),
 );
@@ -131,7 +143,7 @@ export const aSystem = withFields({
   policy: aText,
   task: aText,
   models: someModels,
-  phases: listOf(aPhase),
+  phases: somePhases,
   stages: orNull(plannedStages),
   inference: orNull(aStage),
 });
