@@ -52,6 +52,7 @@ describe("solve", () => {
   test("refuses what cannot be answered, before anything is sampled", async () => {
     const policy = await policyFolder();
     const prompts = ["0123="];
+    const engine = new Engine({ device: "cpu" });
     const refusals: [object, RegExp][] = [
       [{ prompts: [] }, /at least one question for prompts/],
       [{ prompts: ["0123=", "9="] }, /prompt "2": Expected symbols among .* received "9" at 0/],
@@ -61,14 +62,15 @@ describe("solve", () => {
       [{ task: "arithmetics" }, /did you mean "arithmetic"/],
       [{ maxCompletionLength: 0 }, /maxCompletionLength but received 0/],
       [{ policy: 7 }, /a folder or a policy for policy/],
-      [{ engine: {}, device: "cpu" }, /either engine or device and threads, not both/],
+      [{ engine: {} }, /an engine for engine/],
+      [{ engine, device: "cpu" }, /either engine or device and threads, not both/],
       [{ policy: {}, threads: 2 }, /the policy has its own engine\) for threads/],
       [{ promts: [] }, /did you mean "prompts"/],
     ];
     for (const [change, message] of refusals) {
       await expect(solve({ policy, prompts, ...change } as never)).rejects.toMatchObject({
         code: "ERR_OPTION",
-        message,
+        message: expect.stringMatching(message),
       });
     }
     await expect(solve({ policy: "/nowhere", prompts })).rejects.toMatchObject({
@@ -79,9 +81,8 @@ describe("solve", () => {
     await rm(join(mutilated, "tokenizer.json"));
     await expect(solve({ policy: mutilated, prompts })).rejects.toMatchObject({
       code: "ERR_OPTION",
-      message: /Expected a policy with a tokenizer but .*policy has none/,
+      message: expect.stringMatching(/Expected a policy with a tokenizer but .*policy has none/),
     });
-    const engine = new Engine({ device: "cpu" });
     const mute = TokenPolicy.create(engine, tinyConfig(5));
     await expect(solve({ policy: mute, prompts })).rejects.toThrow(/the policy given has none/);
     mute.dispose();

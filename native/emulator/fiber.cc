@@ -26,9 +26,6 @@ size_t slot_bytes() {
 
 }  // namespace
 
-// ---- the switch itself
-// ----------------------------------------------------------------------------
-
 #ifdef FIRESTEEL_FIBER_ASM
 
 // Saves the callee-saved registers on the stack it leaves.
@@ -95,8 +92,6 @@ void jump(Fiber* from, Fiber* to) {
 
 #endif
 
-// ---- and what AddressSanitizer hears of it
-// -------------------------------------------------------
 #ifdef FIRESTEEL_ASAN
 
 namespace {

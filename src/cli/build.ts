@@ -8,7 +8,7 @@ import {
   makeFolders,
   packageFolder,
 } from "../engine/binaryPlaces.js";
-import { driverLibrary } from "../engine/cudaTrial.js";
+import { deviceTrial, driverLibrary } from "../engine/cudaTrial.js";
 import { FiresteelError } from "../index.js";
 import { type BuildTools, findTools } from "./buildTools.js";
 import { runTool } from "./runTool.js";
@@ -53,7 +53,7 @@ async function compile(path: string, cuda: boolean, tools: BuildTools, terminal:
     await runTool(tools.cmake, ["--build", folder, "--target", target, ...parallel], onLine);
     status.show("loading what was built");
     const built = join(folder, "Release", basename(path));
-    const trial = cuda && driverLibrary() === null ? loads : opens;
+    const trial = cuda && driverLibrary() === null ? loads : deviceTrial;
     await runTool(process.execPath, ["-e", trial, built], () => {});
     renameSync(built, path);
   } finally {
@@ -63,9 +63,6 @@ async function compile(path: string, cuda: boolean, tools: BuildTools, terminal:
 }
 
 const loads = "require(process.argv[1]).initialize(Error);";
-const opens = `const addon = require(process.argv[1]);
-addon.initialize(class extends Error { constructor(code, message) { super(message); } });
-addon.close(addon.open(0, 0, 1).handle);`;
 
 export function registerBuild(program: Command, terminal: Terminal): void {
   program

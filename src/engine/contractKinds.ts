@@ -21,8 +21,13 @@ import {
 
 const aMessage = withFields({ role: aText, content: aText });
 
+const anId: Kind = (value) =>
+  typeof value === "string" && value !== ""
+    ? null
+    : { at: "", expected: "a text that is not empty", received: value };
+
 export const aQuestion = withFields({
-  id: aText,
+  id: anId,
   messages: listOf(aMessage),
   columns: anObject,
   kind: optional(aText),
@@ -122,6 +127,13 @@ const aPhase = withFields({
   observe: listOf(aStage),
 });
 
+const phaseList = listOf(aPhase);
+const somePhases: Kind = (value) =>
+  phaseList(value) ??
+  ((value as readonly unknown[]).length > 0
+    ? null
+    : { at: "", expected: "at least one phase", received: value });
+
 export const someModels = recordOf(
   withFields({ from: either(aText, withFields({ directory: aText })), trained: aFlag }),
 );
@@ -129,12 +141,6 @@ export const someModels = recordOf(
 export const plannedStages = listOf(
   withFields({ name: aText, phases: listOf(aText), steps: anInteger() }),
 );
-
-const somePhases: Kind = (value) => {
-  const flaw = listOf(aPhase)(value);
-  if (flaw !== null || (value as unknown[]).length > 0) return flaw;
-  return { at: "", expected: "at least one phase", received: value };
-};
 
 export const aSystem = withFields({
   id: aText,

@@ -41,8 +41,11 @@ export function driverVersion(): string | null {
   }
 }
 
-/** Opens the device in a process of its own: what a broken driver takes down is not this one. */
-const trial = `
+/**
+ * Opens the device of the binary that argv names, in a process of its own: what a broken driver takes down is
+ * not this one. Exit code 3 with the reason on stdout where that fails.
+ */
+export const deviceTrial = `
 const addon = require(process.argv[1]);
 addon.initialize(class extends Error { constructor(code, message) { super(message); } });
 try { addon.close(addon.open(0, 0, 1).handle); }
@@ -106,7 +109,7 @@ function openInChild(path: string): string | null {
   // Of what this process was started with, a debugger or a hook is not for the child.
   const env = { ...process.env, NODE_OPTIONS: "", ELECTRON_RUN_AS_NODE: "1" };
   try {
-    const child = spawnSync(process.execPath, ["-e", trial, path], {
+    const child = spawnSync(process.execPath, ["-e", deviceTrial, path], {
       encoding: "utf8",
       timeout: 60_000,
       env,

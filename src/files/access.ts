@@ -18,31 +18,40 @@ const remedies: Readonly<Record<string, string>> = {
 };
 
 type Refusal = NodeJS.ErrnoException;
+type FileCode = "ERR_CHECKPOINT" | "ERR_OPTION";
 
 /**
  * What `action` gives.
  *
  * @param expected what is wanted of the path, e.g. "a writable file"
- * @throws FiresteelError ERR_CHECKPOINT with the reason and what to do; errors of ours as they are
+ * @param code ERR_CHECKPOINT (default) for what a run writes or goes on from, ERR_OPTION for what a user names
+ *   as input
+ * @throws FiresteelError with the reason and what to do; errors of ours as they are
  */
 export async function access<T>(
   expected: string,
   path: string,
   action: () => Promise<T>,
+  code: FileCode = "ERR_CHECKPOINT",
 ): Promise<T> {
   try {
     return await action();
   } catch (cause) {
-    throw inaccessible(expected, path, cause);
+    throw inaccessible(expected, path, cause, code);
   }
 }
 
 /** The error for a path that the system refuses; one of ours that has no such cause as it is. */
-export function inaccessible(expected: string, path: string, cause: unknown): FiresteelError {
+export function inaccessible(
+  expected: string,
+  path: string,
+  cause: unknown,
+  by: FileCode = "ERR_CHECKPOINT",
+): FiresteelError {
   const said = (cause instanceof FiresteelError ? cause.cause : cause) as Partial<Refusal> | null;
   if (cause instanceof FiresteelError && typeof said?.code !== "string") return cause;
   const { message, code = "" } = said as Refusal;
   const advice = code in remedies ? `; ${remedies[code]}` : "";
   const text = `Expected ${expected} but ${path}: ${message}${advice}`;
-  return new FiresteelError("ERR_CHECKPOINT", text, { cause });
+  return new FiresteelError(by, text, { cause });
 }

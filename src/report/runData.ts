@@ -39,7 +39,7 @@ const metricsLine = z.object({ step: z.number() }).catchall(z.number().nullable(
 /**
  * What lies in a run's folder, of a run that may still go on.
  *
- * @throws FiresteelError ERR_OPTION where it is no run, or a file is damaged
+ * @throws FiresteelError ERR_OPTION where it is no run, or a file is damaged or not to be read
  */
 export async function readRunData(directory: string): Promise<RunData> {
   const file = (name: string) => join(directory, name);
@@ -48,14 +48,14 @@ export async function readRunData(directory: string): Promise<RunData> {
     const message = `Expected a run's folder for the report but ${show(directory)} has no ${name}`;
     throw new FiresteelError("ERR_OPTION", message);
   }
-  const printed = await access("a readable file", file("system.txt"), () =>
-    readFile(file("system.txt"), "utf8"),
-  );
+  const input = <T>(name: string, read: () => Promise<T>) =>
+    access("a readable file", file(name), read, "ERR_OPTION");
+  const printed = await input("system.txt", () => readFile(file("system.txt"), "utf8"));
   const metrics = await seriesOf(() => eachLine(file("metrics.jsonl"), metricsLine));
   const recorded = existsSync(file(rolloutsFile))
     ? await readLines(file(rolloutsFile), rolloutLine)
     : [];
-  const run = existsSync(file(runFile)) ? await readRunFile(directory) : null;
+  const run = existsSync(file(runFile)) ? await input(runFile, () => readRunFile(directory)) : null;
   const groups = embeddedRollouts(recorded);
   return {
     name:

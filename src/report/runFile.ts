@@ -42,7 +42,10 @@ export class RunFile implements RunCallback {
     if (frame.out === null) return;
     const { system, task, device, settings, resumed, resumedAt } = frame;
     this.#path = join(frame.out, runFile);
-    const before = existsSync(this.#path) ? await readRunFile(frame.out) : null;
+    const { out } = frame;
+    const before = existsSync(this.#path)
+      ? await access("a readable file", this.#path, () => readRunFile(out))
+      : null;
     // A run that begins anew has no earlier sittings, whatever lay in the folder.
     const earlier = resumed ? (before?.sittings ?? []) : [];
     this.#begun = performance.now();
@@ -106,7 +109,6 @@ const schema: z.ZodType<RunDescription> = z.object({
 
 /** null: it is none. */
 export async function readRunFile(out: string): Promise<RunDescription | null> {
-  const path = join(out, runFile);
-  const text = await access("a readable file", path, () => readFile(path, "utf8"));
+  const text = await readFile(join(out, runFile), "utf8");
   return schema.safeParse(parsed(text)).data ?? null;
 }

@@ -6,7 +6,6 @@ import type { Task } from "../contract/task.js";
 import { invalid, show } from "../engine/checks.js";
 import { FiresteelError } from "../engine/error.js";
 import { phaseBlocks } from "../options/phaseBlocks.js";
-import { checkTask } from "./checkTask.js";
 import { canDemonstrate } from "./demonstration.js";
 import { inspectModels } from "./inspectModels.js";
 import { reads } from "./prompts.js";
@@ -30,7 +29,6 @@ interface Inspected {
  * @throws FiresteelError ERR_OPTION, ERR_SAMPLER
  */
 export function inspectSystem(run: Inspected): string[] {
-  checkTask(run.task);
   inspectPolicy(run);
   inspectQuestions(run);
   inspectModels(run.system, run.policy, run.given);

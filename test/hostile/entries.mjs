@@ -32,7 +32,7 @@ export const notCalled = {
 };
 
 /** Objects whose functions are called by their own names. */
-const namespaces = ["verifiers", "verifiers.extractions", "naturalLanguage"];
+const namespaces = ["verifiers", "verifiers.extractions", "naturalLanguage", "option"];
 
 /** Marked @internal: as with the addon, all that counts is that the process survives. */
 const internal = new Set([
@@ -40,6 +40,7 @@ const internal = new Set([
   "firesteel/Engine#handle",
   "firesteel/Engine#adopt",
   "firesteel/Engine#report",
+  "firesteel/Engine#attempt",
 ]);
 
 /** How often something is called beside the others: what takes longer is called less. */

@@ -89,7 +89,7 @@ describe("a replication", () => {
     for (const path of runs) writeFileSync(path, readFileSync(path, "utf8").slice(0, 20));
     await expect(replicate([still], { ...cpu, seeds: 1, out })).rejects.toMatchObject({
       code: "ERR_CHECKPOINT",
-      message: /finished run in .* remove it/,
+      message: expect.stringMatching(/finished run in .* remove it/),
     });
   });
 
@@ -114,12 +114,12 @@ describe("a replication", () => {
     const wrong = { code: "ERR_OPTION" };
     await expect(replicate(["dpao"], { out })).rejects.toMatchObject({
       ...wrong,
-      message: /received "dpao" \(did you mean "dapo"\?\)/,
+      message: expect.stringMatching(/received "dpao" \(did you mean "dapo"\?\)/),
     });
     await expect(replicate([still], { seeds: 0, out })).rejects.toMatchObject(wrong);
     await expect(replicate([still], { seed: 1 } as never)).rejects.toMatchObject({
       ...wrong,
-      message: /did you mean "seeds"/,
+      message: expect.stringMatching(/did you mean "seeds"/),
     });
     const misspelt = exceeds({ arm: "stil", baselines: ["other"], measure: accuracy, by: 0 });
     for (const change of [

@@ -92,7 +92,7 @@ describe("early stop", () => {
   ])("refuses %j", async (options, message) => {
     await expect(train({ ...small, ...options })).rejects.toMatchObject({
       code: "ERR_OPTION",
-      message,
+      message: expect.stringMatching(message),
     });
   });
 });
@@ -127,7 +127,9 @@ describe("checkpoints that stay", () => {
     const from = join(out, "checkpoint-2");
     await expect(train({ resume: from, task: shortTask })).rejects.toMatchObject({
       code: "ERR_OPTION",
-      message: /a new folder for out: .*checkpoint-2 is not the newest checkpoint of its run/,
+      message: expect.stringMatching(
+        /a new folder for out: .*checkpoint-2 is not the newest checkpoint of its run/,
+      ),
     });
     const branch = join(await temporaryFolder(), "branch");
     const result = await train({ resume: from, task: shortTask, out: branch });

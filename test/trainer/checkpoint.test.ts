@@ -36,7 +36,10 @@ describe("a checkpoint", () => {
     const broken = writeCheckpoint(out, "checkpoint-2", {}, async () => {
       throw new Error("disk full");
     });
-    await expect(broken).rejects.toMatchObject({ code: "ERR_CHECKPOINT", message: /disk full/ });
+    await expect(broken).rejects.toMatchObject({
+      code: "ERR_CHECKPOINT",
+      message: expect.stringMatching(/disk full/),
+    });
     expect((await readCheckpoint<{ step: number }>(out)).body.step).toBe(1);
     await writeFile(join(out, ".mine.partial"), "");
     await write("checkpoint-3", 3);
@@ -102,6 +105,9 @@ describe("a damaged checkpoint is refused with what is wrong", () => {
   ])("%s", async (_, damage, message) => {
     await write("checkpoint-5", 5);
     await damage();
-    await expect(readCheckpoint(out)).rejects.toMatchObject({ code: "ERR_CHECKPOINT", message });
+    await expect(readCheckpoint(out)).rejects.toMatchObject({
+      code: "ERR_CHECKPOINT",
+      message: expect.stringMatching(message),
+    });
   });
 });

@@ -130,7 +130,7 @@ describe("a run that goes on ends as if it had never stopped", () => {
     const other = train({ resume: out, task: small.task, models: { teacher: start } });
     await expect(other).rejects.toMatchObject({
       code: "ERR_OPTION",
-      message: /with which the run began, for models.teacher but received/,
+      message: expect.stringMatching(/with which the run began, for models.teacher but received/),
     });
   });
 });
@@ -176,12 +176,12 @@ describe("what cannot work is refused before work starts", () => {
     [
       "a model that is no folder",
       () => ({ system: "opd", models: { teacher: "" } }),
-      /a folder or a policy for models.teacher/,
+      /a path or an object for models\.teacher but received ""/,
     ],
     [
       "a model that is neither",
       () => ({ system: "opd", models: { teacher: 7 as never } }),
-      /a folder or a policy for models.teacher but received 7/,
+      /a path or an object for models\.teacher but received 7/,
     ],
     [
       "pairs of one rollout",
@@ -207,7 +207,7 @@ describe("what cannot work is refused before work starts", () => {
     };
     await expect(train({ ...small, onWarmStart, ...options() })).rejects.toMatchObject({
       code: "ERR_OPTION",
-      message,
+      message: expect.stringMatching(message),
     });
     expect(begun).toBe(false);
   });

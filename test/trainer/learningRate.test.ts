@@ -127,7 +127,7 @@ describe("what has no meaning is refused", () => {
   ])("%j", async (options, message) => {
     await expect(train({ ...small, ...options })).rejects.toMatchObject({
       code: "ERR_OPTION",
-      message,
+      message: expect.stringMatching(message),
     });
   });
 });

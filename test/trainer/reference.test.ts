@@ -116,7 +116,7 @@ describe("the reference policy", () => {
   ])("refuses %j", async (more, message) => {
     await expect(train({ ...options, ...more })).rejects.toMatchObject({
       code: "ERR_OPTION",
-      message,
+      message: expect.stringMatching(message),
     });
   });
 });

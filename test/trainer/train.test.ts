@@ -375,17 +375,33 @@ describe("what cannot work is refused before the first rollout", () => {
       /received "grop" \(did you mean "grpo"\?\)/,
     ],
     ["no system", { system: null as never }, "ERR_OPTION", /for system but received null/],
-    ["no definition", { system: {} as never }, "ERR_OPTION", /Expected a text for system\.id/],
-    ["no task", { task: {} as never }, "ERR_OPTION", /an id or a task for task/],
+    [
+      "no definition",
+      { system: {} as never },
+      "ERR_OPTION",
+      /a text for system\.id but received undefined/,
+    ],
+    ["no task", { task: {} as never }, "ERR_OPTION", /a text for task\.id but received undefined/],
     ["no policy", { policy: 7 as never }, "ERR_OPTION", /for policy but received 7/],
     ["no such type", { dtype: "bf17" as never }, "ERR_OPTION", /did you mean "bf16"\?/],
     [
       "a type for a policy that has one",
-      { dtype: "bf16", policy: {} as never, engine: {} as never },
+      {
+        dtype: "bf16",
+        policy: {
+          ...{ kind: "tokens", maxLength: 8 },
+          ...Object.fromEntries(
+            ["sample", "score", "forward", "clone", "save", "dispose"].map((name) => [
+              name,
+              () => {},
+            ]),
+          ),
+        } as never,
+      },
       "ERR_OPTION",
       /nothing \(the policy has its own\) for dtype/,
     ],
-    ["no folder", { out: "" }, "ERR_OPTION", /a folder for out but received ""/],
+    ["no folder", { out: "" }, "ERR_OPTION", /a path for out but received ""/],
     ["no function", { onStep: 1 as never }, "ERR_OPTION", /a function for onStep but received 1/],
     ["an unknown task", { task: "arithmetics" }, "ERR_OPTION", /did you mean "arithmetic"\?/],
     [
@@ -428,7 +444,10 @@ describe("what cannot work is refused before the first rollout", () => {
     ],
   ])("%s", async (_, options, code, message) => {
     const system = systemWith(watched);
-    await expect(train({ ...small, system, ...options })).rejects.toMatchObject({ code, message });
+    await expect(train({ ...small, system, ...options })).rejects.toMatchObject({
+      code,
+      message: expect.stringMatching(message),
+    });
     expect(rolledOut).toEqual([]);
   });
 
@@ -441,7 +460,9 @@ describe("what cannot work is refused before the first rollout", () => {
     const run = train({ ...small, system: systemWith({ advantage }), warmStart: false });
     await expect(run).rejects.toMatchObject({
       code: "ERR_OPTION",
-      message: /a column "advantage" in every row of phase "policy" \(surrogate reads it\)/,
+      message: expect.stringMatching(
+        /a column "advantage" in every row of phase "policy" \(surrogate reads it\)/,
+      ),
     });
   });
 
@@ -453,7 +474,10 @@ describe("what cannot work is refused before the first rollout", () => {
       return completions.map((_, i) => i % 2);
     });
     const run = train({ ...small, task, out, evalSteps: null });
-    await expect(run).rejects.toMatchObject({ code: "ERR_REWARD", message: /the judge is away/ });
+    await expect(run).rejects.toMatchObject({
+      code: "ERR_REWARD",
+      message: expect.stringMatching(/the judge is away/),
+    });
     await expect(run).rejects.toBeInstanceOf(FiresteelError);
     expect(Object.keys(weightsOf(out, 1))).toHaveLength(2);
   });

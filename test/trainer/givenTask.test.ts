@@ -11,24 +11,37 @@ describe("a task that is not what its type says is refused before any work", () 
     [
       "a reward",
       { rewards: { correct: 3 } },
-      /a function for reward "correct" of task "arith.*received 3/,
+      /a function for task\.rewards\.correct but received 3/,
     ],
-    ["no question", { train: [question, null] }, /a text for id of question 1 in train of task/],
-    ["an id", { train: [{ ...question, id: 3 }] }, /a text for id of question 0 in train/],
+    [
+      "no question",
+      { train: [question, null] },
+      /an object for task\.train\[1\] but received null/,
+    ],
+    [
+      "an id",
+      { train: [{ ...question, id: 3 }] },
+      /not empty for task\.train\[0\]\.id but received 3/,
+    ],
+    [
+      "no id",
+      { train: [{ ...question, id: "" }] },
+      /not empty for task\.train\[0\]\.id but received ""/,
+    ],
     [
       "messages",
       { evaluation: [{ ...question, messages: "1=" }] },
-      /for messages of .* in evaluation/,
+      /an array for task\.evaluation\[0\]\.messages/,
     ],
     [
       "a message",
       { train: [{ ...question, messages: [{ role: "user" }] }] },
-      /for messages of question 0/,
+      /a text for task\.train\[0\]\.messages\[0\]\.content/,
     ],
     [
       "columns",
       { evaluations: { "eval/x": [{ ...question, columns: null }] } },
-      /for columns of .* in eval\/x/,
+      /an object for task\.evaluations\.eval\/x\[0\]\.columns/,
     ],
   ])("%s", async (_, change, message) => {
     let begun = false;
@@ -38,16 +51,15 @@ describe("a task that is not what its type says is refused before any work", () 
     const task = { ...shortTask, ...change } as unknown as Task;
     await expect(train({ ...small, task, onWarmStart })).rejects.toMatchObject({
       code: "ERR_OPTION",
-      message,
+      message: expect.stringMatching(message),
     });
     expect(begun).toBe(false);
   });
 
   test("a system without phases", async () => {
     const system = { ...systems.grpo!, phases: [] };
-    await expect(train({ ...small, system })).rejects.toMatchObject({
-      code: "ERR_OPTION",
-      message: expect.stringMatching(/at least one phase for system\.phases/),
-    });
+    await expect(train({ ...small, system })).rejects.toThrow(
+      /at least one phase for system\.phases/,
+    );
   });
 });
