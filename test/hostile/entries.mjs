@@ -34,13 +34,18 @@ export const notCalled = {
 /** Objects whose functions are called by their own names. */
 const namespaces = ["verifiers", "verifiers.extractions", "naturalLanguage", "option"];
 
-/** Marked @internal: as with the addon, all that counts is that the process survives. */
+/**
+ * Marked @internal, or what the author of a block declares its options with: as with the addon, all that counts
+ * is that the process survives.
+ */
 const internal = new Set([
   "firesteel/Tensor",
   "firesteel/Engine#handle",
   "firesteel/Engine#adopt",
   "firesteel/Engine#report",
   "firesteel/Engine#attempt",
+  "blocks/atStep",
+  "blocks/parseOptions",
 ]);
 
 /** How often something is called beside the others: what takes longer is called less. */
@@ -127,7 +132,13 @@ export async function entries() {
     const entry = one.id.slice(0, one.id.indexOf("/"));
     const seed = seeds[entry][one.name];
     const weight = rare[one.name] ?? rare[one.name.split(/[.#]/)[0]] ?? 1;
-    return { ...one, entry, seed, weight, internal: internal.has(one.id) };
+    return {
+      ...one,
+      entry,
+      seed,
+      weight,
+      internal: internal.has(one.id) || one.id.startsWith("blocks/option."),
+    };
   });
   const natives = nativeEntries(all);
   const callable = [

@@ -1,5 +1,5 @@
 /** Valid arguments of every block's pure function and factory. */
-import { reward } from "../../../dist/blocks/index.js";
+import { option, reward } from "../../../dist/blocks/index.js";
 import { naturalLanguage } from "../../../dist/index.js";
 import { some } from "./kernels.mjs";
 import { flowActions, group, prompt, question, trajectory } from "./rollouts.mjs";
@@ -21,7 +21,39 @@ const draw = (w) => () => w.uniform();
 const forms = () => ({ ...naturalLanguage });
 const templates = { pointwiseTemplates: 2, pairwiseTemplates: 2 };
 
+const limits = () => ({ min: 0, below: 2 });
+const scheduled = (w) => w.pick([0.5, { schedule: "linear", from: 0, to: 1, steps: 4 }]);
+
+/** What a block's own options are declared with. */
+const declarations = {
+  atStep: (w) => [scheduled(w), 3],
+  parseOptions: () => [
+    "block",
+    {
+      scale: option.number(1, limits(), "a scale"),
+      kind: option.choice("a", ["a", "b"], "a kind"),
+    },
+    { scale: 0.5 },
+    { inapplicable: { kind: ({ scale }) => (scale > 1 ? "scale is large" : null) } },
+  ],
+  "option.atStep": (w) => [scheduled(w), 3],
+  "option.choice": () => ["a", ["a", "b"], "a kind"],
+  "option.flag": () => [true, "a flag"],
+  "option.integer": () => [1, limits(), "a count"],
+  "option.integers": () => [limits(), "counts"],
+  "option.nameOrNull": () => ["a name"],
+  "option.named": () => [["low", "high"], limits(), "by name"],
+  "option.number": () => [0.5, limits(), "a scale"],
+  "option.numbersByName": () => ["weights"],
+  "option.orNull": () => [option.number, null, limits(), "a limit"],
+  "option.pair": () => ["a pair"],
+  "option.pairOrOpen": () => ["an interval"],
+  "option.scheduled": (w) => [scheduled(w), limits(), "a coefficient"],
+  "option.text": () => ["a", "a text"],
+};
+
 export const blocks = {
+  ...declarations,
   balanceVerdicts: (w) => [[{ right: true }, { right: false }, { right: null }], draw(w)],
   bestWorstPair: (w) => [rewards(w), 0.5],
   bestWorstPairs: () => [{ margin: 0.5 }],

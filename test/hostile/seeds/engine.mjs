@@ -41,6 +41,7 @@ export const engine = {
     of(w.engine, () => ({ kept: w.engine.zeros([2]), rest: [w.engine.zeros([3])] })),
   "Engine#keep": (w) => of(w.engine, tensor(w)),
   "Engine#adopt": (w) => of(w.engine, tensor(w)),
+  "Engine#attempt": (w) => of(w.engine, () => tensor(w)),
   "Engine#report": (w) => of(w.engine, [["log_prob", 0, 1, 0]]),
   "Engine#memory": (w) => of(w.engine),
   "Engine#synchronize": (w) => of(w.engine),
