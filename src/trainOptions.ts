@@ -105,6 +105,9 @@ export function checkTrainOptions(options: TrainOptions): void {
   }
   if (options.force !== undefined) checkBoolean("force", options.force);
   const { system, task, policy } = options;
+  if (isObject(system) && !(Array.isArray(system.phases) && system.phases.length > 0)) {
+    throw invalid("ERR_OPTION", "system", "an id or what defineSystem returns", system);
+  }
   checkArguments(
     { system, task },
     {
