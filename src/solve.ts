@@ -3,9 +3,9 @@ import type { Prompt, Question } from "./contract/data.js";
 import type { Policy } from "./contract/policy.js";
 import type { InferenceContext } from "./contract/stage.js";
 import type { Task } from "./contract/task.js";
-import { checkArguments } from "./engine/arguments.js";
+import { aText, checkArguments, either, listOf } from "./engine/arguments.js";
 import { checkKeys, invalid, show, throwIfAborted } from "./engine/checks.js";
-import { aPolicy, aTask } from "./engine/contractKinds.js";
+import { aPolicy, aQuestion, aTask } from "./engine/contractKinds.js";
 import { Engine } from "./engine/engine.js";
 import { FiresteelError } from "./engine/error.js";
 import { checkPlacement, type Placement } from "./engine/placement.js";
@@ -71,6 +71,7 @@ export async function solve(options: SolveOptions): Promise<Solution[]> {
     if (!given || value === undefined) continue;
     throw invalid("ERR_OPTION", name, "nothing (the policy has its own engine)", value);
   }
+  checkArguments({ prompts }, { prompts: listOf(either(aText, aQuestion)) });
   const theTask = typeof task === "string" ? namedTask(task) : task;
   const inference = reflect({ rounds: options.reflect ?? 0 });
   if (given) return solveWith(policy, theTask, inference, options);

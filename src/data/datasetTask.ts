@@ -102,9 +102,9 @@ function nameOf(path: string): string {
 }
 
 function pathsOf(name: string, path: unknown): readonly string[] {
-  const paths = Array.isArray(path) ? path : [path];
+  const paths: unknown[] = Array.isArray(path) ? [...path] : [path]; // a hole is no path
   const right = paths.every((file) => typeof file === "string" && file !== "");
-  if (paths.length > 0 && right) return paths;
+  if (paths.length > 0 && right) return paths as string[];
   throw invalid("ERR_OPTION", name, "a file or several", path);
 }
 

@@ -79,7 +79,13 @@ export const someForms = withFields({
   answer: aFunction,
 });
 
-const anOption = withFields({ name: aText, description: aText });
+/** What can be written down as JSON and read again. */
+const anOptionValue: Kind = (value) => {
+  if (value === null || ["number", "string", "boolean"].includes(typeof value)) return null;
+  return Array.isArray(value) ? listOf(anOptionValue)(value) : recordOf(anOptionValue)(value);
+};
+
+const anOption = withFields({ name: aText, value: anOptionValue, description: aText });
 const names = optional(listOf(aText));
 
 const aBlock = withFields({
@@ -183,8 +189,8 @@ export const aTask = withFields({
   answer: optional(aFunction),
   warmStart: listOf(aWarmStart),
   demonstrate: optional(aFunction),
-  policy: anObject,
-  settings: anObject,
+  policy: withFields({ layers: aNumber, width: aNumber }),
+  settings: withFields({ maxCompletionLength: aNumber }),
 });
 
 export const aPolicy = withFields({

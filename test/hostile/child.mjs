@@ -35,15 +35,16 @@ async function workers(job, tell) {
   };
   const inTurns = async (slot) => {
     const { from, to } = half(slot);
-    for (let next = from; next < to; ) next = await oneWorker(job, slot, next, to, uniform, tell);
+    const at = progressIn(job.progress, slot);
+    for (let next = from; next < to; )
+      next = await oneWorker(job, slot, { from: next, to }, uniform, at, tell);
   };
   await Promise.all([inTurns(0), inTurns(1)]);
 }
 
 /** @returns the call to go on with */
-function oneWorker(job, slot, from, to, uniform, tell) {
+function oneWorker(job, slot, { from, to }, uniform, at, tell) {
   return new Promise((resolve, reject) => {
-    const at = progressIn(job.progress, slot);
     const state = new Int32Array(new SharedArrayBuffer(4)).fill(from - 1);
     const worker = new Worker(fileURLToPath(import.meta.url), {
       workerData: { job: { ...job, from, to }, slot, state },

@@ -23,10 +23,11 @@ export function topTokens(
       logits: numbers,
       vocabulary: anInteger(1),
       mask: numbers,
-      k: anInteger(1, vocabulary),
+      k: anInteger(1),
       temperature: orNull(aNumber),
     },
   );
+  checkArguments({ k }, { k: anInteger(1, vocabulary) });
   const rows = mask.length;
   if (!(logits instanceof Float32Array) || logits.length !== rows * vocabulary) {
     throw invalid("ERR_SHAPE", "logits", `a Float32Array of [${rows}, ${vocabulary}]`, logits);
