@@ -94,6 +94,12 @@ const liveNames = ["engine", "signal", "abort", "onStep", "onWarmStart", "onWarn
 const serverOrSampler: Kind = (value) =>
   (isObject(value) && "sample" in value ? aSampler : anObject)(value);
 
+/** Of a run's option, unlike of a tensor's size, a number out of range is wrong use: ERR_OPTION. */
+const threadCount: Kind = (value) => {
+  const flaw = anInteger(1, 1024)(value);
+  return flaw === null ? null : { at: "", expected: flaw.expected, received: value };
+};
+
 /** What the options are where they are given; settings have rules of their own. */
 const kinds = {
   out: optional(aPath),
@@ -101,7 +107,7 @@ const kinds = {
   onStep: optional(aFunction),
   onWarmStart: optional(aFunction),
   onWarning: optional(aFunction),
-  threads: optional(anInteger(1, 1024)),
+  threads: optional(threadCount),
   callbacks: optional(listOf(anObject)),
   force: optional(aFlag),
   system: optional(either(aText, aSystem)),

@@ -1,5 +1,5 @@
 import { invalid } from "./checks.js";
-import { isTypedArray } from "./dtype.js";
+import { isTypedArray, type TypedArray } from "./dtype.js";
 import { type Engine, isEngine } from "./engine.js";
 
 /** Where a value is not what it must be: the path within the argument, what was expected, what is there. */
@@ -87,9 +87,23 @@ export function listOf(inner: Kind, length?: number): Kind {
 
 const plainNumbers = listOf(aNumber);
 
+/** Transferred memory looks empty, but most methods of a typed array throw on it. */
+function isDetached(array: TypedArray): boolean {
+  if (array.length > 0) return false;
+  try {
+    array.values();
+    return false;
+  } catch {
+    return true;
+  }
+}
+
 /** An array or a typed array of numbers. */
 export const numbers: Kind = (value) => {
-  if (isTypedArray(value)) return null;
+  if (isTypedArray(value)) {
+    if (!isDetached(value)) return null;
+    return { at: "", expected: "an array of numbers that was not transferred", received: value };
+  }
   return Array.isArray(value)
     ? plainNumbers(value)
     : { at: "", expected: "an array of numbers", received: value };
