@@ -46,7 +46,7 @@ export const stages = [
     what: "CPU native tests under ASan and UBSan",
     missing: noNativeTests,
     run({ short, jobs, progress }) {
-      const names = short ? ["stream", "stress", family] : testNames(false);
+      const names = short ? [family] : testNames(false);
       progress("building");
       const options = { FIRESTEEL_SANITIZE: addressFlags, ...trees(short) };
       const targets = ["planted_address", ...tests(names)];
