@@ -1,5 +1,5 @@
 import { invalid } from "./checks.js";
-import { isTypedArray } from "./dtype.js";
+import { isTypedArray, type TypedArray } from "./dtype.js";
 import { type Engine, isEngine } from "./engine.js";
 
 /** Where a value is not what it must be: the path within the argument, what was expected, what is there. */
@@ -28,6 +28,12 @@ export const aFunction = kind("a function", (value) => typeof value === "functio
 export const aSignal = kind("an AbortSignal", (value) => value instanceof AbortSignal);
 export const anEngine = kind("an engine", isEngine);
 export const anything: Kind = () => null;
+
+/** With values that are views of one another's memory. */
+export const aFloat32Array: Kind = (value) =>
+  value instanceof Float32Array
+    ? numbers(value)
+    : { at: "", expected: "a Float32Array", received: value };
 
 const isObject = (value: unknown) =>
   typeof value === "object" && value !== null && !Array.isArray(value);
@@ -88,11 +94,32 @@ export function listOf(inner: Kind, length?: number): Kind {
   };
 }
 
+/** As `listOf`, of one at least. */
+export function someOf(inner: Kind): Kind {
+  const all = listOf(inner);
+  return (value) =>
+    Array.isArray(value) && value.length === 0
+      ? { at: "", expected: "at least one", received: value }
+      : all(value);
+}
+
 const plainNumbers = listOf(aNumber);
+
+/** Whether the memory of an array without elements went elsewhere: its methods throw. */
+function isDetached({ buffer }: TypedArray): boolean {
+  try {
+    return new Uint8Array(buffer).length < 0;
+  } catch {
+    return true;
+  }
+}
 
 /** An array or a typed array of numbers. */
 export const numbers: Kind = (value) => {
-  if (isTypedArray(value)) return null;
+  if (isTypedArray(value)) {
+    if (value.length > 0 || !isDetached(value)) return null;
+    return { at: "", expected: "an array that is not detached", received: value };
+  }
   return Array.isArray(value)
     ? plainNumbers(value)
     : { at: "", expected: "an array of numbers", received: value };

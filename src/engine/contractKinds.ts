@@ -1,6 +1,7 @@
 /** What the objects of src/contract must be where a user hands them in: what is read of them, and no more. */
 import {
   aFlag,
+  aFloat32Array,
   aFunction,
   aNumber,
   anInteger,
@@ -15,6 +16,7 @@ import {
   optional,
   orNull,
   recordOf,
+  someOf,
   withFields,
 } from "./arguments.js";
 
@@ -41,7 +43,12 @@ const level = withFields({ level: oneOf(Object.keys(byLevel)) });
 export const aColumn: Kind = (value) =>
   level(value) ?? byLevel[(value as { level: string }).level]!(value);
 
-const flowFields = { states: numbers, sigmas: numbers, noise: aText, noiseLevels: numbers };
+const flowFields = {
+  states: aFloat32Array,
+  sigmas: numbers,
+  noise: aText,
+  noiseLevels: numbers,
+};
 export const someActions = withFields({ kind: aText, length: anInteger() });
 const flowSteps = withFields(flowFields);
 
@@ -146,7 +153,7 @@ export const aSystem = withFields({
   policy: aText,
   task: aText,
   models: someModels,
-  phases: listOf(aPhase),
+  phases: someOf(aPhase),
   stages: orNull(plannedStages),
   inference: orNull(aStage),
 });

@@ -6,6 +6,7 @@ import {
   aText,
   checkArguments,
   either,
+  recordOf,
   withFields,
 } from "../engine/arguments.js";
 import { aQuestion, someForms } from "../engine/contractKinds.js";
@@ -18,6 +19,7 @@ export type QuestionKind = "pointwise" | "pairwise" | "reflectTrace" | "reflectA
  * it is.
  */
 export function fill(template: string, quoted: Readonly<Record<string, string>>): string {
+  checkArguments({ quoted }, { quoted: recordOf(aText) });
   return template.replace(/\{(\w+)\}/g, (whole, name: string) => quoted[name] ?? whole);
 }
 
