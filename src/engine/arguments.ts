@@ -29,6 +29,12 @@ export const aSignal = kind("an AbortSignal", (value) => value instanceof AbortS
 export const anEngine = kind("an engine", isEngine);
 export const anything: Kind = () => null;
 
+/** With values that are views of one another's memory. */
+export const aFloat32Array: Kind = (value) =>
+  value instanceof Float32Array
+    ? numbers(value)
+    : { at: "", expected: "a Float32Array", received: value };
+
 const isObject = (value: unknown) =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 

@@ -1,6 +1,7 @@
 /** What the objects of src/contract must be where a user hands them in: what is read of them, and no more. */
 import {
   aFlag,
+  aFloat32Array,
   aFunction,
   aNumber,
   anInteger,
@@ -48,7 +49,7 @@ export const aColumn: Kind = (value) =>
 
 export const someActions = withFields({ kind: aText, length: anInteger() });
 const flowSteps = withFields({
-  states: numbers,
+  states: aFloat32Array,
   sigmas: numbers,
   noise: aText,
   noiseLevels: numbers,

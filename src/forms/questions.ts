@@ -1,6 +1,6 @@
 import type { Label, Message, Question } from "../contract/data.js";
 import type { QuestionForms } from "../contract/forms.js";
-import { aFlag, aText, checkArguments, either, withFields } from "../engine/arguments.js";
+import { aFlag, aText, checkArguments, either, recordOf, withFields } from "../engine/arguments.js";
 import { checkInteger } from "../engine/checks.js";
 import { aQuestion, someForms } from "../engine/contractKinds.js";
 
@@ -12,6 +12,7 @@ export type QuestionKind = "pointwise" | "pairwise" | "reflectTrace" | "reflectA
  * it is.
  */
 export function fill(template: string, quoted: Readonly<Record<string, string>>): string {
+  checkArguments({ quoted }, { quoted: recordOf(aText) });
   return template.replace(/\{(\w+)\}/g, (whole, name: string) => quoted[name] ?? whole);
 }
 

@@ -10,6 +10,7 @@ import {
   orNull,
   withFields,
 } from "../../engine/arguments.js";
+import { draw, drawIndex } from "../draw.js";
 
 /** The rollouts of one prompt as a judge's question is made of them; one entry each. */
 export interface AnsweredRollouts {
@@ -53,11 +54,6 @@ const judgeOptions = withFields({
   pairwiseTemplates: anInteger(1),
 });
 
-/** A position in a list of `length`, by one draw. */
-export function drawIndex(length: number, uniform: () => number): number {
-  return Math.floor(uniform() * length);
-}
-
 function positions(rewards: readonly number[], wanted: number): number[] {
   return rewards.flatMap((reward, i) => (reward === wanted ? [i] : []));
 }
@@ -98,8 +94,8 @@ export function judgeItem(
     const answered = wrong.filter((i) => answers[i] !== null);
     return answered.length === 0 ? null : pointwise(pick(answered));
   }
-  if (uniform() < pSingle) return pointwise(pick(drawIndex(2, uniform) === 1 ? right : wrong));
-  const pair = { right: pick(right), wrong: pick(wrong), rightIsA: uniform() < 0.5 };
+  if (draw(uniform) < pSingle) return pointwise(pick(drawIndex(2, uniform) === 1 ? right : wrong));
+  const pair = { right: pick(right), wrong: pick(wrong), rightIsA: draw(uniform) < 0.5 };
   if (answers[pair.right] === null || answers[pair.wrong] === null) return null;
   return { kind: "pairwise", ...pair, template: drawIndex(pairwiseTemplates, uniform) };
 }

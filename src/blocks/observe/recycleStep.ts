@@ -16,7 +16,8 @@ import {
 } from "../../engine/arguments.js";
 import { aQuestion, someForms } from "../../engine/contractKinds.js";
 import { pairwiseQuestion, pointwiseQuestion, reflectionQuestion } from "../../forms/questions.js";
-import { type AnsweredRollouts, drawIndex, judgeItem, someAnswers } from "./judgeItem.js";
+import { drawIndex } from "../draw.js";
+import { type AnsweredRollouts, judgeItem, someAnswers } from "./judgeItem.js";
 import { reflectionItem } from "./reflectionItem.js";
 
 /** A prompt with its finished rollouts. */

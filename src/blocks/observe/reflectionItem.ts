@@ -1,5 +1,6 @@
 import { aFunction, aNumber, checkArguments } from "../../engine/arguments.js";
-import { type AnsweredRollouts, drawIndex, someAnswers } from "./judgeItem.js";
+import { drawIndex } from "../draw.js";
+import { type AnsweredRollouts, someAnswers } from "./judgeItem.js";
 
 /** A failed attempt to be quoted: its position in the group, and what of it. */
 export interface ReflectionItem {

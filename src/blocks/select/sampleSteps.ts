@@ -11,6 +11,7 @@ import {
 import { choice, integer, number } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
 import { mapRows } from "../columns.js";
+import { drawIndex } from "../draw.js";
 
 /** Which of a flow rollout's steps are trained. */
 export interface SampleStepsOptions {
@@ -48,7 +49,7 @@ export function stepMask(
   const out = new Uint8Array(mask.length);
   for (let i = 0; i < count; ++i) {
     const left = steps.length - i;
-    const at = choose === "random" ? i + Math.floor(uniform() * left) : i;
+    const at = choose === "random" ? i + drawIndex(left, uniform) : i;
     [steps[i], steps[at]] = [steps[at]!, steps[i]!];
     out[steps[i]!] = 1;
   }
