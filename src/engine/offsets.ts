@@ -107,7 +107,8 @@ export function offsetValues(offsets: Offsets): Int32Array {
   return valuesIn(offsets);
 }
 
-function toInt32(name: string, values: unknown): Int32Array {
+function toInt32(name: unknown, values: unknown): Int32Array {
+  if (typeof name !== "string") throw invalid("ERR_OPTION", "name", "a text", name);
   if (isTypedArray(values) && values instanceof Int32Array) {
     return new Int32Array(values.length === 0 ? [] : values); // a detached one cannot be copied
   }

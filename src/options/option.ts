@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { Scheduled } from "../contract/block.js";
+import { aText, checkArguments, listOf } from "../engine/arguments.js";
 import { show } from "../engine/checks.js";
 
 /** One option: what it accepts, in zod and in words, what it is when not given, and what it means. */
@@ -85,6 +86,7 @@ export function choice<const T extends string>(
   choices: readonly T[],
   description: string,
 ): Option<T> {
+  checkArguments({ choices }, { choices: listOf(aText) });
   return {
     schema: z.enum(choices as readonly [T, ...T[]]) as unknown as z.ZodType<T>,
     expected: `one of ${choices.map(show).join(", ")}`,
@@ -142,6 +144,7 @@ export function named<const K extends string>(
   limits: Limits,
   description: string,
 ): Option<Readonly<Partial<Record<K, number>>> | null> {
+  checkArguments({ names }, { names: listOf(aText) });
   const [plain, words] = within(limits, false);
   const shape = Object.fromEntries(names.map((name) => [name, plain.optional()]));
   return {

@@ -35,7 +35,7 @@ export function parseOptions<S extends { [name: string]: Option<never> | Option<
       Object.entries(shape).map(([key, option]) => [key, option.schema.optional()]),
     ),
   );
-  const parsed = object.safeParse(given);
+  const parsed = parse(name, object, given);
   if (!parsed.success) throw refusal(name, shape, given, parsed.error);
 
   const values = Object.fromEntries(
@@ -62,11 +62,30 @@ export function parseOptions<S extends { [name: string]: Option<never> | Option<
   return { values, described };
 }
 
+/** Proxies and getters may throw while they are read. */
+function parse<T>(name: string, schema: z.ZodType<T>, given: unknown): z.ZodSafeParseResult<T> {
+  try {
+    return schema.safeParse(given);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : "no Error";
+    const message = `Expected options of ${name} that can be read but reading them threw: ${reason}`;
+    throw new FiresteelError("ERR_OPTION", message, { cause });
+  }
+}
+
 function expectation(name: string, key: string, expected: string, value: unknown, hint = "") {
-  const nested = typeof value === "object" && value !== null && !ArrayBuffer.isView(value);
-  const shown = nested ? inspect(value, { depth: 1, breakLength: Infinity }) : show(value);
-  const message = `Expected ${expected} for ${name}.${key} but received ${shown}${hint}`;
+  const message = `Expected ${expected} for ${name}.${key} but received ${shown(value)}${hint}`;
   return new FiresteelError("ERR_OPTION", message);
+}
+
+/** Lists and objects with what is in them, as far as they can be inspected (globalThis cannot). */
+function shown(value: unknown): string {
+  const nested = typeof value === "object" && value !== null && !ArrayBuffer.isView(value);
+  try {
+    return nested ? inspect(value, { depth: 1, breakLength: Infinity }) : show(value);
+  } catch {
+    return show(value);
+  }
 }
 
 function refusal(

@@ -161,7 +161,9 @@ function lossOptions(c: Fields): SurrogateOptions {
     ...formOptions(c),
     ...aggregationOptions(c),
     beta: c.beta,
-    ...(c.beta > 0 ? { klEstimator: "k3", klRatio: c.use_bias_correction_kl } : {}),
+    ...(typeof c.beta === "number" && c.beta > 0
+      ? { klEstimator: "k3", klRatio: c.use_bias_correction_kl }
+      : {}),
     offPolicyThreshold: c.off_policy_mask_threshold,
     ...(corrected
       ? {

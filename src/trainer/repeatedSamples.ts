@@ -1,17 +1,17 @@
-import { aText, checkArguments, listOf, orNull } from "../engine/arguments.js";
+import { anInteger, aText, checkArguments, listOf, orNull } from "../engine/arguments.js";
 import { checkInteger } from "../engine/checks.js";
 
 /**
  * pass@k of one question: the probability that at least one of k answers is right, estimated without bias
  * from n >= k answers of which c are: 1 - C(n - c, k) / C(n, k) (Chen et al. 2021, arXiv 2107.03374, eq. 1).
  *
- * @param n answers, >= k
+ * @param n answers, k to 2^24
  * @param c right ones, 0 to n
  * @param k >= 1
  * @throws FiresteelError ERR_RANGE
  */
 export function passAtK(n: number, c: number, k: number): number {
-  checkInteger("k", k, 1, Number.MAX_SAFE_INTEGER);
+  checkArguments({ n, k }, { n: anInteger(1), k: anInteger(1) });
   checkInteger("n", n, k, Number.MAX_SAFE_INTEGER);
   checkInteger("c", c, 0, n);
   if (n - c < k) return 1;

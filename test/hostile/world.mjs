@@ -4,6 +4,7 @@
  */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { types } from "node:util";
 import { Engine, Offsets, Tensor } from "../../dist/index.js";
 import { random } from "../../dist/nn/random.js";
 
@@ -153,8 +154,9 @@ export class World {
   }
 }
 
-/** Frees what a call returned: tensors, policies, servers, generators. */
+/** Frees what a call returned: tensors, policies, servers, generators. A proxy of one cannot free it. */
 async function free(result, depth = 0) {
+  if (types.isProxy(result)) return;
   if (typeof result === "function" && depth === 0) return result.dispose?.();
   if (typeof result !== "object" || result === null || depth > 2) return;
   if (result instanceof Tensor)

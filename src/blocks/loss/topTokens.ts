@@ -28,14 +28,16 @@ export function topTokens(
     },
   );
   checkArguments({ k }, { k: anInteger(1, vocabulary) });
-  const rows = mask.length;
+  // Reading the mask may run a getter, so it is read before the logits are looked at.
+  const read = Array.from(mask, (value) => value !== 0);
+  const rows = read.length;
   if (!(logits instanceof Float32Array) || logits.length !== rows * vocabulary) {
     throw invalid("ERR_SHAPE", "logits", `a Float32Array of [${rows}, ${vocabulary}]`, logits);
   }
   const values = new Float32Array(rows * k);
   const ids = new Int32Array(rows * k);
   for (let t = 0; t < rows; ++t) {
-    if (mask[t] === 0) continue;
+    if (!read[t]) continue;
     const row = logits.subarray(t * vocabulary, (t + 1) * vocabulary);
     const top = topOf(row, k);
     const normalizer = temperature === null ? 0 : logSum(row, temperature);

@@ -16,6 +16,8 @@ import {
   aPath,
   checkArguments,
   listOf,
+  numbers,
+  optional,
   withFields,
 } from "../../engine/arguments.js";
 import { checkInteger, checkKeys, invalid } from "../../engine/checks.js";
@@ -190,7 +192,9 @@ export class FlowPolicy implements Policy {
     checkArguments(
       { demonstrations, how },
       {
-        demonstrations: listOf(withFields({ question: withFields({ columns: anObject }) })),
+        demonstrations: listOf(
+          withFields({ question: withFields({ columns: anObject }), target: optional(numbers) }),
+        ),
         how: withFields({ stream: listOf(aNumber, 2) }),
       },
     );

@@ -33,7 +33,7 @@ export function packRows(rows: readonly PolicyRow[], config: TokenConfig): Packe
   const positions = new Int32Array(tokens);
   const before = new Int32Array(actions);
   const targets = new Int32Array(actions);
-  const masked = rows.some(({ mask }) => mask?.includes(0));
+  const masked = rows.some(({ mask }) => mask !== undefined && hasZero(mask));
   const mask = masked ? new Uint8Array(actions).fill(1) : null;
   // Element by element: rows are short, and a view of each would cost more than its copy.
   for (let r = 0; r < rows.length; ++r) {
@@ -52,11 +52,18 @@ export function packRows(rows: readonly PolicyRow[], config: TokenConfig): Packe
       targets[first + i] = completion[i]!;
       before[first + i] = answer - 1 + i;
     }
-    if (mask !== null && row.mask !== undefined) mask.set(row.mask, first);
+    if (mask === null || row.mask === undefined) continue;
+    for (let i = 0; i < completion.length; ++i) mask[first + i] = row.mask[i]!;
   }
   checkIds("ids", ids, config.vocabSize);
   checkIds("actions", targets, config.vocabSize);
   return { ids, positions, tokenOffsets, actionOffsets, before, targets, mask };
+}
+
+/** Not by `includes`, which throws on memory that a getter has transferred. */
+function hasZero(mask: ArrayLike<number>): boolean {
+  for (let i = 0; i < mask.length; ++i) if (mask[i] === 0) return true;
+  return false;
 }
 
 function measure(rows: readonly PolicyRow[], config: TokenConfig) {

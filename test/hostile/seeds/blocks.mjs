@@ -168,7 +168,7 @@ export const blocks = {
   ],
   recycled: () => [{ batch: 2 }],
   recycledOnce: (w) => [some(w, { policyBatches: 1, batch: 2, capJudge: 2, balanced: true })],
-  refill: (w) => [[1, 2], (n) => n > 1, async () => [w.below(4)], 3],
+  refill: (w) => [[1, 2], (n) => n === 2, async () => [w.below(4)], 3],
   reflect: () => [{ rounds: 2, templates: "english" }],
   reflectionCourse: () => [[false, true], 3],
   reflectionItem: (w) => [finished(), 0, 2, draw(w)],
