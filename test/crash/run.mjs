@@ -1,9 +1,9 @@
 // Kills, faults, losses of power, full disks and damage, and what training makes of them.
-//   npm run test:crash -- [--kills 200] [--every 5] [--seed 1] [--only PART,...] [--short] [--json]
 // --every N: of the points of faultPoints, killPoints and powerCuts each N-th, from the seed's on; 1: all.
-import { parseArgs } from "node:util";
+
 import * as firesteel from "../../dist/index.js";
 import { readCheckpoint } from "../../dist/trainer/checkpoint.js";
+import { flag, progress, readFlags, someOf, whole } from "../commandLine.mjs";
 import { damages } from "./damages.mjs";
 import { disks } from "./disks.mjs";
 import { faultPoints, killPoints } from "./faultPoints.mjs";
@@ -12,40 +12,29 @@ import { pairs } from "./pairs.mjs";
 import { powerCuts } from "./powerCuts.mjs";
 
 const parts = { kills, killPoints, faultPoints, powerCuts, disks, damages, pairs };
-const { values } = parseArgs({
-  options: {
-    kills: { type: "string" },
-    every: { type: "string" },
-    seed: { type: "string", default: "1" },
-    only: { type: "string" },
-    short: { type: "boolean", default: false },
-    json: { type: "boolean", default: false },
-  },
+const usage =
+  "npm run test:crash -- [--kills 200] [--every 5] [--seed 1] [--only PART,...] [--short] [--json]";
+const { short, json, seed, only, ...given } = readFlags(usage, {
+  kills: whole(null),
+  every: whole(null),
+  seed: whole(1, 0),
+  only: someOf(Object.keys(parts)),
+  short: flag,
+  json: flag,
 });
-const { short, json } = values;
-const seed = Number(values.seed);
-const count = Number(values.kills ?? (short ? 6 : 200));
+const count = given.kills ?? (short ? 6 : 200);
 // A prime that the number of faults of an operation does not share: each operation has some of its faults.
-const every = Number(values.every ?? (short ? 97 : 5));
-const names = values.only?.split(",") ?? Object.keys(parts);
-const unknown = names.find((name) => !(name in parts));
-if (unknown !== undefined || ![seed, count, every].every(Number.isInteger) || every < 1) {
-  console.error(
-    `expected whole numbers, --every from 1 on, and parts among ${Object.keys(parts).join(", ")}`,
-  );
-  process.exit(2);
-}
+const every = given.every ?? (short ? 97 : 5);
 
 const sizes = short ? { random: 1, resumes: 2, rounds: 1 } : { random: 3, resumes: 60, rounds: 20 };
 const api = { ...firesteel, readCheckpoint };
 const results = [];
-for (const name of names) {
-  const progress = (text) => {
-    if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${name}: ${text}`.slice(0, 120));
-  };
+for (const name of only) {
+  const tellProgress = (text) => progress(`${name}: ${text}`);
+  const how = { api, short, ...sizes, kills: count, every, seed, progress: tellProgress };
   const began = performance.now();
-  const result = await parts[name]({ api, short, ...sizes, kills: count, every, seed, progress });
-  if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
+  const result = await parts[name](how);
+  progress("");
   const seconds = Math.round((performance.now() - began) / 100) / 10;
   results.push({ part: name, seconds, ...result });
   if (!json) tell(results.at(-1));

@@ -5,8 +5,8 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import * as firesteel from "../../dist/index.js";
+import { flag, progress, readFlags, someOf, text, whole } from "../commandLine.mjs";
 import { compareRuns } from "./compare.mjs";
 import { buildWithGyp, prebuiltAddon } from "./gypAddon.mjs";
 import { packageCopy } from "./packageCopy.mjs";
@@ -18,43 +18,26 @@ const usage = `npm run test:determinism -- [--system ID]... [--steps 6] [--addon
   systems: ${names.join(", ")}
   --addon: built by node-gyp; default: of prebuilds/, else it is built now`;
 
-let wanted;
-try {
-  wanted = parseArgs({
-    options: {
-      system: { type: "string", multiple: true, default: names },
-      steps: { type: "string", default: "6" },
-      addon: { type: "string" },
-      json: { type: "boolean", default: false },
-      help: { type: "boolean", default: false },
-    },
-  }).values;
-  const unknown = wanted.system.find((name) => !names.includes(name));
-  if (unknown !== undefined) throw new Error(`there is no plan for ${unknown}`);
-  if (!/^[1-9]\d*$/.test(wanted.steps)) throw new Error("--steps takes a whole number > 0");
-} catch (error) {
-  process.stderr.write(`${error.message}\n${usage}\n`);
-  process.exit(2);
-}
-if (wanted.help) {
-  process.stdout.write(`${usage}\n`);
-  process.exit(0);
-}
-
-const steps = Number(wanted.steps);
+const wanted = readFlags(usage, {
+  system: someOf(names),
+  steps: whole(6),
+  addon: text(),
+  json: flag,
+});
+const { steps } = wanted;
 const folder = mkdtempSync(join(tmpdir(), "firesteel-determinism-"));
-const tell = (text) => process.stderr.isTTY && process.stderr.write(`${text}\n`);
 try {
-  tell("the addon of node-gyp");
+  progress("the addon of node-gyp");
   const addon = wanted.addon ?? prebuiltAddon() ?? buildWithGyp(join(folder, "gyp"));
   const addons =
     addon === null ? {} : { "the addon of node-gyp": packageCopy(join(folder, "copy"), addon) };
   const results = {};
   for (const plan of wanted.system) {
     const runs = variants(steps, addons);
-    const told = (name) => tell(`${plan}: ${name}`);
+    const told = (name) => progress(`${plan}: ${name}`);
     results[plan] = await compareRuns(firesteel, plan, steps, runs, folder, told);
   }
+  progress("");
   report(results, addon);
 } finally {
   rmSync(folder, { recursive: true, force: true });

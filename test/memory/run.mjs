@@ -1,39 +1,28 @@
-// Memory that is not there, in its long form, some minutes: node test/memory/run.mjs [--points N: of a call's
-//   allocations] [--tries N: of these in runs of training, and from the host | --all: every one, about an hour]
-//   [--growth X] [--only TEXT] [--json]
-import { parseArgs } from "node:util";
+// Memory that is not there, in its long form.
+import { flag, progress, readFlags, text, whole } from "../commandLine.mjs";
 import { refuseHost, withoutHost } from "./host.mjs";
 import { sweep } from "./limits.mjs";
 import { refuse } from "./refused.mjs";
 import { scenarios } from "./scenarios.mjs";
 
-const flags = {
-  points: { type: "string", default: "200" },
-  tries: { type: "string", default: "40" },
-  growth: { type: "string", default: "1.25" },
-  only: { type: "string", default: "" },
-  all: { type: "boolean", default: false },
-  json: { type: "boolean", default: false },
-};
-let given;
-try {
-  given = parseArgs({ options: flags }).values;
-  for (const name of ["points", "tries"]) {
-    if (!(Number.isInteger(+given[name]) && +given[name] >= 1))
-      throw new Error(`--${name}: an integer >= 1`);
-  }
-  if (!(+given.growth > 1)) throw new Error("--growth: a number > 1");
-} catch (error) {
-  console.error(error.message);
-  process.exit(2);
-}
-const last = +given.points;
+const usage = `npm run test:memory -- [--points 200] [--tries 40 | --all] [--growth 25] [--only TEXT] [--json]
+  --points: of a call's allocations
+  --tries: of these in runs of training, and from the host; --all: every one, about an hour
+  --growth: of the memory limit from one try to the next, in percent`;
+const given = readFlags(usage, {
+  points: whole(200),
+  tries: whole(40),
+  growth: whole(25),
+  only: text(""),
+  all: flag,
+  json: flag,
+});
+const last = given.points;
 const spread = (count) =>
   Array.from({ length: count }, (_, i) => 1 + Math.floor((i * last) / count));
 const points = spread(last);
 // A run of training is begun anew for each, and while the host refuses, Node's own allocations are looked at.
-const fewer = given.all ? points : spread(Math.min(last, +given.tries));
-const tell = (text) => process.stderr.isTTY && process.stderr.write(`\r\x1b[K${text}`);
+const fewer = given.all ? points : spread(Math.min(last, given.tries));
 
 const begun = performance.now();
 const findings = [];
@@ -43,13 +32,13 @@ const rows = [];
 function note(name, count, wrong, asked) {
   rows.push([name, count, wrong.length, asked]);
   findings.push(...wrong);
-  tell("");
+  progress("");
   if (given.json) return;
   const of = asked === undefined ? "" : ` of at most ${asked}`;
   console.log(`${name.padEnd(48)} ${count} refused${of}, ${wrong.length} wrong`);
 }
 for (const scenario of chosen) {
-  tell(scenario.name);
+  progress(scenario.name);
   const tried = scenario.name.startsWith("train") ? fewer : points;
   const result = await refuse(scenario, tried);
   const wrong = result.findings.map((what) => `${what} (repeat: --only "${scenario.name}")`);
@@ -59,8 +48,12 @@ const systems = ["grpo", "spark", "ppo", "flow-grpo"].filter((id) =>
   `limit ${id}`.includes(given.only),
 );
 for (const system of systems) {
-  tell(`limit ${system}`);
-  const { refused, enough, findings: found } = await sweep(system, { growth: +given.growth });
+  progress(`limit ${system}`);
+  const {
+    refused,
+    enough,
+    findings: found,
+  } = await sweep(system, { growth: 1 + given.growth / 100 });
   note(`limit ${system}, enough at ${enough} bytes`, refused, found);
 }
 // Without training: every one of its points would begin a run anew.
@@ -73,11 +66,11 @@ for (const [what, own, tried] of [
   ["all else", others, fewer],
 ]) {
   if (missing !== null || own.length === 0) continue;
-  tell(`the host refuses: ${what}`);
+  progress(`the host refuses: ${what}`);
   const { refused, findings: found } = refuseHost(own, tried);
   note(`by the host: ${what}`, refused, found, own.length * tried.length);
 }
-tell("");
+progress("");
 const refused = rows.reduce((sum, [, count]) => sum + count, 0);
 const seconds = Math.round((performance.now() - begun) / 1000);
 if (given.json) {

@@ -1,45 +1,32 @@
 // npm run test:package: packs firesteel, installs it into an empty folder as users do, and tries it there.
-//   node test/package/run.mjs [--short] [--json] [--only TEXT] [--keep]
-// --short: the addons of out/Release stand in for prebuildify's, and `firesteel build` is left out.
-// --only: checks whose name contains TEXT. --keep: leaves the folder, and names it.
-// Exit code 0 when all held, 1 when not, 2 for wrong use.
 import { existsSync, mkdtempSync, readFileSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
+import { flag, progress, readFlags, text, wrongUse } from "../commandLine.mjs";
 import { commands } from "./commands.mjs";
 import { contents } from "./contents.mjs";
 import { ways } from "./entries.mjs";
 import { install, pack, remove, root, stage } from "./stage.mjs";
 import { troubles } from "./trouble.mjs";
 
-function flags() {
-  const options = {
-    short: { type: "boolean" },
-    json: { type: "boolean" },
-    only: { type: "string" },
-    keep: { type: "boolean" },
-  };
-  try {
-    return parseArgs({ options }).values;
-  } catch (error) {
-    console.error(`test:package: ${error.message}`);
-    process.exit(2);
-  }
-}
-
-const { short = false, json = false, only = "", keep = false } = flags();
+const usage = `npm run test:package -- [--short] [--only TEXT] [--keep] [--json]
+  --short: the addons of out/Release stand in for prebuildify's, and \`firesteel build\` is left out
+  --only: checks whose name contains TEXT
+  --keep: leaves the folder, and names it
+exit code 0 when all held, 1 when not, 2 for wrong use`;
+const { short, json, only, keep } = readFlags(usage, {
+  short: flag,
+  json: flag,
+  only: text(""),
+  keep: flag,
+});
 if (
   !existsSync(join(root, "out/Release/firesteel.node")) ||
   !existsSync(join(root, "dist/cli/main.js"))
 ) {
-  console.error("test:package: nothing is built; npm run build first");
-  process.exit(2);
+  wrongUse("nothing is built: npm run build first", usage);
 }
-const say = (text) => {
-  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
-};
 
 const temporary = mkdtempSync(join(tmpdir(), "firesteel-package-"));
 const outcomes = [];
@@ -47,7 +34,7 @@ const outcomes = [];
 async function attempt({ name, long = false, skip = () => null, check }, context) {
   if (!name.includes(only)) return;
   const skipped = long && short ? "long form only" : skip(context);
-  say(name);
+  progress(name);
   const started = performance.now();
   let outcome = { result: "skipped", detail: skipped };
   if (skipped === null) {
@@ -72,11 +59,11 @@ function cudaSize(installed) {
 }
 
 try {
-  say("prebuilds");
+  progress("prebuilds");
   stage(join(temporary, "stage"), short);
-  say("npm pack");
+  progress("npm pack");
   const packed = pack(join(temporary, "stage"), temporary);
-  say("npm ci --ignore-scripts");
+  progress("npm ci --ignore-scripts");
   const app = join(temporary, "app");
   const installed = install(packed.tarball, app);
   const context = { temporary, app, installed, ...packed, cudaBytes: cudaSize(installed) };
@@ -90,7 +77,7 @@ try {
     seconds: 0,
   });
 } finally {
-  say("");
+  progress("");
   if (keep) console.error(`kept: ${temporary}`);
   else remove(temporary);
 }

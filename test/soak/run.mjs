@@ -1,53 +1,29 @@
-// A long run and many calls, and whether memory stays flat:
-//   npm run test:soak -- [--steps 100000] [--calls 1000000] [--system grpo] [--seed 1] [--readings 60] [--json]
-// 0 steps or calls leave that part out.
-import { parseArgs } from "node:util";
+// A long run and many calls, and whether memory stays flat.
+import { flag, progress, readFlags, text, whole, wrongUse } from "../commandLine.mjs";
 
-const usage =
-  "npm run test:soak -- [--steps 100000] [--calls 1000000] [--system grpo] [--seed 1] [--readings 60] [--json]";
+const usage = `npm run test:soak -- [--steps 100000] [--calls 1000000] [--system grpo] [--seed 1] [--readings 60] [--json]
+  0 steps or calls leave that part out`;
 
-function wrongUse(message) {
-  console.error(`${message}\n${usage}`);
-  process.exit(2);
+const { steps, calls, seed, readings, system, json } = readFlags(usage, {
+  steps: whole(100_000, 0),
+  calls: whole(1_000_000, 0),
+  seed: whole(1, 0),
+  // A slope over fewer says nothing.
+  readings: whole(60, 12),
+  system: text("grpo"),
+  json: flag,
+});
+for (const [name, value] of Object.entries({ steps, calls })) {
+  // Each reading takes a step, or a call.
+  if (value > 0 && value < readings)
+    wrongUse(`Expected at least ${readings} for --${name} but received ${value}`, usage);
 }
-
-function settings() {
-  const options = {
-    steps: { type: "string", default: "100000" },
-    calls: { type: "string", default: "1000000" },
-    seed: { type: "string", default: "1" },
-    readings: { type: "string", default: "60" },
-    system: { type: "string", default: "grpo" },
-    json: { type: "boolean", default: false },
-  };
-  try {
-    const { values } = parseArgs({ options });
-    for (const name of ["readings", "steps", "calls", "seed"]) {
-      // A slope over fewer readings says nothing; each takes a step, or a call.
-      const least = name === "readings" ? 12 : name === "seed" ? 0 : values.readings;
-      const value = Number(values[name]);
-      if (!Number.isInteger(value) || value < 0 || value > 2 ** 31 - 1) {
-        wrongUse(`Expected a whole number for --${name} but received ${values[name]}`);
-      }
-      if (value < least && (value > 0 || name === "readings")) {
-        wrongUse(`Expected at least ${least} for --${name} but received ${value}`);
-      }
-      values[name] = value;
-    }
-    return values;
-  } catch (error) {
-    return wrongUse(error.message);
-  }
-}
-
-const { steps, calls, seed, readings, system, json } = settings();
-if (globalThis.gc === undefined) wrongUse("Expected node --expose-gc (npm run test:soak has it)");
+if (globalThis.gc === undefined)
+  wrongUse("Expected node --expose-gc (npm run test:soak has it)", usage);
 
 const mib = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 const report = (what, { at, rss, heapUsed, live }) => {
-  if (!process.stderr.isTTY) return;
-  const memory = `rss ${mib(rss)}  heap ${mib(heapUsed)}  live ${mib(live)}`;
-  process.stderr.write(`\r\x1b[K${what} ${at}  ${memory}`);
+  progress(`${what} ${at}  rss ${mib(rss)}  heap ${mib(heapUsed)}  live ${mib(live)}`);
 };
 
 const [{ soakCalls }, { table }, { soakSteps }] = await Promise.all([
@@ -60,7 +36,7 @@ const left = ({ leftBytes }) => `bytes of tensors left when nothing refers to an
 const results = {};
 if (calls > 0) results.calls = await soakCalls({ calls, seed, readings, report });
 if (steps > 0) results.steps = await soakSteps({ steps, seed, system, readings, report });
-if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
+progress("");
 
 const held = Object.values(results).every((result) => result.held);
 if (json) {

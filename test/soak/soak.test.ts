@@ -72,7 +72,7 @@ test("calls of every family and steps of training leave no tensor behind", () =>
 });
 
 test.each([
-  [["--steps", "many"], /whole number for --steps/],
+  [["--steps", "many"], /a whole number from 0 on for --steps but received many/],
   [["--calls", "-1"], /--calls/],
   [["--calls", "10"], /at least 60/],
   [["--laps", "3"], /laps/],
