@@ -44,6 +44,16 @@ export function perAction(name: string, column: Column, length: number): Float32
   return out;
 }
 
+/** A column with every value changed, at the granularity that it has. */
+export function mapColumn(column: Column, change: (value: number) => number): Column {
+  if (column.level === "row") return { level: "row", value: change(column.value) };
+  const { values } = column;
+  // Not by `map`, which throws on memory that a getter has transferred.
+  const changed = new Float32Array(values.length);
+  for (let i = 0; i < changed.length; ++i) changed[i] = change(values[i]!);
+  return { ...column, values: changed };
+}
+
 /** The same trajectory with one more column. */
 export function withColumn(trajectory: Trajectory, name: string, column: Column): Trajectory {
   checkArguments(

@@ -145,7 +145,7 @@ export function detached(typed) {
 /** One over a buffer that was made for `count` elements and shrunk to fewer. */
 export function resizable(type, count, left) {
   const bytes = type.BYTES_PER_ELEMENT;
-  const buffer = new ArrayBuffer(count * bytes, { maxByteLength: 64 });
+  const buffer = new ArrayBuffer(count * bytes, { maxByteLength: Math.max(64, count * bytes) });
   const typed = new type(buffer);
   buffer.resize(left * bytes);
   return typed;

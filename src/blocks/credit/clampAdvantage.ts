@@ -5,15 +5,12 @@ import { aColumn } from "../../engine/contractKinds.js";
 import { FiresteelError } from "../../engine/error.js";
 import { number } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
-import { mapRows, withColumn } from "../columns.js";
+import { mapColumn, mapRows, withColumn } from "../columns.js";
 
 /** A column with every value held within -limit and limit. */
 export function clampColumn(column: Column, limit: number): Column {
   checkArguments({ column, limit }, { column: aColumn, limit: aNumber });
-  const clamp = (value: number) => Math.min(Math.max(value, -limit), limit);
-  return column.level === "row"
-    ? { level: "row", value: clamp(column.value) }
-    : { ...column, values: column.values.map(clamp) };
+  return mapColumn(column, (value) => Math.min(Math.max(value, -limit), limit));
 }
 
 const shape = { limit: number(5, { above: 0 }, "greatest magnitude of an advantage") };

@@ -1,10 +1,10 @@
-import type { Column, Trajectory } from "../../contract/data.js";
+import type { Trajectory } from "../../contract/data.js";
 import type { Credit } from "../../contract/system.js";
 import { checkArguments, listOf } from "../../engine/arguments.js";
 import { rewardOrNull } from "../../engine/contractKinds.js";
 import { choice } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
-import { mapRows, withColumn } from "../columns.js";
+import { mapColumn, mapRows, withColumn } from "../columns.js";
 
 /** Values over values that are not 0; 1 where all are. Nulls do not count. */
 export function nonzeroScale(values: readonly (number | null)[]): number {
@@ -37,7 +37,11 @@ export function scaleByNonzero(options: { count?: "reward" | "advantage" } = {})
         values.count === "reward" ? rows.map((t) => t.reward) : rows.map(firstNonzero);
       const scale = nonzeroScale(counted);
       return mapRows(groups, (t) =>
-        withColumn(t, "advantage", scaled(t.columns.advantage!, scale)),
+        withColumn(
+          t,
+          "advantage",
+          mapColumn(t.columns.advantage!, (value) => value * scale),
+        ),
       );
     },
   };
@@ -48,9 +52,4 @@ function firstNonzero({ columns }: Trajectory): number {
   const advantage = columns.advantage!;
   if (advantage.level === "row") return advantage.value;
   return advantage.values.find((value) => value !== 0) ?? 0;
-}
-
-function scaled(column: Column, factor: number): Column {
-  if (column.level === "row") return { ...column, value: column.value * factor };
-  return { ...column, values: column.values.map((value) => value * factor) };
 }

@@ -1,6 +1,13 @@
 import type { Group, Prompt, Trajectory } from "../../contract/data.js";
 import type { RolloutPlan } from "../../contract/system.js";
-import { anInteger, anObject, checkArguments, listOf } from "../../engine/arguments.js";
+import {
+  anInteger,
+  anObject,
+  aText,
+  checkArguments,
+  listOf,
+  withFields,
+} from "../../engine/arguments.js";
 import { FiresteelError } from "../../engine/error.js";
 import { integer, orNull } from "../../options/option.js";
 import { parseOptions } from "../../options/parseOptions.js";
@@ -22,7 +29,7 @@ export function intoGroups(
   checkArguments(
     { prompts, trajectories, count, before },
     {
-      prompts: listOf(anObject),
+      prompts: listOf(withFields({ id: aText })),
       trajectories: listOf(anObject),
       count: anInteger(),
       before: anInteger(),
