@@ -7,7 +7,7 @@ namespace firesteel {
 
 // open, close, memory, synchronize, refuseAllocation
 void register_engine(napi_env env, napi_value exports);
-// allocate, view, dispose, write, read, readSync
+// allocate, wrap, view, dispose, write, read, readSync
 void register_tensor(napi_env env, napi_value exports);
 
 // Submits a task whose outcome settles a promise. Where it throws, nothing is waited for.

@@ -2,6 +2,10 @@
 
 #include <stdlib.h>
 
+#include <exception>
+
+#include "addon/engine.h"
+
 namespace firesteel {
 namespace {
 
@@ -16,6 +20,25 @@ Handle* unwrap(napi_env env, napi_value value) {
 void account(napi_env env, int64_t bytes) {
   int64_t total;
   napi_adjust_external_memory(env, bytes, &total);
+}
+
+// The array may go once the calls that are queued have run.
+void give_back(napi_env env, EngineState& engine, napi_ref array) {
+  try {
+    if (engine.stream && !engine.stream->idle()) {
+      Task task;
+      task.name = "dispose";
+      task.run = [](Context&) { return Status{}; };
+      submit_expected(env, engine, std::move(task), false,
+                      [array](napi_env settle_env, const std::shared_ptr<const Status>&) {
+                        napi_delete_reference(settle_env, array);
+                      });
+      return;
+    }
+  } catch (const std::exception&) {  // no memory for a task
+    engine.stream->wait();
+  }
+  napi_delete_reference(env, array);
 }
 
 void finalize_engine(napi_env env, void* data, void*) {
@@ -109,15 +132,23 @@ napi_value wrap_tensor(napi_env env, TensorHandle tensor) {
   if (handle->next != nullptr) handle->next->place = &handle->next;
   *handle->place = handle.get();
   // Views share the storage: the first handle accounts for it, the last one takes that back.
-  if (handle->storage->handles++ == 0) account(env, handle->storage->bytes());
+  // V8 knows the size of memory that it has lent.
+  if (handle->storage->handles++ == 0 && handle->storage->lender == nullptr) {
+    account(env, handle->storage->bytes());
+  }
   handle.release();
   return value;
 }
 
 void dispose_tensor(napi_env env, TensorHandle* handle) {
   if (!handle->storage) return;
-  const int64_t bytes = handle->storage->bytes();
-  if (--handle->storage->handles == 0) account(env, -bytes);
+  if (--handle->storage->handles == 0) {
+    if (handle->storage->lender != nullptr) {
+      give_back(env, *handle->engine, static_cast<napi_ref>(handle->storage->lender));
+    } else {
+      account(env, -handle->storage->bytes());
+    }
+  }
   handle->storage.reset();
 }
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "addon/engine.h"
@@ -85,6 +86,51 @@ napi_value allocate(napi_env env, napi_callback_info info) {
   const Status status = engine->state->allocate(env, tensor.bytes(), &tensor.storage);
   if (!status.ok()) return throw_error(env, status);
   return wrap_tensor(env, std::move(tensor));
+}
+
+// wrap(engine, typedArray, dtype) -> tensor in the memory of the array, which must be shared: such
+// memory stays where it is as long as anything refers to it. On the CPU alone.
+napi_value wrap(napi_env env, napi_callback_info info) {
+  napi_value args[3];
+  if (!arguments(env, info, args)) return nullptr;
+  EngineHandle* engine = engine_handle(env, args[0]);
+  if (engine == nullptr || !engine->state->stream) {
+    return throw_error(env, Status::error(Code::disposed, "expected an open engine"));
+  }
+  if (std::string_view(FIRESTEEL_BACKEND) != "cpu") {
+    return throw_error(env, Status::error(Code::option, "expected an engine on the CPU"));
+  }
+  void* data = nullptr;
+  napi_value buffer = nullptr;
+  bool unshared = true;
+  const int64_t bytes = array_bytes(env, args[1], &data);
+  if (bytes < 0 ||
+      napi_get_typedarray_info(env, args[1], nullptr, nullptr, nullptr, &buffer, nullptr) !=
+          napi_ok ||
+      napi_is_arraybuffer(env, buffer, &unshared) != napi_ok || unshared) {
+    return throw_error(env, Status::error(Code::dtype, "expected a view of shared memory"));
+  }
+  int32_t dtype = -1;
+  napi_get_value_int32(env, args[2], &dtype);
+  if (dtype < 0 || dtype > static_cast<int32_t>(DType::u8) ||
+      bytes % size_of(static_cast<DType>(dtype)) != 0) {
+    return throw_error(env, Status::error(Code::dtype, "dtype out of range"));
+  }
+  TensorHandle tensor;
+  tensor.dtype = static_cast<DType>(dtype);
+  tensor.count = bytes / size_of(tensor.dtype);
+  tensor.engine = engine->state;
+  napi_ref array;
+  if (napi_create_reference(env, args[1], 1, &array) != napi_ok) return nullptr;
+  try {
+    tensor.storage = std::make_shared<Storage>(data, bytes, array);
+    if (napi_value value = wrap_tensor(env, std::move(tensor))) return value;
+  } catch (...) {
+    napi_delete_reference(env, array);
+    throw;
+  }
+  napi_delete_reference(env, array);
+  return nullptr;
 }
 
 // view(tensor, firstElement, count) -> tensor on the same storage
@@ -269,6 +315,7 @@ napi_value read_sync(napi_env env, napi_callback_info info) {
 
 void register_tensor(napi_env env, napi_value exports) {
   export_function(env, exports, "allocate", allocate);
+  export_function(env, exports, "wrap", wrap);
   export_function(env, exports, "view", view);
   export_function(env, exports, "dispose", dispose);
   export_function(env, exports, "write", write);

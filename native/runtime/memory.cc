@@ -6,7 +6,7 @@
 
 namespace firesteel {
 Storage::~Storage() {
-  if (data_ != nullptr) pool_->release(data_, block_);
+  if (pool_ != nullptr && data_ != nullptr) pool_->release(data_, block_);
 }
 
 MemoryPool::~MemoryPool() {

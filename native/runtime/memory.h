@@ -25,6 +25,8 @@ class Storage {
  public:
   Storage(std::shared_ptr<MemoryPool> pool, int64_t bytes)
       : pool_(std::move(pool)), bytes_(bytes) {}
+  // Memory of the host that somebody lends, who knows when it is no longer used.
+  Storage(void* data, int64_t bytes, void* lender) : lender(lender), data_(data), bytes_(bytes) {}
   ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
@@ -35,10 +37,11 @@ class Storage {
   std::shared_ptr<const Status> failure;  // why the contents do not exist, or null
   std::shared_ptr<FaultRecord> faults;    // of the call that wrote the contents, or null
   int handles = 0;  // JavaScript's, which alone counts them; with the last one goes its accounting
+  void* const lender = nullptr;  // null: the pool's memory
 
  private:
   friend class MemoryPool;
-  std::shared_ptr<MemoryPool> pool_;
+  std::shared_ptr<MemoryPool> pool_;  // null: lent memory
   void* data_ = nullptr;
   int64_t bytes_, block_ = 0;
 };

@@ -35,6 +35,8 @@ export interface Addon {
   /** For tests: the n-th allocation from here on is refused, 0: none. @returns what was still to go */
   refuseAllocation(engine: EngineHandle, n: number): number;
   allocate(engine: EngineHandle, dtype: number, count: number): TensorHandle;
+  /** On the memory of a view of a SharedArrayBuffer; the addon of the CPU alone. */
+  wrap(engine: EngineHandle, data: ArrayBufferView, dtype: number): TensorHandle;
   view(tensor: TensorHandle, first: number, count: number): TensorHandle;
   dispose(tensor: TensorHandle): void;
   write(tensor: TensorHandle, data: ArrayBufferView): void;

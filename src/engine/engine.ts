@@ -1,3 +1,4 @@
+import { types } from "node:util";
 import type { Addon, EngineHandle, RawFault } from "./addon.js";
 import { checkChoice, checkInteger, checkKeys, checkNumber, invalid } from "./checks.js";
 import { type DType, dtypeOf, dtypes, isTypedArray, newArray, type TypedArray } from "./dtype.js";
@@ -138,33 +139,36 @@ export class Engine {
    * a `Uint16Array` needs "bf16" or "f16". The shape defaults to one dimension.
    */
   tensor(data: TypedArray | readonly number[], shape?: readonly number[], dtype?: DType): Tensor {
-    let array: TypedArray;
-    let type: DType;
-    if (isTypedArray(data)) {
-      const own = dtypeOf(data) ?? dtype;
-      const sixteen = own === "bf16" || own === "f16";
-      if (own === undefined || (data instanceof Uint16Array && !sixteen)) {
-        throw invalid("ERR_DTYPE", "dtype", '"bf16" or "f16" (the data is a Uint16Array)', dtype);
-      }
-      if (dtype !== undefined && dtype !== own) {
-        throw invalid("ERR_DTYPE", "data", `a ${dtypes[checkDtype(dtype)].array.name}`, data);
-      }
-      array = data;
-      type = own;
-    } else {
-      type = checkDtype(dtype ?? "f32");
-      array = toArray("data", data, type);
-    }
-    const dimensions = shape ?? [array.length];
-    const size = checkShape("shape", dimensions);
-    if (size !== array.length) {
-      throw invalid("ERR_SHAPE", "data", `${size} elements for shape [${dimensions}]`, data);
-    }
+    const type = isTypedArray(data) ? dtypeOfArray(data, dtype) : checkDtype(dtype ?? "f32");
+    const array = isTypedArray(data) ? data : toArray("data", data, type);
+    const dimensions = dimensionsOf(array, shape);
     return this.attempt(() => {
       const tensor = this.empty(dimensions, type);
       tensor.write(array);
       return tensor;
     });
+  }
+
+  /**
+   * A tensor that is shared memory, on the CPU: nothing is copied, what calls read is what the array holds
+   * when they run, and what they write is in the array when they have run (`synchronize()`; `read()`
+   * besides reports faulty rows). Not counted by `memory()`. Several tensors may lie in one buffer: `out`
+   * must not overlap with an input, but a failed call is known to the tensor that it should have written alone.
+   *
+   * @param data a view of a SharedArrayBuffer, which stays as long as a tensor or a call that is queued
+   *   needs it; its dtype and the shape as in `tensor()`
+   * @throws FiresteelError ERR_OPTION (memory that is not shared, another device), ERR_DTYPE, ERR_SHAPE
+   */
+  wrap(data: TypedArray, shape?: readonly number[], dtype?: DType): Tensor {
+    if (!isTypedArray(data) || !types.isSharedArrayBuffer(data.buffer)) {
+      throw invalid("ERR_OPTION", "data", "a typed array in a SharedArrayBuffer", data);
+    }
+    if (this.device !== "cpu") throw invalid("ERR_OPTION", "wrap()", "a CPU engine", this.device);
+    const type = dtypeOfArray(data, dtype);
+    const dimensions = dimensionsOf(data, shape);
+    const handle = this.addon.wrap(this.handle, data, dtypes[type].code);
+    const place = { memory: data.buffer, begin: data.byteOffset };
+    return this.adopt(new Tensor(this, handle, type, dimensions, place));
   }
 
   /** A tensor of zeros. */
@@ -267,6 +271,27 @@ export class Engine {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+/** @throws FiresteelError ERR_DTYPE */
+function dtypeOfArray(data: TypedArray, dtype: DType | undefined): DType {
+  const own = dtypeOf(data) ?? dtype;
+  const sixteen = own === "bf16" || own === "f16";
+  if (own === undefined || (data instanceof Uint16Array && !sixteen)) {
+    throw invalid("ERR_DTYPE", "dtype", '"bf16" or "f16" (the data is a Uint16Array)', dtype);
+  }
+  if (dtype !== undefined && dtype !== own) {
+    throw invalid("ERR_DTYPE", "data", `a ${dtypes[checkDtype(dtype)].array.name}`, data);
+  }
+  return own;
+}
+
+/** @throws FiresteelError ERR_SHAPE */
+function dimensionsOf(data: TypedArray, shape: readonly number[] | undefined): readonly number[] {
+  const dimensions = shape ?? [data.length];
+  const size = checkShape("shape", dimensions);
+  if (size === data.length) return dimensions;
+  throw invalid("ERR_SHAPE", "data", `${size} elements for shape [${dimensions}]`, data);
 }
 
 function checkDtype(dtype: unknown): DType {

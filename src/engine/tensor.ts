@@ -7,7 +7,8 @@ import { FiresteelError } from "./error.js";
 /** Where elements lie: those of views lie in the memory of the tensor that they are views of. */
 interface Place {
   memory: object;
-  first: number;
+  /** Bytes before the first element. */
+  begin: number;
 }
 
 /** What this module's functions may see of a tensor and nobody else; set by the class. */
@@ -30,8 +31,12 @@ export function handleOf(tensor: Tensor, name: string): TensorHandle {
 export function overlap(a: Tensor, b: Tensor): "none" | "some" | "same" {
   const [p, q] = [placeOf(a), placeOf(b)];
   if (p.memory !== q.memory || a.size === 0 || b.size === 0) return "none";
-  if (p.first === q.first && a.size === b.size) return "same";
-  return p.first < q.first + b.size && q.first < p.first + a.size ? "some" : "none";
+  if (p.begin === q.begin && a.size === b.size && a.dtype === b.dtype) return "same";
+  return p.begin < q.begin + bytesOf(b) && q.begin < p.begin + bytesOf(a) ? "some" : "none";
+}
+
+function bytesOf({ size, dtype }: Tensor): number {
+  return size * dtypes[dtype].bytes;
 }
 
 /** How a tensor is read. */
@@ -65,7 +70,7 @@ export class Tensor {
     placeOf = (tensor) => tensor.#place;
   }
 
-  /** @internal Tensors are made by an engine; views of another tensor's memory have its place. */
+  /** @internal Tensors are made by an engine; those in memory that others lie in too have its place. */
   constructor(
     engine: Engine,
     handle: TensorHandle,
@@ -78,7 +83,7 @@ export class Tensor {
     this.shape = Object.freeze([...shape]);
     this.size = shape.reduce((a, b) => a * b, 1);
     this.#handle = handle;
-    this.#place = place ?? { memory: {}, first: 0 };
+    this.#place = place ?? { memory: {}, begin: 0 };
   }
 
   /** Whether the memory was given back; reading then throws ERR_DISPOSED. */
@@ -111,7 +116,8 @@ export class Tensor {
     const handle = handleOf(this, "view");
     const size = shape.reduce((a, b) => a * b, 1);
     const part = this.engine.addon.view(handle, first, size);
-    const place = { memory: this.#place.memory, first: this.#place.first + first };
+    const begin = this.#place.begin + first * dtypes[this.dtype].bytes;
+    const place = { memory: this.#place.memory, begin };
     return this.engine.adopt(new Tensor(this.engine, part, this.dtype, shape, place));
   }
 

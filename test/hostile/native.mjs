@@ -75,7 +75,16 @@ export async function nativeArguments(name, world) {
 const noNumbers = [-1, -(2 ** 53), "1", null, undefined, {}, Symbol("s"), 1n, [], () => 1];
 
 /** Functions that check every number they are given. */
-const checkingAll = new Set(["allocate", "view", "read", "readSync", "write", "dispose", "memory"]);
+const checkingAll = new Set([
+  "allocate",
+  "wrap",
+  "view",
+  "read",
+  "readSync",
+  "write",
+  "dispose",
+  "memory",
+]);
 
 /**
  * One or two arguments changed. Kernels trust what the layer above has checked on the host: positive

@@ -35,6 +35,8 @@ export const engine = {
   "Engine#disposed": (w) => of(w.engine),
   "Engine#handle": (w) => of(w.engine),
   "Engine#tensor": (w) => of(w.engine, six(w), [2, 3], ...(w.chance(0.3) ? ["f32"] : [])),
+  "Engine#wrap": (w) =>
+    of(w.engine, new Float32Array(new SharedArrayBuffer(32), w.pick([0, 4, 8]), 6), [2, 3]),
   "Engine#zeros": (w) => of(w.engine, [2, 3], w.pick(["f32", "f64", "u8", "bf16"])),
   "Engine#empty": (w) => of(w.engine, [2, 3], w.pick(["f32", "f64", "i32"])),
   "Engine#scope": (w) =>
