@@ -100,7 +100,7 @@ export class JsonClient {
     signal: AbortSignal | null,
   ): Promise<T> {
     const { url, apiKey, timeoutSeconds } = this.#options;
-    const timeout = AbortSignal.timeout(timeoutSeconds * 1000);
+    const timeout = AbortSignal.timeout(Math.ceil(timeoutSeconds * 1000));
     let response: Response;
     try {
       response = await fetch(`${url}${path}`, {

@@ -207,8 +207,8 @@ function modelsAsked(phase: Phase): { block: string; needed: string }[] {
   );
 }
 
-function several<T>(blocks: Some<T> | undefined): readonly T[] {
-  if (blocks === undefined) return [];
+function several<T>(blocks: Some<T> | null | undefined): readonly T[] {
+  if (blocks === undefined || blocks === null) return [];
   return Array.isArray(blocks) ? blocks : [blocks as T];
 }
 

@@ -93,7 +93,7 @@ function oneChild(job, result, onProgress) {
       clearInterval(watch);
       if (finished) return resolve(job.to);
       const within = reached().filter((call) => call >= 0);
-      const what = { calls: within, code, signal, stderr: stderr.trim().slice(-500) };
+      const what = { calls: within, code, signal, stderr: stderr.trim() };
       (hung ? result.hangs : result.crashes).push(what);
       resolve(Math.max(job.from, ...within) + 1);
     });

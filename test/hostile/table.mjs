@@ -54,7 +54,9 @@ export function closingTable(result, how) {
   const died =
     (what) =>
     ({ calls: within, code, signal, stderr }) =>
-      `${what} within call ${within.join(" or ")} (${signal ?? `exit code ${code}`})\n  ${repeat(how, within[0])}\n  ${stderr}`;
+      within.length === 0
+        ? `${what} before the first call (${signal ?? `exit code ${code}`})\n  ${stderr}`
+        : `${what} within call ${within.join(" or ")} (${signal ?? `exit code ${code}`})\n  ${repeat(how, within[0])}\n  ${stderr}`;
   return [
     `${"export".padEnd(width)}  ${"calls".padStart(7)}  ${"slowest".padStart(26)}  outcomes`,
     ...rows.map(line),

@@ -27,7 +27,8 @@ export function tokenRewards(
   const { length } = trajectory.actions;
   const { tokenReward = { level: "row", value: 0 } as const } = columns;
   const rewards = Float64Array.from(perAction("tokenReward", tokenReward, length));
-  const last = mask.lastIndexOf(1);
+  let last = mask.length - 1;
+  while (last >= 0 && mask[last] !== 1) last -= 1;
   if (last >= 0) rewards[last]! += reward ?? 0;
   return rewards;
 }
