@@ -1,5 +1,7 @@
 // Tensor-core products, their fragments and the copies that feed them, on the emulated card: where
 // every element of a fragment lies, and that a missing wait or barrier is a failed launch.
+#include <stdint.h>
+
 #include "cuda_arrays.h"
 #include "runtime/cuda/mma.h"
 
@@ -203,7 +205,8 @@ TEST_CASE("cp_async fills with zeros, and with 0 bytes does not read") {
   }
   check_failure(run(1, part_kernel, from, to.data(), 17), "0 to 16 bytes");
   check_failure(run(1, part_kernel, from + 1, to.data(), 16), "not aligned");
-  check_failure(run(1, part_kernel, nullptr, to.data(), 16), "illegal memory access");
+  const auto* nowhere = reinterpret_cast<const float*>(uintptr_t{64});
+  check_failure(run(1, part_kernel, nowhere, to.data(), 16), "illegal memory access");
 }
 
 // Two groups of one copy each; `left` of them may still be on their way when `read` is read.

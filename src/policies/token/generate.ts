@@ -149,20 +149,21 @@ function prefill(
   const distinct = [...new Set(rows.map(({ prefix }) => prefix))];
   const index = new Map(distinct.map((prefix, i) => [prefix, i]));
   const offsets = offsetsOf(distinct.map(({ length }) => length));
-  const tokens = offsets.at(-1)!;
+  const count = offsets.at(-1)!;
   const batch: DecodeBatch = {
-    ids: new Int32Array(tokens),
-    positions: new Int32Array(tokens),
-    slots: new Int32Array(tokens),
+    ids: new Int32Array(count),
+    positions: new Int32Array(count),
+    slots: new Int32Array(count),
     rowOffsets: offsets,
     keyOffsets: offsets,
-    keyIndex: new Int32Array(tokens),
+    keyIndex: new Int32Array(count),
     wanted: offsets.slice(1).map((end) => end - 1),
   };
   for (const [i, prefix] of distinct.entries()) {
     const begin = offsets[i]!;
-    batch.ids.set(request.prompts[prompts.indexOf(prefix)]!.tokens, begin);
+    const { tokens } = request.prompts[prompts.indexOf(prefix)]!;
     for (let j = 0; j < prefix.length; ++j) {
+      batch.ids[begin + j] = tokens[j]!;
       batch.positions[begin + j] = j;
       batch.slots[begin + j] = prefix.begin + j;
     }
