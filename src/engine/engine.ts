@@ -150,10 +150,11 @@ export class Engine {
   }
 
   /**
-   * A tensor that is shared memory, on the CPU: nothing is copied, what calls read is what the array holds
-   * when they run, and what they write is in the array when they have run (`synchronize()`; `read()`
-   * besides reports faulty rows). Not counted by `memory()`. Several tensors may lie in one buffer: `out`
-   * must not overlap with an input, but a failed call is known to the tensor that it should have written alone.
+   * A tensor that is shared memory, on the CPU. Nothing is copied: calls read what the array holds when they
+   * run, and what they write is in the array once they have run (`await synchronize()`; `read()` also
+   * reports faulty rows and failed calls). `memory()` does not count it. Several tensors may lie in one
+   * buffer: an `out` that overlaps with an input is refused, but a call that fails marks only the tensor
+   * that it was given.
    *
    * @param data a view of a SharedArrayBuffer, which stays as long as a tensor or a call that is queued
    *   needs it; its dtype and the shape as in `tensor()`

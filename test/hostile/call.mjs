@@ -50,7 +50,7 @@ export async function makeCall(choose, engines, folder, seed, number) {
   let result;
   let thrown = null;
   try {
-    result = await run(one, world);
+    ({ result } = await run(one, world));
   } catch (error) {
     thrown = { error };
   }
@@ -68,7 +68,7 @@ export async function makeCall(choose, engines, folder, seed, number) {
 async function run(one, world) {
   if (one.entry === "addon") return runNative(one, world);
   const { self, args } = await argumentsOf(one, world);
-  if (endless(one.name, args)) return undefined;
+  if (endless(one.name, args)) return {};
   const stack = world.chance(0.01);
   if (world.chance(0.02)) {
     engineFault(world);
@@ -109,22 +109,21 @@ async function argumentsOf(one, world) {
 
 async function runNative(one, world) {
   const args = await nativeArguments(one.name, world);
-  if (args === null) return undefined;
+  if (args === null) return {};
   const { addon } = world.engine;
   if (world.chance(0.05)) world.engine.dispose();
   return settled(addon[one.name](...swapArguments(one.name, world, args, hostile)));
 }
 
-/** What a promise or an asynchronous generator comes to. */
+/** What a promise or an asynchronous generator comes to; within an object, so that no `then` of it is called. */
 async function settled(result) {
   if (typeof result?.[Symbol.asyncIterator] === "function") {
-    return inTime(
-      (async () => {
-        for await (const _ of result);
-      })(),
-    );
+    const walk = async () => {
+      for await (const _ of result);
+    };
+    return { result: await inTime(walk()) };
   }
-  return result instanceof Promise ? inTime(result) : result;
+  return { result: result instanceof Promise ? await inTime(result) : result };
 }
 
 class Never extends Error {}

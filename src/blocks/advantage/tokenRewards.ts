@@ -26,7 +26,9 @@ export function tokenRewards(
   const { columns, mask, reward } = trajectory;
   const { length } = trajectory.actions;
   const { tokenReward = { level: "row", value: 0 } as const } = columns;
-  const rewards = Float64Array.from(perAction("tokenReward", tokenReward, length));
+  const given = perAction("tokenReward", tokenReward, length);
+  const rewards = new Float64Array(length);
+  for (let i = 0; i < length; ++i) rewards[i] = given[i]!;
   let last = mask.length - 1;
   while (last >= 0 && mask[last] !== 1) last -= 1;
   if (last >= 0) rewards[last]! += reward ?? 0;

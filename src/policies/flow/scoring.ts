@@ -116,10 +116,13 @@ function velocities(
   const after = new Float32Array(count * width);
   const conditions = rows.map(({ prompt }) => network.conditionOf(prompt));
   for (const [i, { row, of, step }] of steps.entries()) {
-    const state = of.states.subarray(step * width, (step + 1) * width);
+    const begin = i * width;
+    for (let d = 0; d < width; ++d) {
+      before[begin + d] = of.states[step * width + d]!;
+      after[begin + d] = of.states[(step + 1) * width + d]!;
+    }
+    const state = before.subarray(begin, begin + width);
     network.writeInput(inputs, i, state, of.sigmas[step]!, conditions[row]!);
-    before.set(state, i * width);
-    after.set(of.states.subarray((step + 1) * width, (step + 2) * width), i * width);
   }
   const own = (data: Float32Array, columns: number) =>
     tape.own(engine.tensor(data, [count, columns]));
