@@ -30,6 +30,11 @@ test("a death or a refusal at any file operation leaves a run that goes on", asy
   expect(figures.refusals).toBeGreaterThan(10);
 });
 
+test("a process that kills itself amid a checkpoint leaves a run that goes on", async () => {
+  const { figures } = await short("killPoints");
+  expect(figures["processes that killed themselves"]).toBeGreaterThanOrEqual(1);
+});
+
 test("a whole checkpoint outlasts a loss of power after any file operation", async () => {
   const { figures } = await short("powerCuts", "--every", "19");
   expect(figures.disks).toBeGreaterThan(100);
