@@ -29,9 +29,8 @@ export function math(answer: string | null, label: string | number): 0 | 1 {
   if (answer === null) return 0;
   const [given, expected] = [answer, String(label)];
   if (given.trim() === "" || expected.trim() === "") return 0;
-  if (given.length > MAX_LENGTH || expected.length > MAX_LENGTH) {
-    return given.trim() === expected.trim() ? 1 : 0;
-  }
+  if (given.trim() === expected.trim()) return 1;
+  if (given.length > MAX_LENGTH || expected.length > MAX_LENGTH) return 0;
   const [a, b] = [clean(given), clean(expected)];
   if (a === "" || b === "") return 0;
   if (compact(a) === compact(b)) return 1;

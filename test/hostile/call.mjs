@@ -85,8 +85,9 @@ function engineFault(world) {
   };
 }
 
-/** With nothing to end them these are real runs, of many minutes. */
+/** With nothing to end them these are real runs, or wait for a server, for many minutes. */
 function endless(name, [first]) {
+  if (name === "OpenAISampler.connect") return first?.patienceSeconds === undefined;
   if (name === "train") return first === undefined || first?.steps === undefined;
   return name === "replicate" && first === undefined;
 }
