@@ -22,11 +22,15 @@ std::shared_ptr<Context> opened() {
   return std::shared_ptr<Context>(std::move(context));
 }
 
-// Waits for the other without a happens-before that ThreadSanitizer would accept as an excuse.
+// Waits for the other without a happens-before that ThreadSanitizer would accept as an excuse. Again
+// and again, for it overlooks two accesses that meet in the very same moment.
 void bump(std::atomic<int>* arrived) {
   arrived->fetch_add(1, std::memory_order_relaxed);
   while (arrived->load(std::memory_order_relaxed) < 2) std::this_thread::yield();
-  ++shared_number;
+  for (int i = 0; i < 100; ++i) {
+    ++shared_number;
+    std::this_thread::yield();
+  }
 }
 
 void race_of_threads() {
