@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -50,8 +51,11 @@ export async function fuzzTarget(name, { seconds, seed, merge, env }) {
     .map(Number);
   const column = (i) => progress.filter((_, at) => at % 2 === i);
   const ends = (list) => [list[0] ?? 0, list.at(-1) ?? 0];
-  const statistic = (label) =>
-    Number(lines.findLast((line) => line.includes(label))?.split(/\s+/)[1] ?? 0);
+  // A process that ends early may not come to say them.
+  const statistic = (label) => {
+    const line = lines.findLast((one) => one.startsWith(`stat::${label}:`));
+    return line === undefined ? null : Number(line.split(/\s+/)[1]);
+  };
   const held = code === 0 && input === undefined;
   return {
     name,
@@ -87,13 +91,17 @@ async function linesOf(args, env) {
     stdio: ["ignore", "pipe", "pipe"],
   });
   const lines = [];
-  for (const stream of [child.stdout, child.stderr]) {
-    createInterface({ input: stream }).on("line", (line) => {
+  const readers = [child.stdout, child.stderr].map((input) => createInterface({ input }));
+  for (const reader of readers) {
+    reader.on("line", (line) => {
       lines.push(line);
       if (process.env.FIRESTEEL_FUZZ_LOG) process.stderr.write(`${line}\n`);
     });
   }
-  const code = await new Promise((resolve) => child.once("close", resolve));
+  const [code] = await Promise.all([
+    new Promise((resolve) => child.once("close", resolve)),
+    ...readers.map((reader) => once(reader, "close")),
+  ]);
   return { lines, code };
 }
 

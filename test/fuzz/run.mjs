@@ -50,7 +50,7 @@ if (wanted.json) {
       ],
       r.finding === null ? "none" : r.finding.message,
     ]),
-  ].map((row) => row.map(String));
+  ].map((row) => row.map((cell) => String(cell ?? "-")));
   const widths = rows[0].map((_, i) => Math.max(...rows.map((row) => row[i].length)));
   for (const row of rows) {
     process.stdout.write(
