@@ -35,6 +35,13 @@ TensorHandle* live_tensor(napi_env env, napi_value value) {
   return nullptr;
 }
 
+std::shared_ptr<EngineState> open_engine(napi_env env, napi_value value) {
+  EngineHandle* engine = engine_handle(env, value);
+  if (engine != nullptr && engine->state->stream) return engine->state;
+  throw_error(env, Status::error(Code::disposed, "expected an open engine"));
+  return nullptr;
+}
+
 // The length in bytes and the place of a typed array as it is now: JavaScript may detach or resize
 // it at any time. -1 when it is none that a tensor could be copied to or from.
 int64_t array_bytes(napi_env env, napi_value array, void** data) {
@@ -69,12 +76,10 @@ bool exact_bytes(napi_env env, napi_value array, const TensorHandle& tensor, voi
 napi_value allocate(napi_env env, napi_callback_info info) {
   napi_value args[3];
   if (!arguments(env, info, args)) return nullptr;
-  EngineHandle* engine = engine_handle(env, args[0]);
-  if (engine == nullptr || !engine->state->stream) {
-    return throw_error(env, Status::error(Code::disposed, "expected an open engine"));
-  }
-  int32_t dtype = 0;
   TensorHandle tensor;
+  tensor.engine = open_engine(env, args[0]);
+  if (!tensor.engine) return nullptr;
+  int32_t dtype = 0;
   napi_get_value_int32(env, args[1], &dtype);
   napi_get_value_int64(env, args[2], &tensor.count);
   if (dtype < 0 || dtype > static_cast<int32_t>(DType::u8) || tensor.count < 0 ||
@@ -82,8 +87,7 @@ napi_value allocate(napi_env env, napi_callback_info info) {
     return throw_error(env, Status::error(Code::shape, "dtype or element count out of range"));
   }
   tensor.dtype = static_cast<DType>(dtype);
-  tensor.engine = engine->state;
-  const Status status = engine->state->allocate(env, tensor.bytes(), &tensor.storage);
+  const Status status = tensor.engine->allocate(env, tensor.bytes(), &tensor.storage);
   if (!status.ok()) return throw_error(env, status);
   return wrap_tensor(env, std::move(tensor));
 }
@@ -93,10 +97,9 @@ napi_value allocate(napi_env env, napi_callback_info info) {
 napi_value wrap(napi_env env, napi_callback_info info) {
   napi_value args[3];
   if (!arguments(env, info, args)) return nullptr;
-  EngineHandle* engine = engine_handle(env, args[0]);
-  if (engine == nullptr || !engine->state->stream) {
-    return throw_error(env, Status::error(Code::disposed, "expected an open engine"));
-  }
+  TensorHandle tensor;
+  tensor.engine = open_engine(env, args[0]);
+  if (!tensor.engine) return nullptr;
   if (std::string_view(FIRESTEEL_BACKEND) != "cpu") {
     return throw_error(env, Status::error(Code::option, "expected an engine on the CPU"));
   }
@@ -116,10 +119,8 @@ napi_value wrap(napi_env env, napi_callback_info info) {
       bytes % size_of(static_cast<DType>(dtype)) != 0) {
     return throw_error(env, Status::error(Code::dtype, "dtype out of range"));
   }
-  TensorHandle tensor;
   tensor.dtype = static_cast<DType>(dtype);
   tensor.count = bytes / size_of(tensor.dtype);
-  tensor.engine = engine->state;
   napi_ref array;
   if (napi_create_reference(env, args[1], 1, &array) != napi_ok) return nullptr;
   try {
